@@ -1,0 +1,86 @@
+# cost_ledger. `make help` says what there is; `make demo` and `make test` do everything on a
+# bare Debian 12.
+#
+# Override on the command line or in the environment: CC, CFLAGS, LDFLAGS, ERL, REBAR.
+
+CC      ?= gcc
+ERL     ?= erl
+REBAR   ?= rebar3
+CFLAGS  ?= -O2 -g
+BUILD   := _build/c
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## this text
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+# ---- what the machine needs -------------------------------------------------------------------
+
+PACKAGES := gcc make libc6-dev liblmdb-dev libmsgpack-dev libssl-dev \
+            erlang-base erlang-dev erlang-crypto erlang-tools erlang-syntax-tools \
+            erlang-runtime-tools erlang-eunit erlang-common-test erlang-dialyzer \
+            erlang-proper rebar3 \
+            libcmocka-dev python3 python3-lmdb python3-msgpack
+CHECK_PACKAGES := clang-format clang-tidy cppcheck valgrind
+
+missing = $(shell for package in $(1); do \
+            dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed \
+            || echo $$package; done)
+define install
+	@set -e; missing="$(call missing,$(1))"; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing from Debian's packages:" $$missing; \
+	  if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
+	  $$sudo apt-get update -q; \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+endef
+
+.PHONY: deps check-deps
+deps: ## install what is missing from Debian's packages (root or sudo)
+	$(call install,$(PACKAGES))
+check-deps: deps
+	$(call install,$(CHECK_PACKAGES))
+
+# ---- the C side -------------------------------------------------------------------------------
+
+STRICT   := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -fvisibility=hidden -fPIC -pthread -MMD -MP
+CORE_SRC := $(sort $(wildcard c_src/core/*.c))
+NIF_SRC  := $(sort $(wildcard c_src/nif/*.c))
+CORE_OBJ := $(CORE_SRC:c_src/%.c=$(BUILD)/%.o)
+NIF_OBJ  := $(NIF_SRC:c_src/%.c=$(BUILD)/%.o)
+CORE_LIBS := -llmdb -lmsgpackc -lcrypto
+# Asked only when something is compiled, so that `make help` works before Erlang is there.
+ERL_INCLUDE = $(shell $(ERL) -noshell -eval \
+  'io:format("~ts/erts-~ts/include", [code:root_dir(), erlang:system_info(version)]), halt().')
+
+.PHONY: native
+native: priv/cost_ledger_nif.so
+
+priv/cost_ledger_nif.so: $(CORE_OBJ) $(NIF_OBJ)
+	@mkdir -p priv
+	$(CC) -shared -pthread $(LDFLAGS) -o $@.new $^ $(CORE_LIBS)
+	@mv $@.new $@
+
+$(BUILD)/core/%.o: c_src/core/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(STRICT) -c $< -o $@
+
+$(BUILD)/nif/%.o: c_src/nif/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(STRICT) -I$(ERL_INCLUDE) -c $< -o $@
+
+-include $(CORE_OBJ:.o=.d) $(NIF_OBJ:.o=.d)
+
+# ---- the application --------------------------------------------------------------------------
+
+EBIN := _build/default/lib/cost_ledger/ebin
+
+.PHONY: compile
+compile: deps ## build; the result is in _build/default/lib/cost_ledger
+	$(REBAR) compile
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf _build priv/*.so priv/*.so.new

@@ -1,0 +1,99 @@
+/* Bytes on disk: big-endian keys and variable-length integers.
+ *
+ * LMDB hands out values at any address, so nothing here casts a pointer to a wider type:
+ * every read goes byte by byte, and compilers turn the fixed-size ones into one load.
+ *
+ * A varint is LEB128: seven bits a byte, least significant group first, the high bit set on
+ * every byte but the last. Signed numbers are zigzag-mapped first (0, -1, 1, -2 -> 0, 1, 2, 3).
+ *
+ * Thread class: any; no function here blocks, allocates or keeps state.
+ */
+#ifndef LEDGER_BYTES_H
+#define LEDGER_BYTES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Sums are 128 bits wide: 2^64 entries at the cap of 10^15 each still fit. */
+typedef __int128 ledger_sum;
+typedef unsigned __int128 ledger_usum;
+
+#define VARINT_BYTES_MAX 19 /* ceil(128 / 7) */
+
+static inline void put_be32(uint8_t *at, uint32_t n) {
+    for (int i = 3; i >= 0; i--, n >>= 8)
+        at[i] = (uint8_t)n;
+}
+
+static inline void put_be64(uint8_t *at, uint64_t n) {
+    for (int i = 7; i >= 0; i--, n >>= 8)
+        at[i] = (uint8_t)n;
+}
+
+static inline uint32_t get_be32(const uint8_t *at) {
+    uint32_t n = 0;
+    for (int i = 0; i < 4; i++)
+        n = n << 8 | at[i];
+    return n;
+}
+
+static inline uint64_t get_be64(const uint8_t *at) {
+    uint64_t n = 0;
+    for (int i = 0; i < 8; i++)
+        n = n << 8 | at[i];
+    return n;
+}
+
+/* Writes at most VARINT_BYTES_MAX bytes; returns how many. */
+static inline size_t put_varint(uint8_t *at, ledger_usum n) {
+    size_t size = 0;
+    while (n >= 0x80) {
+        at[size++] = (uint8_t)n | 0x80;
+        n >>= 7;
+    }
+    at[size++] = (uint8_t)n;
+    return size;
+}
+
+static inline ledger_usum zigzag(ledger_sum n) {
+    return ((ledger_usum)n << 1) ^ (ledger_usum)(n >> 127);
+}
+
+static inline ledger_sum unzigzag(ledger_usum n) {
+    return (ledger_sum)(n >> 1) ^ -(ledger_sum)(n & 1);
+}
+
+/* A bounded view of stored bytes. A read past the end sets `damaged` and yields 0, so that a
+ * decoder can read a whole structure and ask once. */
+struct byte_reader {
+    const uint8_t *at;
+    const uint8_t *end;
+    bool damaged;
+};
+
+static inline struct byte_reader byte_reader(const void *data, size_t size) {
+    return (struct byte_reader){data, (const uint8_t *)data + size, false};
+}
+
+static inline uint8_t read_byte(struct byte_reader *r) {
+    if (r->at >= r->end) {
+        r->damaged = true;
+        return 0;
+    }
+    return *r->at++;
+}
+
+static inline ledger_usum read_varint(struct byte_reader *r) {
+    ledger_usum n = 0;
+    for (unsigned shift = 0; shift < 7 * VARINT_BYTES_MAX; shift += 7) {
+        uint8_t byte = read_byte(r);
+        n |= (ledger_usum)(byte & 0x7f) << shift;
+        if (!(byte & 0x80))
+            return n;
+    }
+    r->damaged = true;
+    return 0;
+}
+
+#endif

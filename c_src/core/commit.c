@@ -1,0 +1,205 @@
+/* ledger_commit() and ledger_set_policy(): one durable transaction, or none.
+ *
+ * How a batch can end:
+ *   all good            one transaction
+ *   a bad request       (does not decode, undeclared state, too large) is left out; the rest
+ *                       goes on in the same transaction, because nothing was put for it
+ *   a put fails         the transaction is aborted and every request is run alone, so that only
+ *                       the one at fault fails
+ *   the disk fails      nobody is told success: the environment is opened again and asked what
+ *                       it holds (settle_doubt)
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "batch.h"
+#include "internal.h"
+#include "meta.h"
+
+/* A commit that failed on the disk may still have reached the file. The file, opened anew,
+ * knows; if the entries are there and a sync of them succeeds, they are booked. */
+static int settle_doubt(struct ledger *ledger, uint64_t batch_last, int rc,
+                        struct ledger_failure *failure) {
+    MDB_txn *txn;
+    uint64_t last_id = 0;
+    struct ledger_failure reopening;
+    int opened = storage_reopen(&ledger->storage, &reopening);
+    if (opened == 0)
+        opened = storage_read_begin(&ledger->storage, &txn);
+    if (opened == 0) {
+        opened = storage_last_id(&ledger->storage, txn, &last_id);
+        storage_read_end(&ledger->storage, txn);
+    }
+    if (opened == 0 && batch_last != 0 && last_id == batch_last &&
+        mdb_env_sync(ledger->storage.env, 1) == 0)
+        return 0;
+    return ledger_fail(failure, rc, "writing to %s", ledger->storage.options.directory);
+}
+
+/* After a disk failure the storage may have stayed closed: try again before every batch. */
+static int ensure_open(struct ledger *ledger, struct ledger_failure *failure) {
+    if (ledger->lock < 0)
+        return ledger_fail(failure, LEDGER_E_CLOSED, "the ledger");
+    if (ledger->storage.env != NULL)
+        return 0;
+    return storage_reopen(&ledger->storage, failure);
+}
+
+static bool still_wanted(const struct ledger_batch *batch) {
+    return batch->wanted == NULL || batch->wanted(batch->context);
+}
+
+enum pass { PASS_OK, PASS_RERUN_SINGLY, PASS_FAILED };
+
+/* One transaction over requests[0 .. count). Sets every rc. */
+static enum pass run(struct ledger *ledger, const struct ledger_batch *input, size_t first,
+                     size_t count, struct ledger_failure *failure) {
+    struct batch *batch = NULL;
+    struct ledger_entry entry;
+    struct ledger_request *requests = input->requests + first;
+    size_t booked = 0;
+    int rc = batch_begin(ledger, input->now_us, &batch);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        struct ledger_request *request = &requests[i];
+        request->rc = batch_read(batch, request->draft, request->size, &entry);
+        if (request->rc != 0)
+            continue;
+        rc = batch_add(batch, &entry);
+        request->id = entry.id;
+        booked++;
+    }
+    if (rc == 0 && booked > 0)
+        rc = batch_finish(batch, &ledger->policy, false);
+    uint64_t last_id = batch == NULL ? 0 : batch_last_id(batch);
+    bool committing = rc == 0 && booked > 0;
+    if (committing && !still_wanted(input))
+        rc = ledger_fail(failure, LEDGER_E_WRITER_DEAD, "before the commit");
+    else if (committing)
+        rc = batch_commit(batch);
+    batch_end(batch);
+    if (rc != 0 && rc != LEDGER_E_WRITER_DEAD && !ledger_error_is_fatal(rc) && count > 1)
+        return PASS_RERUN_SINGLY;
+    if (ledger_error_is_fatal(rc))
+        rc = settle_doubt(ledger, committing ? last_id : 0, rc, failure);
+    else if (rc != 0 && rc != LEDGER_E_WRITER_DEAD)
+        ledger_fail(failure, rc, "writing to %s", ledger->storage.options.directory);
+    for (size_t i = 0; i < count; i++) {
+        if (rc != 0)
+            requests[i].rc = rc;
+        else if (requests[i].rc == 0)
+            outcomes_add(&ledger->outcomes, requests[i].token, requests[i].id);
+    }
+    return rc == 0 ? PASS_OK : PASS_FAILED;
+}
+
+static void fail_from(const struct ledger_batch *batch, size_t first, int rc) {
+    for (size_t i = first; i < batch->count; i++)
+        batch->requests[i].rc = rc;
+}
+
+int ledger_commit(struct ledger *ledger, struct ledger_batch *batch,
+                  struct ledger_failure *failure) {
+    failure->code = 0;
+    int rc = ensure_open(ledger, failure);
+    if (rc != 0) {
+        fail_from(batch, 0, rc);
+        return rc;
+    }
+    enum pass pass = run(ledger, batch, 0, batch->count, failure);
+    if (pass != PASS_RERUN_SINGLY)
+        return pass == PASS_OK ? 0 : failure->code;
+    for (size_t i = 0; i < batch->count; i++) {
+        pass = run(ledger, batch, i, 1, failure);
+        /* A disk that failed, or a writer that is gone, fails what is left as well. */
+        if (pass == PASS_FAILED &&
+            (ledger_error_is_fatal(failure->code) || failure->code == LEDGER_E_WRITER_DEAD)) {
+            fail_from(batch, i + 1, failure->code);
+            break;
+        }
+    }
+    return 0;
+}
+
+/* ---- policy ----------------------------------------------------------------------------- */
+
+static int check_change(const struct ledger *ledger, const struct ledger_policy *wanted,
+                        struct ledger_failure *failure) {
+    const struct ledger_policy *current = &ledger->policy;
+    const char *wrong = policy_check(wanted);
+    if (wrong != NULL)
+        return ledger_fail(failure, LEDGER_E_BAD_POLICY, "%s", wrong);
+    if (wanted->version != current->version)
+        return ledger_fail(failure, LEDGER_E_VERSION_CONFLICT, "version %llu is in force, not %llu",
+                           (unsigned long long)current->version,
+                           (unsigned long long)wanted->version);
+    bool keeps_states = wanted->state_count >= current->state_count;
+    for (uint32_t i = 0; keeps_states && i < current->state_count; i++)
+        keeps_states = text_equal(wanted->states[i], current->states[i]);
+    if (!keeps_states)
+        return ledger_fail(failure, LEDGER_E_BAD_POLICY, "a declared state cannot be removed");
+    return 0;
+}
+
+/* Books the change and the new policy in one transaction, and publishes what follows. */
+static int book_change(struct ledger *ledger, struct ledger_policy *next, struct ledger_text change,
+                       int64_t now_us) {
+    struct batch *batch = NULL;
+    struct ledger_entry entry = {.kind = KIND_POLICY, .change = change};
+    int rc = batch_begin(ledger, now_us, &batch);
+    if (rc == 0)
+        rc = batch_add(batch, &entry);
+    next->changed_by_entry = entry.id;
+    if (rc == 0)
+        rc = meta_put_policy(ledger, batch_transaction(batch), next);
+    if (rc == 0)
+        rc = batch_finish(batch, next, true);
+    if (rc == 0)
+        rc = batch_commit(batch);
+    batch_end(batch);
+    return rc;
+}
+
+/* The new policy is in force, with its cells named, before anyone is told of it. */
+static void adopt(struct ledger *ledger, struct ledger_policy *next) {
+    struct ledger_policy old = ledger->policy;
+    gate_declare(ledger->gate, next);
+    pthread_rwlock_wrlock(&ledger->policy_lock);
+    ledger->policy = *next;
+    pthread_rwlock_unlock(&ledger->policy_lock);
+    policy_free(&old);
+}
+
+int ledger_set_policy(struct ledger *ledger, const struct ledger_policy *wanted,
+                      struct ledger_text by, struct ledger_text reason, int64_t now_us,
+                      uint64_t *version, struct ledger_failure *failure) {
+    struct ledger_policy next = {0};
+    struct entry_buffer change = {0};
+    *version = ledger->policy.version;
+    int rc = ensure_open(ledger, failure);
+    if (rc == 0)
+        rc = check_change(ledger, wanted, failure);
+    if (rc != 0 || policy_equal(wanted, &ledger->policy))
+        return rc;
+    rc = policy_copy(wanted, &next);
+    next.version++;
+    if (rc == 0)
+        rc = policy_write_change(&change, &ledger->policy, &next, by, reason);
+    if (rc == 0)
+        rc = book_change(ledger, &next, (struct ledger_text){change.data, change.size}, now_us);
+    if (ledger_error_is_fatal(rc))
+        rc = settle_doubt(ledger, next.changed_by_entry, rc, failure);
+    else if (rc != 0)
+        ledger_fail(failure, rc, "writing to %s", ledger->storage.options.directory);
+    if (rc == 0) {
+        *version = next.version;
+        adopt(ledger, &next);
+    } else {
+        policy_free(&next);
+    }
+    entry_buffer_free(&change);
+    return rc;
+}
+
+int ledger_outcome(struct ledger *ledger, uint64_t token, uint64_t *id) {
+    return outcomes_find(&ledger->outcomes, token, id) ? 0 : MDB_NOTFOUND;
+}

@@ -1,0 +1,174 @@
+/* One entry: the structure, and its two written forms.
+ *
+ *   stored   what lies in the `entries` database; names are numbers
+ *   draft    what a caller hands to the writer; names are still text
+ *
+ * Both are one msgpack array with fixed order, cut off after its last element that is not nil:
+ *
+ *    0 version        1
+ *    1 kind           enum ledger_kind
+ *    2 status         enum ledger_status
+ *    3 names          [dimension, name, dimension, name, ...], dimensions ascending;
+ *                     a name is a number when stored, a string in a draft
+ *    4 definitions    nil | [number, dimension, "value", ...]: names that this entry uses first
+ *    5 duration_ms    uint
+ *    6 cost           nil | nano-units (nil: unpriced)
+ *    7 credits        nil | nano-units
+ *    8 tokens         nil | [input, output, cache_read, cache_creation, reasoning]
+ *    9 breakdown      nil | [tokens, tool_calls, external_requests, penalties], nano-units
+ *   10 unit_prices    nil | [as tokens], 10^-15 currency units a token
+ *   11 flags          nil | uint
+ *   12 digest         nil | 32 bytes: salted SHA-256 of the payload
+ *   13 client_id      nil | string
+ *   14 link           nil | id of the entry that this one corrects, resolves or follows
+ *   15 occurred_at    nil | ms since the Unix epoch
+ *   16 change         nil | map: who, why, from, to (kinds `policy`, `grant`, `reset`)
+ *
+ * Thread class: any; decoding allocates (a msgpack zone), nothing blocks.
+ */
+#ifndef LEDGER_ENTRY_H
+#define LEDGER_ENTRY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "totals.h"
+
+#define ENTRY_VERSION 1
+
+/* Numbers are on disk: append only. */
+enum ledger_kind {
+    KIND_INVOCATION = 1,
+    KIND_RUN = 2,
+    KIND_GRANT = 3,
+    KIND_RELEASE = 4,
+    KIND_CORRECTION = 5,
+    KIND_POLICY = 6,
+    KIND_RESET = 7,
+    KIND_PRICE = 8,
+};
+
+enum ledger_status {
+    STATUS_NONE = 0, /* kinds that have no outcome */
+    STATUS_COMPLETED = 1,
+    STATUS_FAILED = 2,
+    STATUS_ABORTED = 3,
+};
+
+/* Numbers are on disk: append only. 32 and up are for dimensions that a user declares. */
+enum ledger_dimension {
+    DIMENSION_STATE = 1,
+    DIMENSION_ORG = 2,
+    DIMENSION_PROJECT = 3,
+    DIMENSION_USER = 4,
+    DIMENSION_AGENT = 5,
+    DIMENSION_MODEL = 6,
+    DIMENSION_PROVIDER = 7,
+    DIMENSION_STATUS = 8, /* derived from the status; never among an entry's names */
+    DIMENSION_PROMPT_TYPE = 9,
+    DIMENSION_LIMIT = 48
+};
+
+enum ledger_token_class {
+    TOKENS_INPUT,
+    TOKENS_OUTPUT,
+    TOKENS_CACHE_READ,
+    TOKENS_CACHE_CREATION,
+    TOKENS_REASONING,
+    TOKENS_CLASSES
+};
+
+enum ledger_cost_part {
+    COST_TOKENS,
+    COST_TOOL_CALLS,
+    COST_EXTERNAL_REQUESTS,
+    COST_PENALTIES,
+    COST_PARTS
+};
+
+#define ENTRY_AMOUNT_MAX INT64_C(1000000000000000) /* 10^15: of every amount, count and duration   \
+                                                    */
+#define ENTRY_DIGEST_BYTES 32
+
+struct ledger_text {
+    const char *data; /* NULL: absent; not terminated */
+    size_t size;
+};
+
+/* Which of the optional fields are given. */
+enum entry_field {
+    ENTRY_COST = 1 << 0,
+    ENTRY_CREDITS = 1 << 1,
+    ENTRY_TOKENS = 1 << 2,
+    ENTRY_BREAKDOWN = 1 << 3,
+    ENTRY_UNIT_PRICES = 1 << 4,
+    ENTRY_DIGEST = 1 << 5,
+    ENTRY_OCCURRED_AT = 1 << 6,
+};
+
+/* Text and bytes point into what the entry was decoded from, or to the caller's own memory. */
+struct ledger_entry {
+    uint64_t id; /* ledger time in microseconds; the key, not part of the written forms */
+    enum ledger_kind kind;
+    enum ledger_status status;
+    uint32_t given; /* enum entry_field */
+    int64_t duration_ms;
+    int64_t cost;
+    int64_t credits;
+    int64_t tokens[TOKENS_CLASSES];
+    int64_t breakdown[COST_PARTS];
+    uint64_t unit_prices[TOKENS_CLASSES];
+    uint64_t flags;
+    const uint8_t *digest;
+    uint64_t link; /* 0: none */
+    int64_t occurred_at_ms;
+    struct ledger_text client_id;
+    struct ledger_text change;                 /* a written msgpack map */
+    struct ledger_text names[DIMENSION_LIMIT]; /* by dimension; text, in a draft */
+    uint32_t name_numbers[DIMENSION_LIMIT];    /* by dimension; 0: absent; when stored */
+};
+
+/* A name that an entry uses first. */
+struct entry_definition {
+    uint32_t number;
+    uint8_t dimension;
+    struct ledger_text value;
+};
+
+/* A growing byte buffer. Zeroed is empty; entry_buffer_free() releases it. */
+struct entry_buffer {
+    char *data;
+    size_t size;
+    size_t capacity;
+    bool failed; /* out of memory; whatever was written is incomplete */
+};
+
+void entry_buffer_free(struct entry_buffer *buffer);
+
+/* Both append to `buffer`: 0, ENOMEM, or LEDGER_E_BAD_ENTRY (see entry_check). */
+int entry_write_draft(struct entry_buffer *buffer, const struct ledger_entry *entry);
+int entry_write_stored(struct entry_buffer *buffer, const struct ledger_entry *entry,
+                       const struct entry_definition *definitions, size_t definition_count);
+
+/* Memory that decoding needs; reused from one entry to the next. NULL: out of memory. */
+struct entry_decoder;
+struct entry_decoder *entry_decoder_new(void);
+void entry_decoder_free(struct entry_decoder *decoder);
+
+/* Fill *entry (id untouched). `data` must outlive the entry's text. Hostile input costs
+ * neither time nor memory beyond its own size. 0, ENOMEM, LEDGER_E_NEWER (a version that this
+ * code does not know) or LEDGER_E_DAMAGED / LEDGER_E_BAD_ENTRY (stored / draft). */
+int entry_read_draft(struct entry_decoder *decoder, const void *data, size_t size,
+                     struct ledger_entry *entry);
+int entry_read_stored(struct entry_decoder *decoder, const void *data, size_t size,
+                      struct ledger_entry *entry);
+
+/* Every rule of the format that one entry alone can break. NULL when it breaks none, else the
+ * field that does. */
+const char *entry_check(const struct ledger_entry *entry);
+
+/* What the entry adds to the totals of each of its series. */
+void entry_amounts(const struct ledger_entry *entry, struct amounts *amounts);
+
+#endif

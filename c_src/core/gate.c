@@ -1,0 +1,91 @@
+#include "gate.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+static const char gate_magic[8] = "CLGATE\0\1";
+
+static int path_of(const char *directory, const char *file, char path[PATH_MAX]) {
+    return snprintf(path, PATH_MAX, "%s/%s", directory, file) < PATH_MAX ? 0 : ENAMETOOLONG;
+}
+
+void gate_read_past(const char *directory, struct gate_past *past) {
+    char path[PATH_MAX];
+    struct gate_header header;
+    *past = (struct gate_past){0};
+    if (path_of(directory, "gate", path) != 0)
+        return;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (pread(fd, &header, sizeof header, 0) == (ssize_t)sizeof header &&
+        memcmp(header.magic, gate_magic, sizeof gate_magic) == 0) {
+        past->last_seen_us = atomic_load(&header.last_seen_us);
+        past->last_id = atomic_load(&header.last_id);
+    }
+    close(fd);
+}
+
+/* posix_fallocate: on a full disk this fails here, and not as a SIGBUS at the first store. */
+static int make(const char *path, struct gate_page **page) {
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return errno;
+    int rc = posix_fallocate(fd, 0, sizeof **page);
+    if (rc == 0) {
+        void *map = mmap(NULL, sizeof **page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (map == MAP_FAILED)
+            rc = errno;
+        else
+            *page = map;
+    }
+    close(fd);
+    return rc;
+}
+
+int gate_open(const char *directory, struct gate_page **page, struct ledger_failure *failure) {
+    char path[PATH_MAX], temporary[PATH_MAX];
+    *page = NULL;
+    int rc = path_of(directory, "gate", path);
+    if (rc == 0)
+        rc = path_of(directory, "gate.new", temporary);
+    if (rc == 0)
+        rc = make(temporary, page);
+    if (rc == 0) {
+        struct gate_header *header = &(*page)->header;
+        if (getrandom(header->boot_id, sizeof header->boot_id, 0) != sizeof header->boot_id)
+            rc = errno;
+        memcpy(header->magic, gate_magic, sizeof gate_magic);
+    }
+    if (rc == 0 && rename(temporary, path) != 0)
+        rc = errno;
+    if (rc != 0) {
+        gate_close(*page);
+        *page = NULL;
+        return ledger_fail(failure, rc, "%s/gate", directory);
+    }
+    /* Only what the gate reads; a refusal (RLIMIT_MEMLOCK) costs no correctness. */
+    (void)mlock(*page, offsetof(struct gate_page, names));
+    return 0;
+}
+
+void gate_close(struct gate_page *page) {
+    if (page != NULL)
+        munmap(page, sizeof *page);
+}
+
+void gate_declare(struct gate_page *page, const struct ledger_policy *policy) {
+    uint32_t count = atomic_load(&page->header.state_count);
+    for (; count < policy->state_count; count++) {
+        struct ledger_text state = policy->states[count];
+        page->names[count].size = (uint16_t)state.size;
+        memcpy(page->names[count].text, state.data, state.size);
+    }
+    atomic_store_explicit(&page->header.state_count, count, memory_order_release);
+}

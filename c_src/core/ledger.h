@@ -1,0 +1,171 @@
+/* cost_ledger: the core. A write-once ledger of what AI agents spend, in an LMDB file.
+ *
+ * This is the one header that the adapters (the NIF, programs) include. Nothing below it knows
+ * of Erlang.
+ *
+ * Caveats
+ *   - One `struct ledger` per directory and process; opening a second is LEDGER_E_LOCKED.
+ *   - Calls marked "writer" must not overlap each other: the caller holds a lease. They may
+ *     overlap everything else but ledger_close().
+ *   - Calls marked "reader" may touch the disk and wait for a free read transaction: never on
+ *     a thread that must not block. They may overlap everything but ledger_close().
+ *   - ledger_allowed() and ledger_now() may be called on any thread at any time until
+ *     ledger_free(), also after ledger_close(). They never wait.
+ *   - Text handed to a callback is valid until the callback returns.
+ *   - A fork does not inherit a ledger. Nothing may open, copy or remove lock.mdb or
+ *     writer.lock while it is open.
+ *
+ * Times: ledger time is microseconds since the Unix epoch (clock.h). A window of W ms holds,
+ * at ledger time `now`, the entries with id >= (now / 1000 - W) * 1000; it has no upper bound.
+ */
+#ifndef LEDGER_H
+#define LEDGER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "clock.h"
+#include "entry.h"
+#include "error.h"
+#include "policy.h"
+
+#define LEDGER_FORMAT_VERSION 1
+#define LEDGER_MAP_SIZE_DEFAULT ((size_t)1 << 40)
+#define LEDGER_ENTRY_SIZE_DEFAULT ((size_t)1 << 20)
+
+struct ledger;
+
+struct ledger_options {
+    const char *directory; /* made, with its parents and mode 0700, if it is not there */
+    const char *holder;    /* who has it, for the message that a second opener gets */
+    const char *currency;  /* of `cost`, for a new ledger: three letters */
+    size_t map_size;       /* the most that the file may grow to */
+    size_t max_entry_size; /* of a draft, in bytes */
+    unsigned readers;      /* how many threads may read at once */
+    bool meta_sync;        /* false: a power cut may lose the last commit, but nothing else */
+    enum clock_mode clock;
+    const struct ledger_policy *policy; /* seeds a new ledger; an old one keeps its own */
+};
+
+/* What the opener should be told although opening succeeded. */
+struct ledger_opened {
+    bool created;
+    bool policy_differs;     /* the stored policy won over options.policy */
+    bool reader_slots_short; /* another process fixed the reader table too small */
+    const char *filesystem;  /* NULL, or the name of one whose durability is in doubt */
+    size_t map_size;         /* what fitted into the address space */
+    uint64_t last_id;
+};
+
+/* Dirty; may take long on a slow disk. On failure *ledger is NULL and `failure` says why. */
+int ledger_open(const struct ledger_options *options, struct ledger **ledger,
+                struct ledger_opened *opened, struct ledger_failure *failure);
+/* Dirty. Waits for readers, closes files and drops the lock; the gate page stays readable. The
+ * caller has made sure that no writer is inside and none begins. Safe to call twice. */
+void ledger_close(struct ledger *ledger);
+/* Any thread; does not block. After ledger_close(), and after the last ledger_allowed(). */
+void ledger_free(struct ledger *ledger);
+
+/* ---- the gate: any thread, wait-free ------------------------------------------------------ */
+
+/* May `state` (an index from ledger_state()) invoke now? */
+bool ledger_allowed(const struct ledger *ledger, uint32_t state);
+/* 0: allowed; UINT64_MAX: never; else exhausted until this ledger time. */
+uint64_t ledger_allowed_from(const struct ledger *ledger, uint32_t state);
+int64_t ledger_now(const struct ledger *ledger);
+
+/* ---- writers ------------------------------------------------------------------------------ */
+
+/* One entry to be booked, and what became of it. */
+struct ledger_request {
+    const void *draft; /* entry_write_draft() */
+    size_t size;
+    uint64_t token; /* unique per request in this process; 0: none */
+    uint64_t id;    /* out: of the entry, if rc is 0 */
+    int rc;         /* out */
+};
+
+/* What is nondeterministic enters here, so that the same batch does the same everywhere. */
+struct ledger_batch {
+    struct ledger_request *requests;
+    size_t count;
+    int64_t now_us;
+    bool (*wanted)(void *context); /* asked just before the commit; NULL: yes */
+    void *context;
+};
+
+/* Books a batch in one durable transaction; a bad request fails alone. 0: look at each rc.
+ * Otherwise nothing was written and every rc is set: LEDGER_E_WRITER_DEAD when `wanted` said
+ * no, LEDGER_E_CLOSED, or what the disk said. */
+int ledger_commit(struct ledger *ledger, struct ledger_batch *batch,
+                  struct ledger_failure *failure);
+
+/* Replaces the policy if its version is still wanted->version, books who changed what and why,
+ * and puts it in force before returning. The states must begin with those declared so far. A
+ * change that changes nothing is not booked. *version: that in force afterwards. */
+int ledger_set_policy(struct ledger *ledger, const struct ledger_policy *wanted,
+                      struct ledger_text by, struct ledger_text reason, int64_t now_us,
+                      uint64_t *version, struct ledger_failure *failure);
+
+/* What became of a token: 0 with *id if it was booked among the last 65,536, MDB_NOTFOUND
+ * (-30798) if not. For a caller whose writer died; no batch may be in flight. */
+int ledger_outcome(struct ledger *ledger, uint64_t token, uint64_t *id);
+
+/* About once a second: steers ledger time towards the wall clock and stores it. True when the
+ * wall clock is more than a minute ahead and not followed; *ahead_us is how far (negative:
+ * behind). */
+bool ledger_tick(struct ledger *ledger, int64_t *ahead_us);
+void ledger_accept_clock(struct ledger *ledger);
+/* Manual clock only: LEDGER_E_NOT_MANUAL, LEDGER_E_BACKWARDS. */
+int ledger_set_clock(struct ledger *ledger, int64_t now_us);
+
+/* ---- readers ------------------------------------------------------------------------------ */
+
+/* Index of a declared state, or -1. May wait for a policy change, not for the disk. */
+int ledger_state(struct ledger *ledger, struct ledger_text name);
+/* A copy of the policy in force, for policy_free(). */
+int ledger_policy(struct ledger *ledger, struct ledger_policy *copy);
+
+/* Invocations in each window, then of all time, in one consistent view. */
+struct ledger_counts {
+    struct ledger_text state; /* data NULL: the sum over all entries */
+    uint64_t in_window[2];
+    uint64_t all;
+};
+typedef void ledger_counts_row(void *context, const struct ledger_counts *counts);
+
+/* One row for the total, then one per declared state, or only for `state` if that is given
+ * (an undeclared one counts what it has). *now_us: the ledger time it was counted at. */
+int ledger_count(struct ledger *ledger, const struct ledger_text *state,
+                 const uint64_t window_ms[2], ledger_counts_row *row, void *context,
+                 int64_t *now_us);
+
+struct ledger_history_query {
+    const struct ledger_text *state; /* NULL: all */
+    uint64_t before;                 /* ids below this; UINT64_MAX: from the newest */
+    uint64_t since;                  /* ids from this on */
+    uint64_t limit;
+};
+/* Returns false to stop. entry->names hold the text of its names. */
+typedef bool ledger_history_row(void *context, const struct ledger_entry *entry);
+
+/* Invocations, newest first. */
+int ledger_history(struct ledger *ledger, const struct ledger_history_query *query,
+                   ledger_history_row *row, void *context);
+
+/* One entry of any kind, or MDB_NOTFOUND (-30798). */
+int ledger_fetch(struct ledger *ledger, uint64_t id, ledger_history_row *row, void *context);
+
+struct ledger_facts {
+    uint64_t entries; /* of every kind */
+    uint64_t last_id;
+    uint64_t file_bytes;
+    uint64_t created_at_us;
+    uint64_t map_size;
+    char currency[8];
+    uint8_t boot_id[16];
+};
+int ledger_facts(struct ledger *ledger, struct ledger_facts *facts);
+
+#endif

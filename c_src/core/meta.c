@@ -1,0 +1,167 @@
+#include "meta.h"
+
+#include <errno.h>
+
+#include "msgpack_bound.h"
+#include "pack.h"
+
+#define MAGIC "cost_ledger"
+
+static int put_row(struct ledger *ledger, MDB_txn *txn, const char *word,
+                   struct entry_buffer *buffer) {
+    MDB_val key = {strlen(word), (char *)word};
+    MDB_val value = {buffer->size, buffer->data};
+    int rc =
+        buffer->failed ? ENOMEM : mdb_put(txn, ledger->storage.databases[DB_META], &key, &value, 0);
+    entry_buffer_free(buffer);
+    return rc;
+}
+
+int meta_put_policy(struct ledger *ledger, MDB_txn *txn, const struct ledger_policy *policy) {
+    struct entry_buffer buffer = {0};
+    policy_write(&buffer, policy);
+    return put_row(ledger, txn, "policy", &buffer);
+}
+
+static int put_format(struct ledger *ledger, MDB_txn *txn, uint64_t created_at_us,
+                      const char *currency) {
+    struct entry_buffer buffer = {0};
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, &buffer, entry_buffer_append);
+    msgpack_pack_map(&packer, 4);
+    pack_word(&packer, "magic");
+    pack_word(&packer, MAGIC);
+    pack_word(&packer, "version");
+    msgpack_pack_int(&packer, LEDGER_FORMAT_VERSION);
+    pack_word(&packer, "created_at");
+    msgpack_pack_uint64(&packer, created_at_us);
+    pack_word(&packer, "currency");
+    pack_word(&packer, currency);
+    return put_row(ledger, txn, "format", &buffer);
+}
+
+/* Every ledger has the series of each state; further ones are declared by later versions. */
+static int put_declared(struct ledger *ledger, MDB_txn *txn) {
+    struct entry_buffer buffer = {0};
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, &buffer, entry_buffer_append);
+    msgpack_pack_array(&packer, 1);
+    msgpack_pack_array(&packer, 1);
+    msgpack_pack_int(&packer, DIMENSION_STATE);
+    return put_row(ledger, txn, "series", &buffer);
+}
+
+int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options *options,
+                uint64_t created_at_us) {
+    struct ledger_policy first = *options->policy;
+    first.version = 1;
+    first.changed_by_entry = 0;
+    int rc = put_format(ledger, txn, created_at_us, options->currency);
+    if (rc == 0)
+        rc = put_declared(ledger, txn);
+    if (rc == 0)
+        rc = meta_put_policy(ledger, txn, &first);
+    return rc;
+}
+
+static int read_format(const msgpack_object *object, void *context) {
+    struct ledger *ledger = context;
+    bool has_magic = false;
+    uint64_t version = 0;
+    struct ledger_text currency = {0};
+    if (object->type != MSGPACK_OBJECT_MAP)
+        return LEDGER_E_FOREIGN;
+    for (uint32_t i = 0; i < object->via.map.size; i++) {
+        const msgpack_object *key = &object->via.map.ptr[i].key;
+        const msgpack_object *value = &object->via.map.ptr[i].val;
+        if (unpacks_as(key, "magic"))
+            has_magic = unpacks_as(value, MAGIC);
+        else if (unpacks_as(key, "version"))
+            unpack_uint(value, UINT64_MAX, &version);
+        else if (unpacks_as(key, "created_at"))
+            unpack_uint(value, UINT64_MAX, &ledger->created_at_us);
+        else if (unpacks_as(key, "currency"))
+            unpack_text(value, &currency);
+    }
+    if (!has_magic)
+        return LEDGER_E_FOREIGN;
+    if (version > LEDGER_FORMAT_VERSION)
+        return LEDGER_E_NEWER;
+    if (version == 0 || currency.size == 0 || currency.size >= sizeof ledger->currency)
+        return LEDGER_E_DAMAGED;
+    memcpy(ledger->currency, currency.data, currency.size);
+    ledger->currency[currency.size] = '\0';
+    return 0;
+}
+
+static int read_family(const msgpack_object *object, struct declared_series *family) {
+    uint64_t previous = 0;
+    if (object->type != MSGPACK_OBJECT_ARRAY || object->via.array.size == 0)
+        return LEDGER_E_DAMAGED;
+    if (object->via.array.size > SERIES_NAMES_MAX)
+        return LEDGER_E_NEWER;
+    for (uint32_t i = 0; i < object->via.array.size; i++) {
+        uint64_t dimension;
+        if (!unpack_uint(&object->via.array.ptr[i], DIMENSION_LIMIT - 1, &dimension) ||
+            dimension <= previous)
+            return LEDGER_E_NEWER;
+        family->dimensions[family->count++] = (uint8_t)dimension;
+        previous = dimension;
+    }
+    return 0;
+}
+
+static int read_declared(const msgpack_object *object, void *context) {
+    struct ledger *ledger = context;
+    if (object->type != MSGPACK_OBJECT_ARRAY)
+        return LEDGER_E_DAMAGED;
+    if (object->via.array.size > DECLARED_MAX)
+        return LEDGER_E_NEWER;
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < object->via.array.size; i++)
+        rc = read_family(&object->via.array.ptr[i], &ledger->declared[ledger->declared_count++]);
+    return rc;
+}
+
+static int get_row(struct ledger *ledger, MDB_txn *txn, const char *word, MDB_val *value) {
+    MDB_val key = {strlen(word), (char *)word};
+    return mdb_get(txn, ledger->storage.databases[DB_META], &key, value);
+}
+
+static int load_row(struct ledger *ledger, MDB_txn *txn, const char *word,
+                    int (*read)(const msgpack_object *, void *)) {
+    MDB_val value;
+    msgpack_unpacked unpacked;
+    int rc = get_row(ledger, txn, word, &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? LEDGER_E_FOREIGN : rc;
+    if (!msgpack_is_bounded(value.mv_data, value.mv_size))
+        return LEDGER_E_DAMAGED;
+    msgpack_unpacked_init(&unpacked);
+    rc = msgpack_unpack_next(&unpacked, value.mv_data, value.mv_size, NULL);
+    rc = rc == MSGPACK_UNPACK_SUCCESS ? read(&unpacked.data, ledger) : LEDGER_E_DAMAGED;
+    msgpack_unpacked_destroy(&unpacked);
+    return rc;
+}
+
+static int load_policy(struct ledger *ledger, MDB_txn *txn) {
+    MDB_val value;
+    int rc = get_row(ledger, txn, "policy", &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? LEDGER_E_DAMAGED : rc;
+    return policy_read(value.mv_data, value.mv_size, &ledger->policy);
+}
+
+int meta_load(struct ledger *ledger, MDB_txn *txn, struct ledger_failure *failure) {
+    const char *directory = ledger->storage.options.directory;
+    int rc = load_row(ledger, txn, "format", read_format);
+    if (rc != 0)
+        return ledger_fail(failure, rc, "row 'format' in %s", directory);
+    rc = load_row(ledger, txn, "series", read_declared);
+    if (rc != 0)
+        return ledger_fail(failure, rc, "row 'series' in %s", directory);
+    rc = load_policy(ledger, txn);
+    if (rc != 0)
+        return ledger_fail(failure, rc, "row 'policy' in %s", directory);
+    return 0;
+}

@@ -1,0 +1,20 @@
+/* The `meta` database: what holds for the whole file. Keys are words, values msgpack.
+ *
+ *   "format"   {"magic": "cost_ledger", "version": 1, "created_at": us, "currency": "USD"}
+ *   "series"   [[dimension, ...], ...]   the declared families of series
+ *   "policy"   see policy.h
+ *
+ * Thread class: those that may read or write LMDB. */
+#ifndef LEDGER_META_H
+#define LEDGER_META_H
+
+#include "internal.h"
+
+/* Writes the rows of a new ledger. */
+int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options *options,
+                uint64_t created_at_us);
+/* Fills the ledger's format fields, declared series and policy. */
+int meta_load(struct ledger *ledger, MDB_txn *txn, struct ledger_failure *failure);
+int meta_put_policy(struct ledger *ledger, MDB_txn *txn, const struct ledger_policy *policy);
+
+#endif

@@ -1,0 +1,146 @@
+#include "names.h"
+
+#include <string.h>
+
+#include "digest.h"
+#include "error.h"
+
+enum row { ROW_NUMBER = 1, ROW_NUMBER_OF_LONG = 2, ROW_TEXT = 3, ROW_SERIES = 4, ROW_NAMES = 5 };
+
+#define VALUE_INLINE_MAX 500 /* LMDB's keys hold 511 bytes */
+
+struct key {
+    uint8_t bytes[2 + VALUE_INLINE_MAX];
+    MDB_val val;
+};
+
+static int name_key(struct key *key, uint8_t dimension, struct ledger_text value) {
+    key->bytes[1] = dimension;
+    if (value.size <= VALUE_INLINE_MAX) {
+        key->bytes[0] = ROW_NUMBER;
+        memcpy(key->bytes + 2, value.data, value.size);
+        key->val = (MDB_val){2 + value.size, key->bytes};
+        return 0;
+    }
+    key->bytes[0] = ROW_NUMBER_OF_LONG;
+    key->val = (MDB_val){2 + DIGEST_BYTES, key->bytes};
+    return digest_sha256(value.data, value.size, key->bytes + 2);
+}
+
+static void number_key(struct key *key, enum row row, const uint32_t *numbers, size_t count) {
+    key->bytes[0] = (uint8_t)row;
+    for (size_t i = 0; i < count; i++)
+        put_be32(key->bytes + 1 + 4 * i, numbers[i]);
+    key->val = (MDB_val){1 + 4 * count, key->bytes};
+}
+
+static int get_number(MDB_txn *txn, MDB_dbi dbi, struct key *key, uint32_t *number) {
+    MDB_val value;
+    int rc = mdb_get(txn, dbi, &key->val, &value);
+    if (rc != 0)
+        return rc;
+    if (value.mv_size != 4)
+        return LEDGER_E_DAMAGED;
+    *number = get_be32(value.mv_data);
+    return 0;
+}
+
+/* One more than the largest number among the rows of a kind whose key is one number. */
+static int next_number(MDB_txn *txn, MDB_dbi dbi, enum row row, uint32_t *number) {
+    MDB_cursor *cursor = NULL;
+    uint8_t past = (uint8_t)row + 1;
+    MDB_val key = {1, &past}, value;
+    *number = 1;
+    int rc = mdb_cursor_open(txn, dbi, &cursor);
+    if (rc != 0)
+        return rc;
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    if (rc == 0)
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_PREV);
+    else if (rc == MDB_NOTFOUND)
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+    if (rc == 0 && key.mv_size == 5 && ((uint8_t *)key.mv_data)[0] == row)
+        *number = get_be32((uint8_t *)key.mv_data + 1) + 1;
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* Writes a number under `there`, and what lies at the number: one optional byte, then text. */
+static int put_pair(MDB_txn *txn, MDB_dbi dbi, struct key *there, enum row back_row,
+                    uint32_t number, const uint8_t *head, size_t head_size, const void *tail,
+                    size_t tail_size) {
+    struct key back_key;
+    uint8_t bytes[4];
+    MDB_val value = {sizeof bytes, bytes};
+    put_be32(bytes, number);
+    int rc = mdb_put(txn, dbi, &there->val, &value, MDB_NOOVERWRITE);
+    if (rc != 0)
+        return rc;
+    number_key(&back_key, back_row, &number, 1);
+    value = (MDB_val){head_size + tail_size, NULL};
+    rc = mdb_put(txn, dbi, &back_key.val, &value, MDB_NOOVERWRITE | MDB_RESERVE);
+    if (rc != 0)
+        return rc;
+    if (head_size > 0)
+        memcpy(value.mv_data, head, head_size);
+    memcpy((uint8_t *)value.mv_data + head_size, tail, tail_size);
+    return 0;
+}
+
+int names_find(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, struct ledger_text value,
+               uint32_t *number) {
+    struct key key;
+    int rc = name_key(&key, dimension, value);
+    return rc != 0 ? rc : get_number(txn, dbi, &key, number);
+}
+
+int names_find_series(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size_t count,
+                      uint32_t *series) {
+    struct key key;
+    number_key(&key, ROW_SERIES, numbers, count);
+    return get_number(txn, dbi, &key, series);
+}
+
+int names_intern(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, struct ledger_text value,
+                 uint32_t *number, bool *made) {
+    struct key key;
+    *made = false;
+    int rc = name_key(&key, dimension, value);
+    if (rc == 0)
+        rc = get_number(txn, dbi, &key, number);
+    if (rc != MDB_NOTFOUND)
+        return rc;
+    *made = true;
+    rc = next_number(txn, dbi, ROW_TEXT, number);
+    if (rc != 0)
+        return rc;
+    return put_pair(txn, dbi, &key, ROW_TEXT, *number, &dimension, 1, value.data, value.size);
+}
+
+int names_intern_series(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size_t count,
+                        uint32_t *series) {
+    struct key key;
+    number_key(&key, ROW_SERIES, numbers, count);
+    int rc = get_number(txn, dbi, &key, series);
+    if (rc != MDB_NOTFOUND)
+        return rc;
+    rc = next_number(txn, dbi, ROW_NAMES, series);
+    if (rc != 0)
+        return rc;
+    return put_pair(txn, dbi, &key, ROW_NAMES, *series, NULL, 0, key.bytes + 1, 4 * count);
+}
+
+int names_text(MDB_txn *txn, MDB_dbi dbi, uint32_t number, uint8_t *dimension,
+               struct ledger_text *value) {
+    struct key key;
+    MDB_val stored;
+    number_key(&key, ROW_TEXT, &number, 1);
+    int rc = mdb_get(txn, dbi, &key.val, &stored);
+    if (rc == MDB_NOTFOUND || (rc == 0 && stored.mv_size < 2))
+        return LEDGER_E_DAMAGED;
+    if (rc != 0)
+        return rc;
+    *dimension = *(uint8_t *)stored.mv_data;
+    *value = (struct ledger_text){(const char *)stored.mv_data + 1, stored.mv_size - 1};
+    return 0;
+}

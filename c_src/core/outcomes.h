@@ -1,0 +1,24 @@
+/* What became of recent requests, by token: for callers whose writer died between the commit
+ * and the reply. A ring of the last OUTCOMES_KEPT bookings with a hash over it.
+ *
+ * Thread class: the holder of the write lease. Does not block. */
+#ifndef LEDGER_OUTCOMES_H
+#define LEDGER_OUTCOMES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define OUTCOMES_KEPT 65536
+
+struct outcomes {
+    struct outcome *ring; /* OUTCOMES_KEPT */
+    uint32_t *heads;      /* OUTCOMES_KEPT chains, 1 + index into the ring; 0: empty */
+    uint32_t next;
+};
+
+int outcomes_open(struct outcomes *outcomes);
+void outcomes_close(struct outcomes *outcomes);
+void outcomes_add(struct outcomes *outcomes, uint64_t token, uint64_t id);
+bool outcomes_find(const struct outcomes *outcomes, uint64_t token, uint64_t *id);
+
+#endif

@@ -1,0 +1,76 @@
+/* The policy in force: which states are declared, and the rules that admit or deny.
+ *
+ * Written as a msgpack map, in `meta` under "policy":
+ *
+ *   {"version": uint,
+ *    "states":  [str, ...],                              in the order of their gate cells
+ *    "rules":   [{"name":    str,
+ *                 "scope":   {"state": str},
+ *                 "measure": "invocations",
+ *                 "window":  ["rolling", ms],
+ *                 "limit":   uint | nil (no limit)}, ...],
+ *    "changed_by_entry": uint (0: the options that seeded the ledger)}
+ *
+ * A rule with a key or a value that this code does not know is LEDGER_E_NEWER: a rule that is
+ * not understood must not be skipped.
+ *
+ * Thread class: any; allocates, does not block.
+ */
+#ifndef LEDGER_POLICY_H
+#define LEDGER_POLICY_H
+
+#include <stdint.h>
+
+#include "entry.h"
+
+#define POLICY_STATES_MAX 1024
+#define POLICY_RULES_MAX 4096
+#define POLICY_STATE_BYTES_MAX 1020 /* an atom of 255 characters of four bytes */
+#define POLICY_UNLIMITED UINT64_MAX
+
+struct ledger_rule {
+    struct ledger_text name;
+    uint32_t state; /* index into the policy's states */
+    uint64_t window_ms;
+    uint64_t limit; /* POLICY_UNLIMITED: none; 0: never admits */
+};
+
+struct ledger_policy {
+    uint64_t version;
+    uint64_t changed_by_entry;
+    uint32_t state_count;
+    uint32_t rule_count;
+    struct ledger_text *states;
+    struct ledger_rule *rules;
+    char *memory; /* what the texts point into, when the policy owns it */
+};
+
+/* A deep copy; *copy is zeroed first. 0 or ENOMEM. */
+int policy_copy(const struct ledger_policy *policy, struct ledger_policy *copy);
+/* Of a policy that policy_copy() or policy_read() made. */
+void policy_free(struct ledger_policy *policy);
+
+/* NULL, or what is wrong. */
+const char *policy_check(const struct ledger_policy *policy);
+
+/* Same states in the same order, same rules. Versions are not looked at. */
+bool policy_equal(const struct ledger_policy *a, const struct ledger_policy *b);
+
+int policy_write(struct entry_buffer *buffer, const struct ledger_policy *policy);
+/* 0, ENOMEM, LEDGER_E_DAMAGED or LEDGER_E_NEWER. */
+int policy_read(const void *data, size_t size, struct ledger_policy *policy);
+
+/* The map that a `policy` entry carries:
+ *   {"version": uint, "by": str, "reason": str, "previous": id | 0,
+ *    "changes": [[rule name, from, to], ...]}     from, to: limit | nil (no limit) | false
+ *                                                 (there is or was no such rule) */
+int policy_write_change(struct entry_buffer *buffer, const struct ledger_policy *from,
+                        const struct ledger_policy *to, struct ledger_text by,
+                        struct ledger_text reason);
+
+/* Index of a state, or -1. */
+int policy_state(const struct ledger_policy *policy, struct ledger_text name);
+
+bool text_equal(struct ledger_text a, struct ledger_text b);
+
+#endif

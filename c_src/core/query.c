@@ -1,0 +1,200 @@
+/* Reading: counts, history and single entries, each in one read transaction from the pool. */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "internal.h"
+#include "series.h"
+#include "window.h"
+
+int ledger_state(struct ledger *ledger, struct ledger_text name) {
+    pthread_rwlock_rdlock(&ledger->policy_lock);
+    int index = policy_state(&ledger->policy, name);
+    pthread_rwlock_unlock(&ledger->policy_lock);
+    return index;
+}
+
+int ledger_policy(struct ledger *ledger, struct ledger_policy *copy) {
+    pthread_rwlock_rdlock(&ledger->policy_lock);
+    int rc = policy_copy(&ledger->policy, copy);
+    pthread_rwlock_unlock(&ledger->policy_lock);
+    return rc;
+}
+
+/* MDB_NOTFOUND for a state that has no entry. */
+static int series_of(struct ledger *ledger, MDB_txn *txn, const struct ledger_text *state,
+                     uint32_t *series) {
+    MDB_dbi names = ledger->storage.databases[DB_NAMES];
+    uint32_t number;
+    *series = SERIES_EVERYTHING;
+    if (state == NULL)
+        return 0;
+    int rc = names_find(txn, names, DIMENSION_STATE, *state, &number);
+    return rc != 0 ? rc : names_find_series(txn, names, &number, 1, series);
+}
+
+static int count_series(struct ledger *ledger, MDB_txn *txn, MDB_cursor *cursor,
+                        const struct ledger_text *state, int64_t now_us,
+                        const uint64_t window_ms[2], struct ledger_counts *counts) {
+    uint32_t series;
+    struct totals all, before;
+    *counts = (struct ledger_counts){0};
+    if (state != NULL)
+        counts->state = *state;
+    int rc = series_of(ledger, txn, state, &series);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    rc = series_totals_now(cursor, series, &all);
+    for (int i = 0; rc == 0 && i < 2; i++) {
+        rc = series_totals_before(cursor, series, window_start(now_us, window_ms[i]), &before);
+        counts->in_window[i] =
+            (uint64_t)(all.column[COLUMN_INVOCATIONS] - before.column[COLUMN_INVOCATIONS]);
+    }
+    counts->all = (uint64_t)all.column[COLUMN_INVOCATIONS];
+    return rc;
+}
+
+static int count_all(struct ledger *ledger, MDB_txn *txn, MDB_cursor *cursor,
+                     const uint64_t window_ms[2], ledger_counts_row *row, void *context,
+                     int64_t now_us) {
+    struct ledger_counts counts;
+    int rc = count_series(ledger, txn, cursor, NULL, now_us, window_ms, &counts);
+    if (rc == 0)
+        row(context, &counts);
+    pthread_rwlock_rdlock(&ledger->policy_lock);
+    for (uint32_t i = 0; rc == 0 && i < ledger->policy.state_count; i++) {
+        rc = count_series(ledger, txn, cursor, &ledger->policy.states[i], now_us, window_ms,
+                          &counts);
+        if (rc == 0)
+            row(context, &counts);
+    }
+    pthread_rwlock_unlock(&ledger->policy_lock);
+    return rc;
+}
+
+int ledger_count(struct ledger *ledger, const struct ledger_text *state,
+                 const uint64_t window_ms[2], ledger_counts_row *row, void *context,
+                 int64_t *now_us) {
+    MDB_txn *txn;
+    MDB_cursor *cursor = NULL;
+    struct ledger_counts counts;
+    int rc = storage_read_begin(&ledger->storage, &txn);
+    if (rc != 0)
+        return rc;
+    *now_us = ledger_now(ledger);
+    rc = mdb_cursor_open(txn, ledger->storage.databases[DB_SERIES], &cursor);
+    if (rc == 0 && state == NULL)
+        rc = count_all(ledger, txn, cursor, window_ms, row, context, *now_us);
+    else if (rc == 0 &&
+             (rc = count_series(ledger, txn, cursor, state, *now_us, window_ms, &counts)) == 0)
+        row(context, &counts);
+    mdb_cursor_close(cursor);
+    storage_read_end(&ledger->storage, txn);
+    return rc;
+}
+
+/* Looks an entry up and gives its names their text. */
+static int load_entry(struct ledger *ledger, MDB_txn *txn, struct entry_decoder *decoder,
+                      uint64_t id, struct ledger_entry *entry) {
+    uint8_t bytes[8];
+    MDB_val key = {sizeof bytes, bytes}, value;
+    put_be64(bytes, id);
+    int rc = mdb_get(txn, ledger->storage.databases[DB_ENTRIES], &key, &value);
+    if (rc != 0)
+        return rc;
+    entry->id = id;
+    rc = entry_read_stored(decoder, value.mv_data, value.mv_size, entry);
+    for (int i = 1; rc == 0 && i < DIMENSION_LIMIT; i++) {
+        uint8_t dimension;
+        if (entry->name_numbers[i] == 0)
+            continue;
+        rc = names_text(txn, ledger->storage.databases[DB_NAMES], entry->name_numbers[i],
+                        &dimension, &entry->names[i]);
+        if (rc == 0 && dimension != i)
+            rc = LEDGER_E_DAMAGED;
+    }
+    return rc;
+}
+
+static int walk(struct ledger *ledger, MDB_txn *txn, MDB_cursor *cursor,
+                struct entry_decoder *decoder, const struct ledger_history_query *query,
+                ledger_history_row *row, void *context) {
+    struct series_walk series_walk;
+    struct ledger_entry entry;
+    uint32_t series;
+    uint64_t id;
+    int rc = series_of(ledger, txn, query->state, &series);
+    if (rc == 0)
+        series_walk_start(&series_walk, cursor, series, query->before);
+    for (uint64_t left = query->limit; rc == 0 && left > 0; left--) {
+        rc = series_walk_next(&series_walk, &id);
+        if (rc != 0 || id < query->since)
+            break;
+        rc = load_entry(ledger, txn, decoder, id, &entry);
+        if (rc == MDB_NOTFOUND) /* a series lists an entry that is not there */
+            return LEDGER_E_DAMAGED;
+        if (rc == 0 && !row(context, &entry))
+            break;
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int ledger_history(struct ledger *ledger, const struct ledger_history_query *query,
+                   ledger_history_row *row, void *context) {
+    MDB_txn *txn;
+    MDB_cursor *cursor = NULL;
+    struct entry_decoder *decoder = entry_decoder_new();
+    int rc = decoder == NULL ? ENOMEM : storage_read_begin(&ledger->storage, &txn);
+    if (rc == 0) {
+        rc = mdb_cursor_open(txn, ledger->storage.databases[DB_SERIES], &cursor);
+        if (rc == 0)
+            rc = walk(ledger, txn, cursor, decoder, query, row, context);
+        mdb_cursor_close(cursor);
+        storage_read_end(&ledger->storage, txn);
+    }
+    entry_decoder_free(decoder);
+    return rc;
+}
+
+int ledger_fetch(struct ledger *ledger, uint64_t id, ledger_history_row *row, void *context) {
+    MDB_txn *txn;
+    struct ledger_entry entry;
+    struct entry_decoder *decoder = entry_decoder_new();
+    int rc = decoder == NULL ? ENOMEM : storage_read_begin(&ledger->storage, &txn);
+    if (rc == 0) {
+        rc = load_entry(ledger, txn, decoder, id, &entry);
+        if (rc == 0)
+            row(context, &entry);
+        storage_read_end(&ledger->storage, txn);
+    }
+    entry_decoder_free(decoder);
+    return rc;
+}
+
+int ledger_facts(struct ledger *ledger, struct ledger_facts *facts) {
+    MDB_txn *txn;
+    MDB_stat entries;
+    struct stat file;
+    int fd;
+    *facts = (struct ledger_facts){0};
+    int rc = storage_read_begin(&ledger->storage, &txn);
+    if (rc != 0)
+        return rc;
+    rc = mdb_stat(txn, ledger->storage.databases[DB_ENTRIES], &entries);
+    if (rc == 0)
+        rc = storage_last_id(&ledger->storage, txn, &facts->last_id);
+    if (rc == 0)
+        rc = mdb_env_get_fd(ledger->storage.env, &fd);
+    if (rc == 0 && fstat(fd, &file) != 0)
+        rc = errno;
+    if (rc == 0) {
+        facts->entries = entries.ms_entries;
+        facts->file_bytes = (uint64_t)file.st_size;
+        facts->created_at_us = ledger->created_at_us;
+        facts->map_size = ledger->storage.map_size;
+        memcpy(facts->currency, ledger->currency, sizeof facts->currency);
+        memcpy(facts->boot_id, ledger->gate->header.boot_id, sizeof facts->boot_id);
+    }
+    storage_read_end(&ledger->storage, txn);
+    return rc;
+}

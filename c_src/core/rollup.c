@@ -1,0 +1,94 @@
+#include "rollup.h"
+
+#include <string.h>
+
+#include "error.h"
+
+#define HOUR_US UINT64_C(3600000000)
+
+static void write_key(uint8_t key[ROLLUP_KEY_BYTES], const struct rollup *rollup) {
+    put_be32(key, rollup->series);
+    key[4] = (uint8_t)rollup->granularity;
+    put_be32(key + 5, rollup->period);
+}
+
+uint32_t rollup_period(enum rollup_granularity granularity, uint64_t id) {
+    return (uint32_t)(id / (granularity == ROLLUP_HOUR ? HOUR_US : 24 * HOUR_US));
+}
+
+static int64_t read_extreme(struct byte_reader *reader) {
+    ledger_sum value = unzigzag(read_varint(reader));
+    if (value > INT64_MAX || value < INT64_MIN)
+        reader->damaged = true;
+    return (int64_t)value;
+}
+
+int rollup_load(MDB_txn *txn, MDB_dbi dbi, uint32_t series, enum rollup_granularity granularity,
+                uint32_t period, struct rollup *rollup) {
+    uint8_t bytes[ROLLUP_KEY_BYTES];
+    MDB_val key = {sizeof bytes, bytes}, value;
+    *rollup = (struct rollup){.series = series, .granularity = granularity, .period = period};
+    write_key(bytes, rollup);
+    int rc = mdb_get(txn, dbi, &key, &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    struct byte_reader reader = byte_reader(value.mv_data, value.mv_size);
+    totals_read(&reader, &rollup->totals);
+    uint8_t given = read_byte(&reader);
+    for (int measure = 0; measure < ROLLUP_MEASURES; measure++) {
+        if (!(given & 1 << measure))
+            continue;
+        rollup->extremes[measure].any = true;
+        rollup->extremes[measure].min = read_extreme(&reader);
+        rollup->extremes[measure].max = read_extreme(&reader);
+    }
+    return reader.damaged || reader.at != reader.end ? LEDGER_E_DAMAGED : 0;
+}
+
+int rollup_store(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup) {
+    uint8_t bytes[ROLLUP_KEY_BYTES];
+    uint8_t data[TOTALS_BYTES_MAX + 1 + 2 * ROLLUP_MEASURES * VARINT_BYTES_MAX];
+    if (!rollup->changed)
+        return 0;
+    rollup->changed = false;
+    size_t size = totals_write(data, &rollup->totals);
+    uint8_t *given = &data[size++];
+    *given = 0;
+    for (int measure = 0; measure < ROLLUP_MEASURES; measure++) {
+        const struct rollup_extremes *extremes = &rollup->extremes[measure];
+        if (!extremes->any)
+            continue;
+        *given |= (uint8_t)(1 << measure);
+        size += put_varint(data + size, zigzag(extremes->min));
+        size += put_varint(data + size, zigzag(extremes->max));
+    }
+    MDB_val key = {sizeof bytes, bytes}, value = {size, data};
+    write_key(bytes, rollup);
+    return mdb_put(txn, dbi, &key, &value, 0);
+}
+
+static void widen(struct rollup_extremes *extremes, int64_t value) {
+    if (!extremes->any || value < extremes->min)
+        extremes->min = value;
+    if (!extremes->any || value > extremes->max)
+        extremes->max = value;
+    extremes->any = true;
+}
+
+int rollup_add(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup, const struct ledger_entry *entry,
+               const struct amounts *amounts) {
+    uint32_t period = rollup_period(rollup->granularity, entry->id);
+    if (period != rollup->period) {
+        int rc = rollup_store(txn, dbi, rollup);
+        if (rc == 0)
+            rc = rollup_load(txn, dbi, rollup->series, rollup->granularity, period, rollup);
+        if (rc != 0)
+            return rc;
+    }
+    totals_add(&rollup->totals, amounts);
+    if (entry->given & ENTRY_COST)
+        widen(&rollup->extremes[ROLLUP_COST], entry->cost);
+    widen(&rollup->extremes[ROLLUP_DURATION], entry->duration_ms);
+    rollup->changed = true;
+    return 0;
+}

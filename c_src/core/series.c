@@ -1,0 +1,185 @@
+#include "series.h"
+
+#include <string.h>
+
+#include "error.h"
+
+static void write_key(uint8_t key[SERIES_KEY_BYTES], uint32_t series, uint64_t first_id) {
+    put_be32(key, series);
+    put_be64(key + 4, first_id);
+}
+
+/* Moves to the block that would hold the last id below `before`. MDB_NOTFOUND: none does. */
+static int seek_below(MDB_cursor *cursor, uint32_t series, uint64_t before, uint64_t *first_id,
+                      MDB_val *value) {
+    uint8_t bytes[SERIES_KEY_BYTES];
+    MDB_val key = {sizeof bytes, bytes};
+    write_key(bytes, series, before);
+    int rc = mdb_cursor_get(cursor, &key, value, MDB_SET_RANGE);
+    if (rc == 0)
+        rc = mdb_cursor_get(cursor, &key, value, MDB_PREV);
+    else if (rc == MDB_NOTFOUND)
+        rc = mdb_cursor_get(cursor, &key, value, MDB_LAST);
+    if (rc != 0)
+        return rc;
+    if (key.mv_size != SERIES_KEY_BYTES)
+        return LEDGER_E_DAMAGED;
+    if (get_be32(key.mv_data) != series)
+        return MDB_NOTFOUND;
+    *first_id = get_be64((uint8_t *)key.mv_data + 4);
+    return 0;
+}
+
+/* A block being read item by item. */
+struct block_reader {
+    struct byte_reader bytes;
+    unsigned left;
+    uint64_t id;
+    struct amounts amounts;
+};
+
+static void begin_block(struct block_reader *reader, uint64_t first_id, MDB_val value,
+                        struct totals *base) {
+    reader->bytes = byte_reader(value.mv_data, value.mv_size);
+    reader->left = read_byte(&reader->bytes);
+    reader->id = first_id;
+    if (reader->left == 0 || reader->left > SERIES_BLOCK_ITEMS)
+        reader->bytes.damaged = true;
+    totals_read(&reader->bytes, base);
+}
+
+static bool next_item(struct block_reader *reader) {
+    if (reader->left == 0 || reader->bytes.damaged)
+        return false;
+    reader->left--;
+    reader->id += (uint64_t)read_varint(&reader->bytes);
+    amounts_read(&reader->bytes, &reader->amounts);
+    return !reader->bytes.damaged;
+}
+
+int series_totals_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
+                         struct totals *totals) {
+    MDB_val value;
+    uint64_t first_id;
+    int rc = seek_below(cursor, series, before, &first_id, &value);
+    if (rc != 0) {
+        memset(totals, 0, sizeof *totals);
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    }
+    struct block_reader reader;
+    begin_block(&reader, first_id, value, totals);
+    while (next_item(&reader) && reader.id < before)
+        totals_add(totals, &reader.amounts);
+    return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
+}
+
+int series_load(MDB_txn *txn, MDB_dbi dbi, uint32_t series, struct series_block *block) {
+    MDB_cursor *cursor = NULL;
+    MDB_val value;
+    block->series = series;
+    block->changed = false;
+    block->count = 0;
+    block->size = 0;
+    block->last_id = 0;
+    memset(&block->totals, 0, sizeof block->totals);
+    int rc = mdb_cursor_open(txn, dbi, &cursor);
+    if (rc == 0)
+        rc = seek_below(cursor, series, UINT64_MAX, &block->first_id, &value);
+    if (rc == 0 && value.mv_size > sizeof block->value)
+        rc = LEDGER_E_DAMAGED;
+    if (rc == 0) {
+        struct block_reader reader;
+        begin_block(&reader, block->first_id, value, &block->totals);
+        while (next_item(&reader)) {
+            totals_add(&block->totals, &reader.amounts);
+            block->last_id = reader.id;
+        }
+        if (reader.bytes.damaged)
+            rc = LEDGER_E_DAMAGED;
+        memcpy(block->value, value.mv_data, value.mv_size);
+        block->size = value.mv_size;
+        block->count = block->value[0];
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int series_store(MDB_txn *txn, MDB_dbi dbi, struct series_block *block) {
+    uint8_t bytes[SERIES_KEY_BYTES];
+    MDB_val key = {sizeof bytes, bytes};
+    MDB_val value = {block->size, block->value};
+    if (!block->changed)
+        return 0;
+    block->changed = false;
+    block->value[0] = block->count;
+    write_key(bytes, block->series, block->first_id);
+    return mdb_put(txn, dbi, &key, &value, 0);
+}
+
+/* The totals so far become the base of a new block. */
+static void begin_next(struct series_block *block, uint64_t first_id) {
+    block->count = 0;
+    block->first_id = first_id;
+    block->last_id = first_id;
+    block->size = 1 + totals_write(block->value + 1, &block->totals);
+}
+
+int series_append(MDB_txn *txn, MDB_dbi dbi, struct series_block *block, uint64_t id,
+                  const struct amounts *amounts) {
+    uint8_t item[10 + AMOUNTS_BYTES_MAX];
+    if (block->count == 0)
+        begin_next(block, id);
+    size_t size = put_varint(item, id - block->last_id);
+    size += amounts_write(item + size, amounts);
+    if (block->count == SERIES_BLOCK_ITEMS || block->size + size > SERIES_BLOCK_BYTES) {
+        int rc = series_store(txn, dbi, block);
+        if (rc != 0)
+            return rc;
+        begin_next(block, id);
+        size = put_varint(item, 0);
+        size += amounts_write(item + size, amounts);
+    }
+    memcpy(block->value + block->size, item, size);
+    block->size += size;
+    block->count++;
+    block->last_id = id;
+    block->changed = true;
+    totals_add(&block->totals, amounts);
+    return 0;
+}
+
+void series_walk_start(struct series_walk *walk, MDB_cursor *cursor, uint32_t series,
+                       uint64_t before) {
+    walk->cursor = cursor;
+    walk->series = series;
+    walk->block_first_id = before;
+    walk->left = 0;
+}
+
+/* Reads the ids of the block below the current one. Its items that are not below the walk's
+ * start, in the first block only, are left out. */
+static int load_ids(struct series_walk *walk) {
+    MDB_val value;
+    uint64_t first_id;
+    struct totals base;
+    struct block_reader reader;
+    int rc = seek_below(walk->cursor, walk->series, walk->block_first_id, &first_id, &value);
+    if (rc != 0)
+        return rc;
+    begin_block(&reader, first_id, value, &base);
+    while (next_item(&reader) && reader.id < walk->block_first_id)
+        if (reader.amounts.mask & UINT64_C(1) << COLUMN_INVOCATIONS)
+            walk->ids[walk->left++] = reader.id;
+    walk->block_first_id = first_id;
+    return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
+}
+
+int series_walk_next(struct series_walk *walk, uint64_t *id) {
+    while (walk->left == 0) {
+        int rc = load_ids(walk);
+        if (rc != 0)
+            return rc;
+    }
+    *id = walk->ids[--walk->left];
+    return 0;
+}

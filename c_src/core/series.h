@@ -1,0 +1,71 @@
+/* Series: the running totals, in the `series` database. They are the counters.
+ *
+ *   key     series u32, first id u64 (big-endian)
+ *   value   count u8                       1 .. 32
+ *           base totals                    of the series before this block (totals.h)
+ *           count times:
+ *             id delta  varint             from the item before; from the key for the first: 0
+ *             amounts                      what that entry adds (totals.h)
+ *
+ * The open block of a series, its last, is rewritten in place until it has 32 items or the next
+ * would make the value longer than 2,000 bytes: larger values go to overflow pages. Use of a
+ * window is totals now minus totals before its start: two seeks and at most 64 items.
+ *
+ * Thread class: those that may read or write LMDB. Nothing is remembered between calls.
+ */
+#ifndef LEDGER_SERIES_H
+#define LEDGER_SERIES_H
+
+#include <lmdb.h>
+#include <stdbool.h>
+
+#include "totals.h"
+
+#define SERIES_BLOCK_ITEMS 32
+#define SERIES_BLOCK_BYTES 2000
+#define SERIES_KEY_BYTES 12
+
+/* The last block of a series while a batch adds to it. */
+struct series_block {
+    uint32_t series;
+    bool changed;
+    uint8_t count; /* 0: no block yet */
+    uint64_t first_id;
+    uint64_t last_id;
+    struct totals totals; /* base and all items */
+    size_t size;
+    uint8_t value[SERIES_BLOCK_BYTES];
+};
+
+/* 0 (also for a series without a block), LEDGER_E_DAMAGED or LMDB's. */
+int series_load(MDB_txn *txn, MDB_dbi dbi, uint32_t series, struct series_block *block);
+/* Adds an item with an id above all before; writes the block out and begins the next when it
+ * is full. */
+int series_append(MDB_txn *txn, MDB_dbi dbi, struct series_block *block, uint64_t id,
+                  const struct amounts *amounts);
+int series_store(MDB_txn *txn, MDB_dbi dbi, struct series_block *block);
+
+/* Totals of the entries with id < `before`; zeros where there are none. The cursor is one on
+ * the `series` database; its position is not kept. */
+int series_totals_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
+                         struct totals *totals);
+static inline int series_totals_now(MDB_cursor *cursor, uint32_t series, struct totals *totals) {
+    return series_totals_before(cursor, series, UINT64_MAX, totals);
+}
+
+/* A walk over a series' invocations, newest first. */
+struct series_walk {
+    MDB_cursor *cursor;
+    uint32_t series;
+    uint64_t block_first_id;
+    unsigned left;
+    uint64_t ids[SERIES_BLOCK_ITEMS];
+};
+
+/* Starts below `before`. */
+void series_walk_start(struct series_walk *walk, MDB_cursor *cursor, uint32_t series,
+                       uint64_t before);
+/* 0 with *id, MDB_NOTFOUND at the end, LEDGER_E_DAMAGED or LMDB's. */
+int series_walk_next(struct series_walk *walk, uint64_t *id);
+
+#endif

@@ -1,0 +1,293 @@
+#include "storage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bytes.h"
+
+_Static_assert(sizeof(size_t) == 8, "a ledger needs a 64-bit address space");
+
+#define MAP_SIZE_LEAST ((size_t)1 << 20)
+/* Slots for other processes that read: the companion, tools, Python. */
+#define READER_SLOTS_FOR_OTHERS 64
+/* How far data.mdb is kept ahead of its last page. */
+#define FILE_AHEAD (UINT64_C(1) << 20)
+
+static const char *const database_names[DB_COUNT] = {
+    [DB_META] = "meta",       [DB_ENTRIES] = "entries", [DB_PAYLOADS] = "payloads",
+    [DB_KEYS] = "keys",       [DB_NAMES] = "names",     [DB_SERIES] = "series",
+    [DB_ROLLUPS] = "rollups", [DB_HOLDS] = "holds",     [DB_HELD] = "held",
+    [DB_WARNED] = "warned",
+};
+
+/* The file format is that of LMDB 0.9; 0.9.70 and up are the development line of 1.0. */
+static int check_library(struct ledger_failure *failure) {
+    int major, minor, patch;
+    const char *version = mdb_version(&major, &minor, &patch);
+    if (major != 0 || minor != 9 || patch >= 70)
+        return ledger_fail(failure, LEDGER_E_LMDB_VERSION, "found %s", version);
+    return 0;
+}
+
+static int create_environment(struct storage *storage, size_t map_size) {
+    MDB_env *env = NULL;
+    unsigned slots = storage->options.pool_size + READER_SLOTS_FOR_OTHERS;
+    unsigned flags = MDB_NOTLS | (storage->options.meta_sync ? 0 : MDB_NOMETASYNC);
+    int rc = mdb_env_create(&env);
+    if (rc == 0)
+        rc = mdb_env_set_maxdbs(env, DB_COUNT);
+    if (rc == 0)
+        rc = mdb_env_set_maxreaders(env, slots);
+    if (rc == 0)
+        rc = mdb_env_set_mapsize(env, map_size);
+    if (rc == 0)
+        rc = mdb_env_open(env, storage->options.directory, flags, 0600);
+    if (rc != 0) {
+        mdb_env_close(env); /* also required after a failed open; NULL is allowed */
+        return rc;
+    }
+    storage->env = env;
+    storage->map_size = map_size;
+    return 0;
+}
+
+/* LMDB maps a file that is shorter than its header promises without a word; the first touch of
+ * a missing page is then a SIGBUS that kills the VM. Only the headers were read so far. */
+static int check_file(struct storage *storage, struct ledger_failure *failure) {
+    MDB_envinfo info;
+    MDB_stat stat;
+    struct stat file;
+    int fd;
+    int rc = mdb_env_info(storage->env, &info);
+    if (rc == 0)
+        rc = mdb_env_stat(storage->env, &stat);
+    if (rc == 0)
+        rc = mdb_env_get_fd(storage->env, &fd);
+    if (rc == 0 && (fstat(fd, &file) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0))
+        rc = errno;
+    if (rc != 0)
+        return ledger_fail(failure, rc, "data.mdb in %s", storage->options.directory);
+    unsigned long long need = ((unsigned long long)info.me_last_pgno + 1) * stat.ms_psize;
+    if ((unsigned long long)file.st_size < need && info.me_last_pgno > 1)
+        return ledger_fail(failure, LEDGER_E_TRUNCATED,
+                           "%s/data.mdb has %llu bytes, its header needs %llu",
+                           storage->options.directory, (unsigned long long)file.st_size, need);
+    storage->file_size = (uint64_t)file.st_size;
+    storage->reader_slots_short = info.me_maxreaders < storage->options.pool_size;
+    return 0;
+}
+
+/* A file that LMDB made is in the directory only after the directory itself is synced. */
+static int sync_directory(const char *directory) {
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    int rc = fsync(fd) == 0 ? 0 : errno;
+    close(fd);
+    return rc;
+}
+
+static int open_databases(struct storage *storage, struct ledger_failure *failure) {
+    MDB_txn *txn = NULL;
+    MDB_stat stat;
+    MDB_dbi main;
+    int rc = mdb_txn_begin(storage->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return ledger_fail(failure, rc, "in %s", storage->options.directory);
+    rc = mdb_dbi_open(txn, NULL, 0, &main);
+    if (rc == 0)
+        rc = mdb_stat(txn, main, &stat);
+    storage->is_new = rc == 0 && stat.ms_entries == 0;
+    for (int i = 0; rc == 0 && i < DB_COUNT && !storage->is_new; i++) {
+        rc = mdb_dbi_open(txn, database_names[i], 0, &storage->databases[i]);
+        if (rc == MDB_NOTFOUND || rc == MDB_BAD_DBI || rc == MDB_INCOMPATIBLE)
+            rc = ledger_fail(failure, LEDGER_E_FOREIGN, "%s/data.mdb has no database '%s'",
+                             storage->options.directory, database_names[i]);
+        else if (rc != 0)
+            ledger_fail(failure, rc, "database '%s' in %s", database_names[i],
+                        storage->options.directory);
+    }
+    /* Committing keeps the handles; aborting would close them. */
+    if (rc == 0)
+        rc = mdb_txn_commit(txn);
+    else
+        mdb_txn_abort(txn);
+    return rc;
+}
+
+static int open_environment(struct storage *storage, struct ledger_failure *failure) {
+    int rc = check_library(failure);
+    if (rc != 0)
+        return rc;
+    size_t map_size = storage->options.map_size;
+    do {
+        rc = create_environment(storage, map_size);
+        map_size /= 2;
+    } while (rc == ENOMEM && map_size >= MAP_SIZE_LEAST);
+    if (rc != 0)
+        return ledger_fail(failure, rc, "data.mdb in %s", storage->options.directory);
+    int dead;
+    rc = check_file(storage, failure);
+    if (rc == 0 && (rc = mdb_reader_check(storage->env, &dead)) != 0)
+        ledger_fail(failure, rc, "lock.mdb in %s", storage->options.directory);
+    if (rc == 0)
+        rc = open_databases(storage, failure);
+    if (rc == 0 && (rc = sync_directory(storage->options.directory)) != 0)
+        ledger_fail(failure, rc, "%s", storage->options.directory);
+    if (rc != 0) {
+        mdb_env_close(storage->env);
+        storage->env = NULL;
+    }
+    return rc;
+}
+
+int storage_create(struct storage *storage, MDB_txn *txn) {
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < DB_COUNT; i++)
+        rc = mdb_dbi_open(txn, database_names[i], MDB_CREATE, &storage->databases[i]);
+    return rc;
+}
+
+/* Begins every transaction once, which takes LMDB's cross-process reader mutex, so that
+ * renewing it later takes none. */
+static int fill_pool(struct storage *storage) {
+    int rc = 0;
+    storage->idle_count = 0;
+    while (rc == 0 && storage->idle_count < storage->options.pool_size) {
+        MDB_txn *txn = NULL;
+        rc = mdb_txn_begin(storage->env, NULL, MDB_RDONLY, &txn);
+        if (rc == 0) {
+            mdb_txn_reset(txn);
+            storage->idle[storage->idle_count++] = txn;
+        }
+    }
+    storage->made = storage->idle_count;
+    /* Fewer slots than asked for are still a pool. */
+    return rc == MDB_READERS_FULL && storage->made > 0 ? 0 : rc;
+}
+
+int storage_pool(struct storage *storage) {
+    pthread_mutex_lock(&storage->mutex);
+    int rc = fill_pool(storage);
+    storage->open = rc == 0;
+    pthread_cond_broadcast(&storage->returned);
+    pthread_mutex_unlock(&storage->mutex);
+    return rc;
+}
+
+int storage_open(struct storage *storage, const struct storage_options *options,
+                 struct ledger_failure *failure) {
+    *storage = (struct storage){.options = *options};
+    storage->options.directory = strdup(options->directory);
+    storage->idle = calloc(options->pool_size, sizeof *storage->idle);
+    pthread_mutex_init(&storage->mutex, NULL);
+    pthread_cond_init(&storage->returned, NULL);
+    int rc;
+    if (storage->options.directory == NULL || storage->idle == NULL)
+        rc = ledger_fail(failure, ENOMEM, "opening the storage");
+    else
+        rc = open_environment(storage, failure);
+    if (rc != 0)
+        storage_close(storage);
+    return rc;
+}
+
+/* Waits for all readers, ends their transactions, and closes the environment. */
+static void close_environment(struct storage *storage) {
+    pthread_mutex_lock(&storage->mutex);
+    storage->open = false;
+    while (storage->idle_count < storage->made)
+        pthread_cond_wait(&storage->returned, &storage->mutex);
+    for (unsigned i = 0; i < storage->made; i++)
+        mdb_txn_abort(storage->idle[i]);
+    storage->made = storage->idle_count = 0;
+    if (storage->env != NULL)
+        mdb_env_close(storage->env);
+    storage->env = NULL;
+    pthread_cond_broadcast(&storage->returned);
+    pthread_mutex_unlock(&storage->mutex);
+}
+
+void storage_close(struct storage *storage) {
+    close_environment(storage);
+    pthread_cond_destroy(&storage->returned);
+    pthread_mutex_destroy(&storage->mutex);
+    free((char *)storage->options.directory);
+    free(storage->idle);
+    *storage = (struct storage){0};
+}
+
+int storage_reopen(struct storage *storage, struct ledger_failure *failure) {
+    close_environment(storage);
+    int rc = open_environment(storage, failure);
+    if (rc != 0)
+        return rc;
+    if (storage->is_new) /* the file was emptied under us: never begin anew in its place */
+        rc = ledger_fail(failure, LEDGER_E_DATA_MISSING, "%s", storage->options.directory);
+    if (rc == 0 && (rc = storage_pool(storage)) != 0)
+        ledger_fail(failure, rc, "reader slots in %s", storage->options.directory);
+    if (rc != 0)
+        close_environment(storage);
+    return rc;
+}
+
+int storage_read_begin(struct storage *storage, MDB_txn **txn) {
+    *txn = NULL;
+    pthread_mutex_lock(&storage->mutex);
+    while (storage->open && storage->idle_count == 0)
+        pthread_cond_wait(&storage->returned, &storage->mutex);
+    if (storage->open)
+        *txn = storage->idle[--storage->idle_count];
+    pthread_mutex_unlock(&storage->mutex);
+    if (*txn == NULL)
+        return LEDGER_E_CLOSED;
+    int rc = mdb_txn_renew(*txn);
+    if (rc != 0)
+        storage_read_end(storage, *txn);
+    return rc;
+}
+
+void storage_read_end(struct storage *storage, MDB_txn *txn) {
+    mdb_txn_reset(txn);
+    pthread_mutex_lock(&storage->mutex);
+    storage->idle[storage->idle_count++] = txn;
+    pthread_cond_broadcast(&storage->returned);
+    pthread_mutex_unlock(&storage->mutex);
+}
+
+void storage_extend(struct storage *storage) {
+    MDB_envinfo info;
+    MDB_stat stat;
+    int fd;
+    if (mdb_env_info(storage->env, &info) != 0 || mdb_env_stat(storage->env, &stat) != 0 ||
+        mdb_env_get_fd(storage->env, &fd) != 0)
+        return;
+    uint64_t used = ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
+    if (storage->file_size >= used + FILE_AHEAD / 2 || used + FILE_AHEAD > storage->map_size)
+        return;
+    struct stat file;
+    /* Never shorten: LMDB may have written further than this process knows. */
+    if (fstat(fd, &file) == 0 && (uint64_t)file.st_size < used + FILE_AHEAD &&
+        ftruncate(fd, (off_t)(used + FILE_AHEAD)) == 0)
+        storage->file_size = used + FILE_AHEAD;
+}
+
+int storage_last_id(struct storage *storage, MDB_txn *txn, uint64_t *id) {
+    MDB_cursor *cursor = NULL;
+    MDB_val key, value;
+    *id = 0;
+    int rc = mdb_cursor_open(txn, storage->databases[DB_ENTRIES], &cursor);
+    if (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST)) == 0) {
+        if (key.mv_size == 8)
+            *id = get_be64(key.mv_data);
+        else
+            rc = LEDGER_E_DAMAGED;
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
