@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "msgpack_term.h"
+
 #define DEFINE_ATOM(name) ERL_NIF_TERM atom_##name;
 ATOMS(DEFINE_ATOM)
 #undef DEFINE_ATOM
@@ -114,7 +116,7 @@ ERL_NIF_TERM make_entry(ErlNifEnv *env, const struct ledger_entry *entry) {
     if (entry->given & ENTRY_TOKENS)
         put(env, &map, atom_tokens, make_tokens(env, entry->tokens));
     if (entry->change.data != NULL)
-        put(env, &map, atom_change, make_text(env, entry->change));
+        put(env, &map, atom_change, make_msgpack(env, entry->change));
     return map;
 }
 

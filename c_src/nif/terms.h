@@ -18,6 +18,7 @@
     X(all)                                                                                         \
     X(infinity)                                                                                    \
     X(none)                                                                                        \
+    X(nil)                                                                                         \
     X(manual)                                                                                      \
     X(total)                                                                                       \
     X(closed)                                                                                      \

@@ -1,0 +1,17 @@
+%% What a name stands for: kept as a persistent term, so that the gate finds it without a copy.
+%% A closed ledger keeps its record; the handle then answers `closed`.
+-record(ledger,
+        {name :: atom(),
+         handle :: cost_ledger_nif:handle(),
+         on_unavailable :: allow | deny,
+         call_timeout :: timeout(),
+         max_entry_size :: pos_integer(),
+         path :: binary(),
+         clock :: system | manual,
+         supervisor :: pid() | atom()}).
+
+-define(LEDGER_KEY(Name), {cost_ledger, Name}).
+-define(DEFAULT_LEDGER, default).
+
+-define(HOUR_MS, 3600000).
+-define(DAY_MS, 86400000).

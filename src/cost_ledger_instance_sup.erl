@@ -1,0 +1,22 @@
+%%% One ledger: its owner, then its writer. The writer is restarted alone; a new owner opens the
+%%% ledger anew, and then needs a new writer.
+-module(cost_ledger_instance_sup).
+-behaviour(supervisor).
+
+-export([start_link/1, init/1]).
+
+-spec start_link(cost_ledger_options:parsed()) -> {ok, pid()} | {error, term()}.
+start_link(Options) ->
+    case supervisor:start_link(?MODULE, Options) of
+        {ok, Pid} -> {ok, Pid};
+        {error, {shutdown, {failed_to_start_child, _, Reason}}} -> {error, Reason};
+        {error, Reason} -> {error, Reason}
+    end.
+
+init(#{name := Name, queue := Queue} = Options) ->
+    {ok, {#{strategy => rest_for_one, intensity => 30, period => 10},
+          [#{id => owner, start => {cost_ledger_owner, start_link, [Options]},
+             %% Closing waits for the commit in flight, and a disk may be slow.
+             shutdown => 60000},
+           #{id => writer, start => {cost_ledger_writer, start_link, [Name, Queue]},
+             shutdown => brutal_kill}]}}.

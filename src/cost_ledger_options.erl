@@ -1,0 +1,132 @@
+%%% Options of a ledger: defaults, checks, and the tuple that the NIF opens with.
+%%%
+%%%   name             atom()                          default
+%%%   path             file:name_all()                 required
+%%%   budgets          #{State => #{max_per_hour, max_per_day}}, merged over the three default
+%%%                    states; seeds a new ledger
+%%%   clock            system | manual                 system
+%%%   currency         three letters                   <<"USD">>
+%%%   map_size         bytes                           1 TiB; what the file may grow to
+%%%   max_entry_size   bytes                           1 MiB
+%%%   queue            #{calls, bytes}                 #{calls => 10000, bytes => 64 MiB}
+%%%   sync             full | no_meta_sync             full; no_meta_sync: a power cut may lose
+%%%                                                    the last commit, but nothing else
+%%%   on_unavailable   allow | deny                    allow
+%%%   call_timeout     ms | infinity                   30000
+-module(cost_ledger_options).
+
+-include("cost_ledger.hrl").
+
+-export([parse/1, to_nif/1]).
+-export_type([options/0, parsed/0]).
+
+-type options() :: #{atom() => term()} | [{atom(), term()}].
+-type parsed() :: #{atom() => term()}.
+
+-spec parse(options()) -> {ok, parsed()} | {error, term()}.
+parse(Options) when is_list(Options) ->
+    try maps:from_list(Options) of
+        Map -> parse(Map)
+    catch error:badarg ->
+        bad([], ["options must be a map or a list of pairs, not ",
+                 cost_ledger_error:describe(Options)])
+    end;
+parse(Options) when is_map(Options) ->
+    Given = maps:merge(defaults(), Options),
+    case check_all(maps:to_list(Given)) of
+        ok when not is_map_key(path, Given) ->
+            bad([path], "a path is required: the directory that holds the ledger");
+        ok ->
+            #{path := Path, budgets := Budgets, queue := Queue} = Given,
+            {ok, Given#{path := filename:absname(path_binary(Path)),
+                        budgets := cost_ledger_budgets:merge(cost_ledger_budgets:defaults(),
+                                                             Budgets),
+                        queue := maps:merge(default_queue(), Queue)}};
+        Error ->
+            Error
+    end;
+parse(Other) ->
+    bad([], ["options must be a map or a list of pairs, not ", cost_ledger_error:describe(Other)]).
+
+defaults() ->
+    #{name => ?DEFAULT_LEDGER, budgets => #{}, clock => system, currency => <<"USD">>,
+      map_size => 1 bsl 40, max_entry_size => 1 bsl 20, queue => #{}, sync => full,
+      on_unavailable => allow, call_timeout => 30000}.
+
+default_queue() ->
+    #{calls => 10000, bytes => 64 bsl 20}.
+
+check_all([]) ->
+    ok;
+check_all([{Key, Value} | Rest]) ->
+    case check(Key, Value) of
+        ok -> check_all(Rest);
+        {error, _} = Error -> Error;
+        Expected -> bad([Key], [cost_ledger_error:describe(Key), " must be ", Expected, ", not ",
+                                cost_ledger_error:describe(Value)])
+    end.
+
+bad(Path, Text) ->
+    {error, {bad_option, Path, unicode:characters_to_binary(Text)}}.
+
+%% ok, an error, or what it must be.
+check(name, Name) when is_atom(Name), Name =/= undefined -> ok;
+check(name, _) -> "an atom";
+check(path, Path) ->
+    case path_binary(Path) of
+        <<_, _/binary>> = Binary when byte_size(Binary) < 3800 -> ok;
+        _ -> "the name of a directory"
+    end;
+check(budgets, Budgets) -> cost_ledger_budgets:check(Budgets);
+check(clock, Clock) when Clock =:= system; Clock =:= manual -> ok;
+check(clock, _) -> "system or manual";
+check(currency, <<_:3/binary>>) -> ok;
+check(currency, _) -> "a binary of three letters";
+check(map_size, Size) when is_integer(Size), Size >= 1 bsl 20, Size =< 1 bsl 46 -> ok;
+check(map_size, _) -> "a number of bytes from 1 MiB to 64 TiB";
+check(max_entry_size, Size) when is_integer(Size), Size >= 64, Size =< 64 bsl 20 -> ok;
+check(max_entry_size, _) -> "a number of bytes from 64 to 64 MiB";
+check(queue, Queue) when is_map(Queue) ->
+    Wrong = [Key || {Key, Value} <- maps:to_list(Queue),
+                    not lists:member(Key, [calls, bytes])
+                        orelse not is_integer(Value) orelse Value < 1],
+    case Wrong of
+        [] -> ok;
+        _ -> "a map of calls and bytes, both positive integers"
+    end;
+check(queue, _) -> "a map of calls and bytes, both positive integers";
+check(sync, Sync) when Sync =:= full; Sync =:= no_meta_sync -> ok;
+check(sync, _) -> "full or no_meta_sync";
+check(on_unavailable, Answer) when Answer =:= allow; Answer =:= deny -> ok;
+check(on_unavailable, _) -> "allow or deny";
+check(call_timeout, infinity) -> ok;
+check(call_timeout, Ms) when is_integer(Ms), Ms > 0, Ms < 1 bsl 32 -> ok;
+check(call_timeout, _) -> "a positive number of ms, or infinity";
+check(Key, _) ->
+    bad([Key], ["unknown option ", cost_ledger_error:describe(Key)]).
+
+path_binary(Path) when is_binary(Path) ->
+    Path;
+path_binary(Path) ->
+    try filename:flatten(Path) of
+        Flat ->
+            case unicode:characters_to_binary(Flat, unicode, file:native_name_encoding()) of
+                Binary when is_binary(Binary) -> Binary;
+                _ -> <<>>
+            end
+    catch error:_ -> <<>>
+    end.
+
+-spec to_nif(parsed()) -> tuple().
+to_nif(#{path := Path, name := Name, currency := Currency, map_size := MapSize,
+         max_entry_size := MaxEntrySize, sync := Sync, clock := Clock, budgets := Budgets}) ->
+    %% Reads run on dirty CPU schedulers only: so many can read at once, and no more.
+    Readers = erlang:system_info(dirty_cpu_schedulers) + 2,
+    {Path, holder(Name), Currency, MapSize, MaxEntrySize, Readers, Sync =:= full, Clock,
+     cost_ledger_budgets:to_policy(0, [], Budgets)}.
+
+%% What another opener is told; the NIF takes up to 255 bytes.
+holder(Name) ->
+    Text = io_lib:format("node ~ts, OS process ~ts, ledger ~ts", [node(), os:getpid(), Name]),
+    Binary = unicode:characters_to_binary(Text),
+    binary:part(Binary, 0, min(255, byte_size(Binary))).

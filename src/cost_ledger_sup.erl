@@ -1,0 +1,15 @@
+%%% The application's supervisor: the default ledger, when the environment has a path for it.
+-module(cost_ledger_sup).
+-behaviour(supervisor).
+
+-export([start_link/0, init/1]).
+
+-spec start_link() -> supervisor:startlink_ret().
+start_link() ->
+    supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+
+init([]) ->
+    Options = maps:without([included_applications],
+                           maps:from_list(application:get_all_env(cost_ledger))),
+    Ledgers = [cost_ledger:child_spec(Options) || is_map_key(path, Options)],
+    {ok, {#{strategy => one_for_one, intensity => 3, period => 60}, Ledgers}}.

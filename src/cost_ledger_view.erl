@@ -1,0 +1,97 @@
+%%% What stats and history show, made from what the NIF reads.
+-module(cost_ledger_view).
+
+-include("cost_ledger.hrl").
+
+-export([stats/1, history_options/1, history/4]).
+
+%% How many entries are read in one transaction: a long history pins no old pages.
+-define(SLICE, 1000).
+-define(NEWEST, 16#ffffffffffffffff).
+
+-spec stats(cost_ledger_nif:handle()) ->
+          cost_ledger:stats() | cost_ledger_nif:failure() | closed.
+stats(Handle) ->
+    case cost_ledger_nif:count(Handle, all, ?HOUR_MS, ?DAY_MS) of
+        {ok, NowUs, Rows} ->
+            case cost_ledger_nif:policy(Handle) of
+                {ok, Policy} -> stats(NowUs div 1000, Rows, Policy);
+                Error -> Error
+            end;
+        Error ->
+            Error
+    end.
+
+stats(NowMs, Rows, Policy) ->
+    Named = [{state_key(State), Hour, Day, All} || {State, Hour, Day, All} <- Rows],
+    Limits = [{State, #{hourly_limit => Hour, daily_limit => Day}}
+              || {State, #{max_per_hour := Hour, max_per_day := Day}}
+                     <- maps:to_list(cost_ledger_budgets:from_policy(Policy))],
+    #{hourly => maps:from_list([{State, Hour} || {State, Hour, _, _} <- Named]),
+      daily => maps:from_list([{State, Day} || {State, _, Day, _} <- Named]),
+      session => maps:from_list([{State, All} || {State, _, _, All} <- Named]),
+      budgets => maps:from_list(Limits),
+      ledger_time => NowMs}.
+
+state_key(total) -> total;
+state_key(Name) -> cost_ledger_budgets:to_atom(Name).
+
+-spec history_options(term()) ->
+          {ok, all | binary(), SinceUs :: non_neg_integer(), Limit :: non_neg_integer()}
+              | {invalid, iodata()}.
+history_options(Options) when is_list(Options) ->
+    try maps:from_list(Options) of
+        Map -> history_options(Map)
+    catch error:badarg ->
+        {invalid, ["options must be a map or a list of pairs, not ",
+                   cost_ledger_error:describe(Options)]}
+    end;
+history_options(Options) when is_map(Options) ->
+    maps:fold(fun option/3, {ok, all, 0, 100}, Options);
+history_options(Other) ->
+    {invalid, ["options must be a map or a list of pairs, not ",
+               cost_ledger_error:describe(Other)]}.
+
+option(_Key, _Value, {invalid, _} = Invalid) ->
+    Invalid;
+option(state, State, {ok, _, Since, Limit}) when is_atom(State) ->
+    {ok, atom_to_binary(State), Since, Limit};
+option(since, Ms, {ok, State, _, Limit}) when is_integer(Ms), Ms =< 100000000000000 ->
+    {ok, State, max(0, Ms) * 1000, Limit};
+option(limit, Limit, {ok, State, Since, _}) when is_integer(Limit), Limit >= 0 ->
+    {ok, State, Since, Limit};
+option(state, Value, _) ->
+    {invalid, ["state must be an atom, not ", cost_ledger_error:describe(Value)]};
+option(since, Value, _) ->
+    {invalid, ["since must be Unix milliseconds, not ", cost_ledger_error:describe(Value)]};
+option(limit, Value, _) ->
+    {invalid, ["limit must be a non-negative integer, not ", cost_ledger_error:describe(Value)]};
+option(Key, _Value, _) ->
+    {invalid, ["unknown option ", cost_ledger_error:describe(Key),
+               "; known are state, since, limit"]}.
+
+-spec history(cost_ledger_nif:handle(), all | binary(), non_neg_integer(), non_neg_integer()) ->
+          [cost_ledger_record:record()] | cost_ledger_nif:failure() | closed.
+history(Handle, State, SinceUs, Limit) ->
+    slices(Handle, State, SinceUs, ?NEWEST, Limit, []).
+
+%% Each slice comes oldest first; together they are put newest first.
+slices(_Handle, _State, _Since, _Before, 0, Slices) ->
+    newest_first(Slices);
+slices(Handle, State, Since, Before, Left, Slices) ->
+    Size = min(Left, ?SLICE),
+    case cost_ledger_nif:history(Handle, State, Before, Since, Size) of
+        {ok, [#{id := Oldest} | _] = Entries} when length(Entries) =:= Size ->
+            slices(Handle, State, Since, Oldest, Left - Size, [Entries | Slices]);
+        {ok, Entries} ->
+            newest_first([Entries | Slices]);
+        Error ->
+            Error
+    end.
+
+newest_first(Slices) ->
+    lists:foldl(fun(Slice, Acc) ->
+                        lists:foldl(fun(Entry, Records) ->
+                                            [cost_ledger_record:from_entry(Entry) | Records]
+                                    end, Acc, Slice)
+                end, [], Slices).

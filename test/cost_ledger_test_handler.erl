@@ -1,0 +1,11 @@
+%%% A logger handler that sends the events of one ledger to a process.
+-module(cost_ledger_test_handler).
+
+-export([log/2]).
+
+log(#{msg := {report, #{event := [cost_ledger, Name], measurements := Measurements,
+                        metadata := #{ledger := Ledger} = Metadata}}},
+    #{config := {Ledger, Pid}}) ->
+    Pid ! {event, Name, Measurements, Metadata};
+log(_Event, _Config) ->
+    ok.
