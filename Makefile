@@ -81,6 +81,55 @@ EBIN := _build/default/lib/cost_ledger/ebin
 compile: deps ## build; the result is in _build/default/lib/cost_ledger
 	$(REBAR) compile
 
+# The demo, the bench and the shell run on what `make compile` built.
+RUN = $(ERL) -noshell -pa $(EBIN)
+
+.PHONY: demo
+demo: compile ## replay a real trace through a gated hub, and show what happened (10 s)
+	@mkdir -p _build/demo
+	@erlc +warnings_as_errors -o _build/demo demo/*.erl
+	@$(RUN) -pa _build/demo -s demo main
+
+.PHONY: shell
+shell: compile ## a named node with a ledger open; look into it from a second one
+	@echo "In this shell: cost_ledger:record_invocation(executing). cost_ledger:i()."
+	@echo "From a second one: erl -sname look -setcookie cost_ledger \\"
+	@echo "                       -remsh cost_ledger@$$(hostname -s)"
+	@$(ERL) -pa $(EBIN) -sname cost_ledger -setcookie cost_ledger \
+	  -cost_ledger path '"_build/shell/ledger"' -eval '{ok, _} = application:ensure_all_started(cost_ledger), cost_ledger:i().'
+
+.PHONY: bench
+bench: compile ## what it costs, as ratios to peers of the same run (2 minutes)
+	@mkdir -p _build/bench
+	@erlc +warnings_as_errors -o _build/bench test/bench/*.erl
+	@$(RUN) -pa _build/bench -run cost_ledger_bench main _build/bench/data
+
+# ---- tests ------------------------------------------------------------------------------------
+
+include test/core/core.mk
+include test/support/support.mk
+
+.PHONY: test
+test: compile test-core test-core-sanitized test-support ## all tests (a few minutes)
+	$(REBAR) ct
+
+.PHONY: soak
+soak: compile test-core-valgrind test-support ## the long ones: thousands of model runs and kills
+	COST_LEDGER_NUMTESTS=5000 $(REBAR) ct --suite test/cost_ledger_model_SUITE
+	COST_LEDGER_KILLS=1000 $(REBAR) ct --suite test/cost_ledger_crash_SUITE
+
+# ---- checks -----------------------------------------------------------------------------------
+
+C_FILES = $(sort $(wildcard c_src/*/*.[ch] test/core/*.[ch] test/support/*.[ch]))
+
+.PHONY: check
+check: check-deps compile test-core-valgrind ## formatting, static analysis, valgrind, dialyzer, xref
+	clang-format --dry-run --Werror $(C_FILES)
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -D__linux__ \
+	  --enable=warning,performance,portability --suppress=missingInclude c_src
+	$(REBAR) xref
+	$(REBAR) dialyzer
+
 .PHONY: clean
 clean: ## remove everything that was built
 	rm -rf _build priv/*.so priv/*.so.new

@@ -134,19 +134,19 @@ unavailable(Record, Ledger, _State) ->
         _ -> ok
     end.
 
-declare(Handle, State) when is_atom(State) ->
-    case cost_ledger_nif:declare(Handle, State, atom_to_binary(State)) of
-        {error, _} -> undeclared;
-        Result -> Result
-    end;
-declare(_Handle, _State) ->
-    undeclared.
+declare(Handle, State) ->
+    try atom_to_binary(State) of
+        Name ->
+            case cost_ledger_nif:declare(Handle, State, Name) of
+                {error, _} -> undeclared;
+                Result -> Result
+            end
+    catch error:badarg -> undeclared
+    end.
 
-undeclared_text(_Ledger, State) when not is_atom(State) ->
-    ["a state must be an atom, not ", cost_ledger_error:describe(State)];
 undeclared_text(Ledger, State) ->
     ["state ", cost_ledger_error:describe(State), " is not declared in ledger ",
-     cost_ledger_error:describe(Ledger), "; name it in the budgets, or call set_budgets"].
+     cost_ledger_error:describe(Ledger), "; name it (an atom) in the budgets, or call set_budgets"].
 
 never_opened(Ledger) ->
     ["no ledger was ever opened under the name ", cost_ledger_error:describe(Ledger)].

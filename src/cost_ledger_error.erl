@@ -24,4 +24,4 @@ format_error(_Reason, [{_M, _F, _Arguments, Info} | _]) ->
 %% A value as part of a sentence, cut to a length that a log line stands.
 -spec describe(term()) -> binary().
 describe(Term) ->
-    unicode:characters_to_binary(io_lib:format("~0tP", [Term, 12])).
+    <<_/binary>> = unicode:characters_to_binary(io_lib:format("~0tP", [Term, 12])).

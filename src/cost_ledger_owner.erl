@@ -13,7 +13,7 @@
 
 -record(state, {ledger :: #ledger{}, reported_ahead = false :: boolean()}).
 
--spec start_link(cost_ledger_options:parsed()) -> {ok, pid()} | {error, term()}.
+-spec start_link(cost_ledger_options:parsed()) -> gen_server:start_ret().
 start_link(Options) ->
     gen_server:start_link(?MODULE, Options, [{timeout, infinity}]).
 

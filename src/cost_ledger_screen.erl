@@ -5,7 +5,7 @@
 
 -export([print/1, format/1]).
 
--define(BAR, 10).
+-define(BAR, 8).
 
 -spec print(#ledger{}) -> ok | {error, cost_ledger:reason()}.
 print(Ledger) ->
@@ -26,7 +26,7 @@ format(#ledger{handle = Handle} = Ledger) ->
     end.
 
 header(#ledger{name = Name, path = Path, clock = Clock, handle = Handle},
-       #{entries := Entries, file_bytes := Bytes, currency := Currency},
+       #{entries := Entries, data_bytes := Bytes, currency := Currency},
        #{ledger_time := Now}) ->
     Ahead = Now - erlang:system_time(millisecond),
     [io_lib:format("cost_ledger ~tp  ~ts~n", [Name, Path]),
@@ -54,25 +54,25 @@ writer(Handle) ->
 
 table(Handle, #{hourly := Hourly, daily := Daily, session := Session, budgets := Budgets}) ->
     States = lists:sort(maps:keys(Budgets)),
-    [io_lib:format("  ~-16ts ~-19ts ~-19ts ~9ts  ~ts~n",
+    [io_lib:format("  ~-14ts ~-18ts ~-18ts ~9ts  ~ts~n",
                    ["state", "this hour", "today", "session", "gate"]),
      [row(State, maps:get(State, Hourly), maps:get(State, Daily), maps:get(State, Session),
           maps:get(State, Budgets), gate(Handle, State))
       || State <- States],
-     io_lib:format("  ~-16ts ~-19ts ~-19ts ~9ts~n",
+     io_lib:format("  ~-14ts ~-18ts ~-18ts ~9ts~n",
                    ["total", integer_to_binary(maps:get(total, Hourly)),
                     integer_to_binary(maps:get(total, Daily)), grouped(maps:get(total, Session))])].
 
 row(State, Hour, Day, All, #{hourly_limit := HourLimit, daily_limit := DayLimit}, Gate) ->
-    io_lib:format("  ~-16ts ~-19ts ~-19ts ~9ts  ~ts~n",
+    io_lib:format("  ~-14ts ~-18ts ~-18ts ~9ts  ~ts~n",
                   [name(State), used(Hour, HourLimit), used(Day, DayLimit), grouped(All), Gate]).
 
 name(State) ->
     Text = if is_atom(State) -> atom_to_list(State);
               true -> unicode:characters_to_list(State)
            end,
-    case length(Text) > 16 of
-        true -> [lists:sublist(Text, 15), "~"];
+    case length(Text) > 14 of
+        true -> [lists:sublist(Text, 13), "~"];
         false -> Text
     end.
 
@@ -85,8 +85,8 @@ used(Used, Limit) ->
                  _ -> min(?BAR, Used * ?BAR div Limit)
              end,
     Text = io_lib:format("~b/~b", [Used, Limit]),
-    case string:length(Text) =< 8 of
-        true -> io_lib:format("~-8ts ~ts", [Text, [lists:duplicate(Filled, $#),
+    case string:length(Text) =< 9 of
+        true -> io_lib:format("~-9ts ~ts", [Text, [lists:duplicate(Filled, $#),
                                                    lists:duplicate(?BAR - Filled, $.)]]);
         false -> Text
     end.

@@ -50,7 +50,7 @@ static int make(const char *path, struct gate_page **page) {
 }
 
 int gate_open(const char *directory, struct gate_page **page, struct ledger_failure *failure) {
-    char path[PATH_MAX], temporary[PATH_MAX];
+    char path[PATH_MAX] = "", temporary[PATH_MAX] = "";
     *page = NULL;
     int rc = path_of(directory, "gate", path);
     if (rc == 0)

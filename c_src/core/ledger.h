@@ -160,7 +160,7 @@ int ledger_fetch(struct ledger *ledger, uint64_t id, ledger_history_row *row, vo
 struct ledger_facts {
     uint64_t entries; /* of every kind */
     uint64_t last_id;
-    uint64_t file_bytes;
+    uint64_t data_bytes; /* of data.mdb that are in use; its sparse tail not counted */
     uint64_t created_at_us;
     uint64_t map_size;
     char currency[8];

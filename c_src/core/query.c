@@ -1,7 +1,6 @@
 /* Reading: counts, history and single entries, each in one read transaction from the pool. */
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "internal.h"
 #include "series.h"
@@ -174,8 +173,7 @@ int ledger_fetch(struct ledger *ledger, uint64_t id, ledger_history_row *row, vo
 int ledger_facts(struct ledger *ledger, struct ledger_facts *facts) {
     MDB_txn *txn;
     MDB_stat entries;
-    struct stat file;
-    int fd;
+    MDB_envinfo info;
     *facts = (struct ledger_facts){0};
     int rc = storage_read_begin(&ledger->storage, &txn);
     if (rc != 0)
@@ -184,12 +182,10 @@ int ledger_facts(struct ledger *ledger, struct ledger_facts *facts) {
     if (rc == 0)
         rc = storage_last_id(&ledger->storage, txn, &facts->last_id);
     if (rc == 0)
-        rc = mdb_env_get_fd(ledger->storage.env, &fd);
-    if (rc == 0 && fstat(fd, &file) != 0)
-        rc = errno;
+        rc = mdb_env_info(ledger->storage.env, &info);
     if (rc == 0) {
         facts->entries = entries.ms_entries;
-        facts->file_bytes = (uint64_t)file.st_size;
+        facts->data_bytes = ((uint64_t)info.me_last_pgno + 1) * entries.ms_psize;
         facts->created_at_us = ledger->created_at_us;
         facts->map_size = ledger->storage.map_size;
         memcpy(facts->currency, ledger->currency, sizeof facts->currency);

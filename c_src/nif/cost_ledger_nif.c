@@ -532,12 +532,12 @@ NIF(nif_facts) {
     handle_leave(handle);
     if (rc != 0)
         return make_error(env, rc);
-    const ERL_NIF_TERM keys[] = {atom_entries,  atom_last_id,  atom_file_bytes, atom_created_at,
+    const ERL_NIF_TERM keys[] = {atom_entries,  atom_last_id,  atom_data_bytes, atom_created_at,
                                  atom_map_size, atom_currency, atom_boot_id};
     const ERL_NIF_TERM values[] = {
         enif_make_uint64(env, facts.entries),
         enif_make_uint64(env, facts.last_id),
-        enif_make_uint64(env, facts.file_bytes),
+        enif_make_uint64(env, facts.data_bytes),
         enif_make_uint64(env, facts.created_at_us),
         enif_make_uint64(env, facts.map_size),
         make_text(env, (struct ledger_text){facts.currency, strlen(facts.currency)}),

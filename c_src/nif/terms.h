@@ -60,7 +60,7 @@
     X(map_size)                                                                                    \
     X(last_id)                                                                                     \
     X(entries)                                                                                     \
-    X(file_bytes)                                                                                  \
+    X(data_bytes)                                                                                  \
     X(created_at)                                                                                  \
     X(currency)                                                                                    \
     X(boot_id)

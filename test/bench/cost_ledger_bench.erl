@@ -1,0 +1,246 @@
+%%% What the ledger costs, each figure as a ratio to a peer or a limit measured in the same run:
+%%% the two take turns, round by round, and the median of the rounds' ratios is printed, with the
+%%% lowest and the highest. Run by `make bench`.
+%%%
+%%% The peers are what the GenServer ledger that this replaces did:
+%%%   gate    two ets:lookup in a read_concurrency table, on {hourly, State} and {daily, State}
+%%%   record  dets:insert and dets:sync of the same record
+%%%   path    the same two calls behind one gen_server
+-module(cost_ledger_bench).
+-behaviour(gen_server).
+
+-export([main/1]).
+-export([init/1, handle_call/3, handle_cast/2]).
+
+-define(STATE, executing).
+-define(META, #{duration_ms => 1200, prompt_type => code_completion}).
+-define(MILLION, 1000000).
+
+-spec main([string()]) -> no_return().
+main([Directory]) ->
+    _ = file:del_dir_r(Directory),
+    ok = filelib:ensure_path(Directory),
+    %% An hour's cap must not be met: a denial is another path.
+    Budgets = #{?STATE => #{max_per_hour => infinity, max_per_day => infinity}},
+    put(directory, Directory),
+    put(budgets, Budgets),
+    io:format("~n~-52ts ~8ts ~18ts  ~ts~n",
+              ["ratio to the peer of the same run", "median", "(low .. high)", "limit"]),
+    gate(),
+    record_one(),
+    record_many(),
+    at_a_million(),
+    io:nl(),
+    _ = file:del_dir_r(Directory),
+    halt(0).
+
+%%% The gate -----------------------------------------------------------------------------------
+
+gate() ->
+    open(default),
+    Table = ets:new(budget, [public, named_table, set, {read_concurrency, true}]),
+    true = ets:insert(Table, [{{hourly, ?STATE}, 3}, {{daily, ?STATE}, 5}]),
+    gate("check_budget / two ets:lookup, one process, idle", 1),
+    gate("check_budget / two ets:lookup, two processes, idle", 2),
+    Recorders = recorders(100, default),
+    gate("the same, one process, while 100 record", 1),
+    gate("the same, two processes, while 100 record", 2),
+    stop_recorders(Recorders),
+    close(default).
+
+gate(Title, Processes) ->
+    Ours = fun() -> per_call(Processes, fun check_budget/1) end,
+    Peer = fun() -> per_call(Processes, fun lookups/1) end,
+    ratio(Title, 15, Ours, Peer, "<= 0.30").
+
+%% Through the default ledger, as a hub calls it.
+check_budget(0) -> ok;
+check_budget(N) ->
+    ok = cost_ledger:check_budget(?STATE),
+    check_budget(N - 1).
+
+lookups(0) -> ok;
+lookups(N) ->
+    [{_, _}] = ets:lookup(budget, {hourly, ?STATE}),
+    [{_, _}] = ets:lookup(budget, {daily, ?STATE}),
+    lookups(N - 1).
+
+%% Nanoseconds a call, in fresh processes that start together.
+per_call(Processes, Loop) ->
+    Calls = 300000,
+    lists:sum(parallel(Processes, fun() -> time(fun() -> Loop(Calls) end) end))
+        / Processes / Calls.
+
+recorders(Count, Ledger) ->
+    [spawn_link(fun() -> record_for_ever(Ledger) end) || _ <- lists:seq(1, Count)].
+
+record_for_ever(Ledger) ->
+    ok = cost_ledger:record_invocation(Ledger, ?STATE, ?META),
+    receive stop -> ok
+    after 0 -> record_for_ever(Ledger)
+    end.
+
+stop_recorders(Pids) ->
+    Monitors = [begin Pid ! stop, erlang:monitor(process, Pid) end || Pid <- Pids],
+    [receive {'DOWN', Monitor, _, _, _} -> ok end || Monitor <- Monitors].
+
+%%% Recording ----------------------------------------------------------------------------------
+
+record_one() ->
+    open(one),
+    _ = fill(one, 1000),
+    ratio("record_invocation / dets insert+sync, at 1,000 entries", 9,
+          fun() -> records(one, 300) end, fun() -> dets_records(300) end, "<= 1.3"),
+    close(one).
+
+%% Nanoseconds a record.
+records(Ledger, Count) ->
+    time(fun() ->
+                 [ok = cost_ledger:record_invocation(Ledger, ?STATE, ?META)
+                  || _ <- lists:seq(1, Count)]
+         end) / Count.
+
+%% Into an empty table, every round.
+dets_records(Count) ->
+    with_dets(fun(Table) ->
+                      time(fun() -> [insert_and_sync(Table) || _ <- lists:seq(1, Count)] end)
+                          / Count
+              end).
+
+with_dets(Fun) ->
+    File = filename:join(get(directory), "peer.dets"),
+    {ok, Table} = dets:open_file(peer, [{file, File}, {type, set}]),
+    Result = Fun(Table),
+    ok = dets:close(Table),
+    ok = file:delete(File),
+    Result.
+
+insert_and_sync(Table) ->
+    Id = erlang:unique_integer([positive]),
+    ok = dets:insert(Table, {Id, #{id => Id, hub_state => ?STATE, duration_ms => 1200,
+                                   timestamp => erlang:system_time(millisecond),
+                                   prompt_type => code_completion}}),
+    ok = dets:sync(Table).
+
+record_many() ->
+    open(many),
+    Ours = fun() -> rate(1000, 100, fun() ->
+                                            ok = cost_ledger:record_invocation(many, ?STATE,
+                                                                               ?META)
+                                    end) end,
+    Dets = fun() ->
+                   with_dets(fun(Table) ->
+                                     rate(1000, 5, fun() -> insert_and_sync(Table) end)
+                             end)
+           end,
+    Path = fun() ->
+                   with_dets(fun(Table) ->
+                                     {ok, Server} = gen_server:start_link(?MODULE, Table, []),
+                                     Rate = rate(1000, 2, fun() ->
+                                                     ok = gen_server:call(Server, record, infinity)
+                                                          end),
+                                     gen_server:stop(Server),
+                                     Rate
+                             end)
+           end,
+    ratio("records/s / dets insert+sync, 1,000 callers each", 5, Ours, Dets, ">= 10"),
+    ratio("records/s / gen_server path, 1,000 callers each", 5, Ours, Path, ">= 50"),
+    io:format("~-52ts ~8ts~n", ["    (records a second, 1,000 callers)",
+                                integer_to_list(round(Ours()))]),
+    close(many).
+
+init(Table) -> {ok, Table}.
+handle_call(record, _From, Table) ->
+    insert_and_sync(Table),
+    {reply, ok, Table}.
+handle_cast(_, Table) -> {noreply, Table}.
+
+%% Calls a second of so many callers at once.
+rate(Callers, Each, Fun) ->
+    Took = time(fun() -> parallel(Callers, fun() -> repeat(Each, Fun) end) end),
+    Callers * Each * 1.0e9 / Took.
+
+repeat(0, _Fun) -> ok;
+repeat(N, Fun) -> Fun(), repeat(N - 1, Fun).
+
+%%% A million entries ---------------------------------------------------------------------------
+
+at_a_million() ->
+    open(small),
+    _ = fill(small, 1000),
+    open(large),
+    io:format(standard_error, "(booking a million entries ...)~n", []),
+    _ = fill(large, ?MILLION),
+    ratio("record_invocation at 1,000,000 entries / at 1,000", 9,
+          fun() -> records(large, 300) end, fun() -> records(small, 300) end, "<= 1.3"),
+    ratio("record_invocation / dets insert+sync, at 1,000,000", 9,
+          fun() -> records(large, 300) end, fun() -> dets_records(300) end, "<= 1.3"),
+    ratio("stats at 1,000,000 entries / at 1,000", 15,
+          fun() -> stats(large) end, fun() -> stats(small) end, "<= 1.5"),
+    #{session := #{total := Entries}} = cost_ledger:stats(large),
+    close(small),
+    close(large),
+    Bytes = used_bytes(filename:join(get(directory), large)),
+    figure("bytes of file an invocation", Bytes / Entries, "<= 200"),
+    Opens = [begin
+                 T = time(fun() -> open(large) end),
+                 close(large),
+                 T / 1.0e6
+             end || _ <- lists:seq(1, 7)],
+    figure("opening a ledger with 1,000,000 entries, ms", median(Opens), "< 50").
+
+fill(Ledger, Count) ->
+    Callers = min(1000, Count),
+    parallel(Callers, fun() ->
+                              repeat(Count div Callers,
+                                     fun() ->
+                                             ok = cost_ledger:record_invocation(Ledger, ?STATE,
+                                                                                ?META)
+                                     end)
+                      end).
+
+stats(Ledger) ->
+    time(fun() -> repeat(2000, fun() -> #{} = cost_ledger:stats(Ledger) end) end) / 2000.
+
+%% What the files take on the disk, holes not counted.
+used_bytes(Directory) ->
+    [Blocks | _] = string:lexemes(os:cmd("du -s -B1 " ++ Directory), "\t"),
+    list_to_integer(Blocks).
+
+%%% Tools --------------------------------------------------------------------------------------
+
+open(Name) ->
+    {ok, Supervisor} = cost_ledger:start_link(#{name => Name, budgets => get(budgets),
+                                                path => filename:join(get(directory), Name)}),
+    true = unlink(Supervisor).
+
+close(Name) ->
+    ok = cost_ledger:stop(Name).
+
+%% Nanoseconds.
+time(Fun) ->
+    Began = erlang:monotonic_time(),
+    _ = Fun(),
+    erlang:convert_time_unit(erlang:monotonic_time() - Began, native, nanosecond).
+
+%% Runs Fun in so many processes that begin at once; their results.
+parallel(Count, Fun) ->
+    Self = self(),
+    Pids = [spawn_link(fun() ->
+                               receive go -> Self ! {self(), Fun()} end
+                       end) || _ <- lists:seq(1, Count)],
+    [Pid ! go || Pid <- Pids],
+    [receive {Pid, Result} -> Result end || Pid <- Pids].
+
+ratio(Title, Rounds, Ours, Peer, Limit) ->
+    _ = {Ours(), Peer()},
+    Ratios = lists:sort([Ours() / Peer() || _ <- lists:seq(1, Rounds)]),
+    io:format("~-52ts ~8.2f ~18ts  ~ts~n",
+              [Title, median(Ratios),
+               io_lib:format("(~.2f .. ~.2f)", [hd(Ratios), lists:last(Ratios)]), Limit]).
+
+figure(Title, Value, Limit) ->
+    io:format("~-52ts ~8.1f ~18ts  ~ts~n", [Title, float(Value), "", Limit]).
+
+median(Values) ->
+    lists:nth((length(Values) + 1) div 2, lists:sort(Values)).

@@ -1,0 +1,155 @@
+/* Interned names. */
+#include "support.h"
+
+#include <stdio.h>
+
+static struct scratch scratch;
+
+static int set_up(void **state) {
+    if (make_directory(state) != 0)
+        return -1;
+    scratch_open(&scratch, *state);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    scratch_close(&scratch);
+    return remove_directory(state);
+}
+
+static uint32_t intern(uint8_t dimension, struct ledger_text value, bool expect_made) {
+    uint32_t number = 0, found = 0;
+    bool made;
+    struct ledger_text back;
+    uint8_t back_dimension;
+    assert_int_equal(names_intern(scratch.txn, scratch.dbi, dimension, value, &number, &made), 0);
+    assert_int_equal(made, expect_made);
+    assert_int_equal(names_find(scratch.txn, scratch.dbi, dimension, value, &found), 0);
+    assert_int_equal(found, number);
+    assert_int_equal(names_text(scratch.txn, scratch.dbi, number, &back_dimension, &back), 0);
+    assert_int_equal(back_dimension, dimension);
+    assert_true(text_equal(back, value));
+    return number;
+}
+
+static uint32_t intern_series(const uint32_t *numbers, size_t count) {
+    uint32_t series, found;
+    assert_int_equal(names_intern_series(scratch.txn, scratch.dbi, numbers, count, &series), 0);
+    assert_int_equal(names_find_series(scratch.txn, scratch.dbi, numbers, count, &found), 0);
+    assert_int_equal(found, series);
+    return series;
+}
+
+static void numbers_count_from_one(void **state) {
+    (void)state;
+    assert_int_equal(intern(DIMENSION_STATE, text("a"), true), 1);
+    assert_int_equal(intern(DIMENSION_STATE, text("b"), true), 2);
+    assert_int_equal(intern(DIMENSION_STATE, text("a"), false), 1);
+}
+
+static void dimensions_do_not_share_names(void **state) {
+    (void)state;
+    uint32_t state_number = intern(DIMENSION_STATE, text("x"), true);
+    assert_int_not_equal(intern(DIMENSION_USER, text("x"), true), state_number);
+    assert_int_equal(intern(DIMENSION_LIMIT - 1, text("x"), true), 3);
+}
+
+static void an_unknown_name_is_not_found(void **state) {
+    uint32_t number;
+    uint8_t dimension;
+    struct ledger_text value;
+    (void)state;
+    assert_int_equal(names_find(scratch.txn, scratch.dbi, 1, text("x"), &number), MDB_NOTFOUND);
+    assert_int_equal(names_find_series(scratch.txn, scratch.dbi, &(uint32_t){1}, 1, &number),
+                     MDB_NOTFOUND);
+    assert_int_equal(names_text(scratch.txn, scratch.dbi, 1, &dimension, &value),
+                     LEDGER_E_DAMAGED);
+}
+
+/* Alike but for one byte at the end, so that a hash over a part would confuse them. */
+static void long_names_are_told_apart(void **state) {
+    static char bytes[100000];
+    static const size_t sizes[] = {499, 500, 501, 511, 512, 1020, 65536, 100000};
+    uint32_t number = 0;
+    (void)state;
+    memset(bytes, 'n', sizeof bytes);
+    for (size_t i = 0; i < LENGTH(sizes); i++) {
+        struct ledger_text value = {bytes, sizes[i]};
+        for (char last = 'a'; last < 'd'; last++) {
+            bytes[sizes[i] - 1] = last;
+            assert_int_equal(intern(DIMENSION_USER, value, true), ++number);
+            assert_int_equal(intern(DIMENSION_USER, value, false), number);
+        }
+        bytes[sizes[i] - 1] = 'n';
+    }
+}
+
+static void names_may_hold_any_bytes(void **state) {
+    char bytes[2] = {0};
+    (void)state;
+    for (int byte = 0; byte < 256; byte++) {
+        bytes[0] = (char)byte;
+        assert_int_equal(intern(DIMENSION_USER, (struct ledger_text){bytes, 1}, true),
+                         2 * byte + 1);
+        assert_int_equal(intern(DIMENSION_USER, (struct ledger_text){bytes, 2}, true),
+                         2 * byte + 2);
+    }
+}
+
+static void many_names_and_series_keep_their_numbers(void **state) {
+    char name[32];
+    size_t many = rounds(20000);
+    (void)state;
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 1; i <= many; i++) {
+            snprintf(name, sizeof name, "user %zu", i * 7919);
+            uint32_t number = intern(DIMENSION_USER, text(name), pass == 0);
+            assert_int_equal(number, i);
+            assert_int_equal(intern_series(&number, 1), i);
+        }
+    }
+}
+
+static void a_series_is_its_names_in_order(void **state) {
+    (void)state;
+    assert_int_equal(intern_series((uint32_t[]){1, 2}, 2), 1);
+    assert_int_equal(intern_series((uint32_t[]){2, 1}, 2), 2);
+    assert_int_equal(intern_series((uint32_t[]){1}, 1), 3);
+    assert_int_equal(intern_series((uint32_t[]){1, 2, 3}, 3), 4);
+    assert_int_equal(intern_series((uint32_t[]){1, 2}, 2), 1);
+    assert_int_equal(intern_series((uint32_t[]){9, 8, 7, 6, 5, 4, 3, 2}, SERIES_NAMES_MAX), 5);
+}
+
+static void an_aborted_transaction_takes_its_names_along(void **state) {
+    uint32_t number;
+    (void)state;
+    intern(DIMENSION_USER, text("kept"), true);
+    mdb_cursor_close(scratch.cursor);
+    assert_int_equal(mdb_txn_commit(scratch.txn), 0);
+    assert_int_equal(mdb_txn_begin(scratch.env, NULL, 0, &scratch.txn), 0);
+    assert_int_equal(intern(DIMENSION_USER, text("dropped"), true), 2);
+    assert_int_equal(intern_series((uint32_t[]){2}, 1), 1);
+    mdb_txn_abort(scratch.txn);
+    assert_int_equal(mdb_txn_begin(scratch.env, NULL, 0, &scratch.txn), 0);
+    assert_int_equal(mdb_cursor_open(scratch.txn, scratch.dbi, &scratch.cursor), 0);
+    assert_int_equal(names_find(scratch.txn, scratch.dbi, DIMENSION_USER, text("dropped"), &number),
+                     MDB_NOTFOUND);
+    assert_int_equal(intern(DIMENSION_USER, text("other"), true), 2);
+    assert_int_equal(intern_series((uint32_t[]){7}, 1), 1);
+}
+
+#define on_scratch(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        on_scratch(numbers_count_from_one),
+        on_scratch(dimensions_do_not_share_names),
+        on_scratch(an_unknown_name_is_not_found),
+        on_scratch(long_names_are_told_apart),
+        on_scratch(names_may_hold_any_bytes),
+        on_scratch(many_names_and_series_keep_their_numbers),
+        on_scratch(a_series_is_its_names_in_order),
+        on_scratch(an_aborted_transaction_takes_its_names_along),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

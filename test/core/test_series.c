@@ -1,0 +1,348 @@
+/* Running totals in blocks, against a plain list. */
+#include "support.h"
+
+#include "../../c_src/core/series.h"
+
+#define ITEMS_MAX 4000
+
+struct list {
+    size_t count;
+    uint64_t ids[ITEMS_MAX];
+    struct amounts amounts[ITEMS_MAX];
+};
+
+static struct scratch scratch;
+
+static int set_up(void **state) {
+    if (make_directory(state) != 0)
+        return -1;
+    scratch_open(&scratch, *state);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    scratch_close(&scratch);
+    return remove_directory(state);
+}
+
+static struct amounts one_invocation(int64_t cost) {
+    struct amounts amounts = {0};
+    amounts_set(&amounts, COLUMN_INVOCATIONS, 1);
+    amounts_set(&amounts, COLUMN_COST, cost);
+    return amounts;
+}
+
+static struct amounts random_amounts(void) {
+    struct amounts amounts = {0};
+    int columns = (int)random_below(4) == 0 ? COLUMN_COUNT : 4;
+    amounts_set(&amounts, COLUMN_INVOCATIONS, 1);
+    for (int column = 1; column < columns; column++)
+        if (random_below(2))
+            amounts_set(&amounts, column,
+                        (int64_t)random_below(ENTRY_AMOUNT_MAX) >> random_below(50));
+    return amounts;
+}
+
+static void append(struct series_block *block, struct list *list, uint64_t id,
+                   const struct amounts *amounts) {
+    assert_int_equal(series_append(scratch.txn, scratch.dbi, block, id, amounts), 0);
+    list->ids[list->count] = id;
+    list->amounts[list->count++] = *amounts;
+}
+
+static void load(struct series_block *block, uint32_t series) {
+    assert_int_equal(series_load(scratch.txn, scratch.dbi, series, block), 0);
+}
+
+static void store(struct series_block *block) {
+    assert_int_equal(series_store(scratch.txn, scratch.dbi, block), 0);
+}
+
+static void assert_totals_before(const struct list *list, uint32_t series, uint64_t before) {
+    struct totals expected = {0}, totals;
+    memset(&totals, 0x5a, sizeof totals);
+    for (size_t i = 0; i < list->count && list->ids[i] < before; i++)
+        totals_add(&expected, &list->amounts[i]);
+    assert_int_equal(series_totals_before(scratch.cursor, series, before, &totals), 0);
+    assert_memory_equal(&totals, &expected, sizeof totals);
+}
+
+static void assert_walk(const struct list *list, uint32_t series, uint64_t before) {
+    struct series_walk walk;
+    uint64_t id;
+    size_t left = list->count;
+    while (left > 0 && list->ids[left - 1] >= before)
+        left--;
+    series_walk_start(&walk, scratch.cursor, series, before);
+    while (left > 0) {
+        assert_int_equal(series_walk_next(&walk, &id), 0);
+        assert_int_equal(id, list->ids[--left]);
+    }
+    assert_int_equal(series_walk_next(&walk, &id), MDB_NOTFOUND);
+}
+
+static size_t block_count(void) {
+    MDB_stat stat;
+    assert_int_equal(mdb_stat(scratch.txn, scratch.dbi, &stat), 0);
+    return stat.ms_entries;
+}
+
+/* At every id of the list, and one off it to both sides. */
+static void assert_all_points(const struct list *list, uint32_t series) {
+    assert_totals_before(list, series, 0);
+    assert_totals_before(list, series, UINT64_MAX);
+    for (size_t i = 0; i < list->count; i++) {
+        assert_totals_before(list, series, list->ids[i] - 1);
+        assert_totals_before(list, series, list->ids[i]);
+        assert_totals_before(list, series, list->ids[i] + 1);
+    }
+}
+
+static void a_series_without_entries_is_zero(void **state) {
+    static const struct list empty;
+    struct series_block block;
+    (void)state;
+    load(&block, 3);
+    assert_int_equal(block.count, 0);
+    store(&block);
+    assert_int_equal(block_count(), 0);
+    assert_totals_before(&empty, 3, UINT64_MAX);
+    assert_walk(&empty, 3, UINT64_MAX);
+}
+
+static void totals_are_exact_at_the_edge_of_32_items(void **state) {
+    static struct list list;
+    struct series_block block;
+    struct amounts amounts = one_invocation(10);
+    (void)state;
+    load(&block, 1);
+    for (uint64_t i = 0; i < 3 * SERIES_BLOCK_ITEMS + 1; i++) {
+        append(&block, &list, 1000 + 10 * i, &amounts);
+        store(&block);
+        assert_int_equal(block_count(), i / SERIES_BLOCK_ITEMS + 1);
+        assert_all_points(&list, 1);
+    }
+    assert_walk(&list, 1, UINT64_MAX);
+}
+
+static void totals_are_exact_where_a_block_is_full_of_bytes(void **state) {
+    static struct list list;
+    struct series_block block;
+    (void)state;
+    load(&block, 1);
+    for (uint64_t i = 0; i < 100; i++) {
+        struct amounts amounts = {0};
+        for (int column = 0; column < COLUMN_COUNT; column++)
+            amounts_set(&amounts, column, ENTRY_AMOUNT_MAX - (int64_t)i);
+        append(&block, &list, START_US + (i << 40), &amounts);
+        assert_true(block.size <= SERIES_BLOCK_BYTES);
+    }
+    store(&block);
+    assert_true(block_count() > 100 / SERIES_BLOCK_ITEMS + 1);
+    assert_all_points(&list, 1);
+    assert_walk(&list, 1, UINT64_MAX);
+}
+
+static void a_block_may_have_exactly_2000_bytes(void **state) {
+    static struct list list;
+    struct series_block block;
+    (void)state;
+    /* Items of known length, until one makes the value 2,000 bytes long and the next does not
+     * fit: found by trying sizes of the last one. */
+    for (int64_t last = 1; last <= ENTRY_AMOUNT_MAX; last *= 128) {
+        list.count = 0;
+        load(&block, (uint32_t)(last % 1000003));
+        for (uint64_t i = 0; block.size < SERIES_BLOCK_BYTES - 140; i++) {
+            struct amounts amounts = {0};
+            for (int column = 0; column < COLUMN_COUNT; column++)
+                amounts_set(&amounts, column, ENTRY_AMOUNT_MAX);
+            append(&block, &list, START_US + i, &amounts);
+        }
+        while (block.first_id == list.ids[0]) {
+            struct amounts amounts = one_invocation(last);
+            append(&block, &list, list.ids[list.count - 1] + 1, &amounts);
+            assert_true(block.size <= SERIES_BLOCK_BYTES);
+        }
+        store(&block);
+        assert_all_points(&list, block.series);
+    }
+}
+
+/* Three series in one database, appended to in turn, stored and loaded again at random. */
+static void interleaved_series_do_not_mix(void **state) {
+    static struct list lists[3];
+    static const uint32_t numbers[3] = {0, 1, 0xffffffff};
+    struct series_block blocks[3];
+    uint64_t id = 1;
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        load(&blocks[i], numbers[i]);
+    for (size_t i = rounds(3000); i > 0; i--) {
+        size_t which = random_below(3);
+        struct amounts amounts = random_amounts();
+        id += 1 + (random_word() >> (14 + random_below(50))) % (UINT64_C(1) << 48);
+        append(&blocks[which], &lists[which], id, &amounts);
+        if (random_below(10) == 0) {
+            store(&blocks[which]);
+            load(&blocks[which], numbers[which]);
+        }
+    }
+    for (int i = 0; i < 3; i++) {
+        store(&blocks[i]);
+        assert_walk(&lists[i], numbers[i], UINT64_MAX);
+        for (size_t n = rounds(1000); n > 0; n--) {
+            uint64_t near = lists[i].count == 0 ? 0 : lists[i].ids[random_below(lists[i].count)];
+            uint64_t before = random_below(2) ? random_below(id + 2) : near + random_below(3) - 1;
+            assert_totals_before(&lists[i], numbers[i], before);
+            if (n % 10 == 0)
+                assert_walk(&lists[i], numbers[i], before);
+        }
+    }
+    static const struct list empty;
+    assert_totals_before(&empty, 2, UINT64_MAX);
+    assert_walk(&empty, 2, UINT64_MAX);
+}
+
+static void a_reloaded_block_goes_on_as_if_it_had_stayed(void **state) {
+    static struct list kept, reloaded;
+    struct series_block a, b;
+    uint64_t id = 5;
+    (void)state;
+    load(&a, 1);
+    load(&b, 2);
+    for (size_t i = 0; i < 300; i++) {
+        struct amounts amounts = random_amounts();
+        id += 1 + random_below(1000);
+        append(&a, &kept, id, &amounts);
+        append(&b, &reloaded, id, &amounts);
+        store(&b);
+        load(&b, 2);
+        assert_int_equal(a.count, b.count);
+        assert_int_equal(a.size, b.size);
+        assert_int_equal(a.last_id, b.last_id);
+        assert_memory_equal(a.value + 1, b.value + 1, a.size - 1);
+        assert_memory_equal(&a.totals, &b.totals, sizeof a.totals);
+    }
+}
+
+static void an_unchanged_block_is_not_written(void **state) {
+    static struct list list;
+    struct series_block block;
+    struct amounts amounts = one_invocation(1);
+    (void)state;
+    load(&block, 1);
+    append(&block, &list, 9, &amounts);
+    store(&block);
+    assert_int_equal(mdb_drop(scratch.txn, scratch.dbi, 0), 0);
+    store(&block);
+    assert_int_equal(block_count(), 0);
+}
+
+static void a_walk_leaves_out_what_is_no_invocation(void **state) {
+    static struct list list;
+    struct series_block block;
+    struct series_walk walk;
+    struct amounts run = {0}, invocation_amounts = one_invocation(1);
+    uint64_t id;
+    (void)state;
+    amounts_set(&run, COLUMN_RUNS, 1);
+    load(&block, 1);
+    append(&block, &list, 10, &invocation_amounts);
+    for (uint64_t i = 0; i < 100; i++)
+        append(&block, &list, 11 + i, &run);
+    store(&block);
+    series_walk_start(&walk, scratch.cursor, 1, UINT64_MAX);
+    assert_int_equal(series_walk_next(&walk, &id), 0);
+    assert_int_equal(id, 10);
+    assert_int_equal(series_walk_next(&walk, &id), MDB_NOTFOUND);
+}
+
+static void put_block(uint32_t series, const void *bytes, size_t size) {
+    uint8_t key_bytes[SERIES_KEY_BYTES];
+    MDB_val key = {sizeof key_bytes, key_bytes}, value = {size, (void *)bytes};
+    put_be32(key_bytes, series);
+    put_be64(key_bytes + 4, 100);
+    assert_int_equal(mdb_put(scratch.txn, scratch.dbi, &key, &value, 0), 0);
+}
+
+static int every_reader(uint32_t series) {
+    struct series_block block;
+    struct series_walk walk;
+    struct totals totals;
+    uint64_t id;
+    int rc = series_load(scratch.txn, scratch.dbi, series, &block);
+    int rc_totals = series_totals_before(scratch.cursor, series, UINT64_MAX, &totals);
+    series_walk_start(&walk, scratch.cursor, series, UINT64_MAX);
+    int rc_walk;
+    while ((rc_walk = series_walk_next(&walk, &id)) == 0)
+        ;
+    assert_int_equal(rc, rc_totals);
+    assert_int_equal(rc == 0, rc_walk == MDB_NOTFOUND);
+    return rc;
+}
+
+static void bytes_that_are_no_block_are_damage(void **state) {
+    static const uint8_t none[] = {0, 0}, many[] = {33, 0}, empty[] = {1}, column[] = {1, 0x80};
+    uint8_t longer[SERIES_BLOCK_BYTES + 1] = {1};
+    struct series_block block;
+    (void)state;
+    put_block(1, none, sizeof none);
+    assert_int_equal(every_reader(1), LEDGER_E_DAMAGED);
+    put_block(1, many, sizeof many);
+    assert_int_equal(every_reader(1), LEDGER_E_DAMAGED);
+    put_block(1, empty, sizeof empty);
+    assert_int_equal(every_reader(1), LEDGER_E_DAMAGED);
+    put_block(1, column, sizeof column);
+    assert_int_equal(every_reader(1), LEDGER_E_DAMAGED);
+    put_block(1, longer, sizeof longer);
+    assert_int_equal(series_load(scratch.txn, scratch.dbi, 1, &block), LEDGER_E_DAMAGED);
+}
+
+static void a_block_cut_short_is_damage(void **state) {
+    static struct list list;
+    struct series_block block;
+    struct amounts amounts = one_invocation(1000);
+    (void)state;
+    load(&block, 1);
+    for (uint64_t i = 0; i < 5; i++)
+        append(&block, &list, 100 + i, &amounts);
+    block.value[0] = block.count;
+    for (size_t cut = 0; cut < block.size; cut++) {
+        put_block(2, block.value, cut);
+        assert_int_equal(every_reader(2), LEDGER_E_DAMAGED);
+    }
+    put_block(2, block.value, block.size);
+    assert_int_equal(every_reader(2), 0);
+}
+
+static void random_bytes_are_read_without_harm(void **state) {
+    uint8_t bytes[200];
+    (void)state;
+    for (size_t i = rounds(20000); i > 0; i--) {
+        size_t size = 1 + random_below(sizeof bytes);
+        for (size_t at = 0; at < size; at++)
+            bytes[at] = (uint8_t)(random_word() >> random_below(8));
+        bytes[0] = (uint8_t)random_below(SERIES_BLOCK_ITEMS + 2);
+        put_block(1, bytes, size);
+        every_reader(1);
+    }
+}
+
+#define on_scratch(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        on_scratch(a_series_without_entries_is_zero),
+        on_scratch(totals_are_exact_at_the_edge_of_32_items),
+        on_scratch(totals_are_exact_where_a_block_is_full_of_bytes),
+        on_scratch(a_block_may_have_exactly_2000_bytes),
+        on_scratch(interleaved_series_do_not_mix),
+        on_scratch(a_reloaded_block_goes_on_as_if_it_had_stayed),
+        on_scratch(an_unchanged_block_is_not_written),
+        on_scratch(a_walk_leaves_out_what_is_no_invocation),
+        on_scratch(bytes_that_are_no_block_are_damage),
+        on_scratch(a_block_cut_short_is_damage),
+        on_scratch(random_bytes_are_read_without_harm),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
