@@ -93,11 +93,12 @@ rule(State, Index, day, #{max_per_day := Limit}) ->
 %% The budgets that a policy's rules stand for.
 -spec from_policy(#{states := [binary()], rules := list(), _ => _}) -> budgets().
 from_policy(#{states := States, rules := Rules}) ->
+    ByIndex = list_to_tuple(States),
     Unlimited = maps:from_list([{State, #{max_per_hour => infinity, max_per_day => infinity}}
                                 || State <- States]),
     ByName = lists:foldl(
                fun({_Name, Index, Window, Limit}, Acc) ->
-                       State = lists:nth(Index + 1, States),
+                       State = element(Index + 1, ByIndex),
                        Acc#{State := (maps:get(State, Acc))#{key(Window) := Limit}}
                end, Unlimited, Rules),
     maps:from_list([{to_atom(State), Limits} || {State, Limits} <- maps:to_list(ByName)]).

@@ -12,10 +12,11 @@
 -spec stats(cost_ledger_nif:handle()) ->
           cost_ledger:stats() | cost_ledger_nif:failure() | closed.
 stats(Handle) ->
-    case cost_ledger_nif:count(Handle, all, ?HOUR_MS, ?DAY_MS) of
-        {ok, NowUs, Rows} ->
-            case cost_ledger_nif:policy(Handle) of
-                {ok, Policy} -> stats(NowUs div 1000, Rows, Policy);
+    %% The policy first: states are only ever added, so each of its states has a count.
+    case cost_ledger_nif:policy(Handle) of
+        {ok, Policy} ->
+            case cost_ledger_nif:count(Handle, all, ?HOUR_MS, ?DAY_MS) of
+                {ok, NowUs, Rows} -> stats(NowUs div 1000, Rows, Policy);
                 Error -> Error
             end;
         Error ->

@@ -4,7 +4,7 @@
 
 -export([directory/1, remove/1, open/2, open/3, at/2, fold/2, counts/2]).
 -export([start_vm/0, start_vm/1, stop_vm/1, kill_vm/1, catch_events/1, release_events/1]).
--export([eventually/1]).
+-export([eventually/1, parallel/2]).
 
 %% A path that is not there yet, unique to this call, below the case's own directory.
 directory(Config) ->
@@ -24,6 +24,8 @@ open(Name, Directory, Options) ->
     Self = self(),
     All = maps:merge(#{name => Name, path => Directory, clock => manual}, Options),
     {Pid, Monitor} = spawn_monitor(fun() ->
+                                           %% As a supervisor would: a failed start exits.
+                                           _ = process_flag(trap_exit, true),
                                            Result = cost_ledger:start_link(All),
                                            case Result of
                                                {ok, Supervisor} -> unlink(Supervisor);
@@ -101,3 +103,10 @@ eventually(Fun, N) ->
         true -> ok;
         _ -> timer:sleep(10), eventually(Fun, N - 1)
     end.
+
+%% Runs Fun in so many processes at once and waits for all of them.
+parallel(Count, Fun) ->
+    Pids = [spawn_monitor(Fun) || _ <- lists:seq(1, Count)],
+    [receive {'DOWN', Monitor, process, Pid, Reason} -> normal = Reason end
+     || {Pid, Monitor} <- Pids],
+    ok.

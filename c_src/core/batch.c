@@ -389,9 +389,7 @@ int batch_commit(struct batch *batch) {
     mdb_cursor_close(batch->entries);
     int rc = mdb_txn_commit(batch->txn);
     batch->txn = NULL; /* freed, whatever the answer */
-    if (rc != 0)
-        return rc;
-    batch_publish(batch);
-    storage_extend(&batch->ledger->storage);
-    return 0;
+    if (rc == 0)
+        batch_publish(batch);
+    return rc;
 }

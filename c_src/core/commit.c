@@ -49,6 +49,15 @@ static bool still_wanted(const struct ledger_batch *batch) {
     return batch->wanted == NULL || batch->wanted(batch->context);
 }
 
+/* About what the batch makes the file grow, and more than it usually does: each draft twice,
+ * for overflow pages, and a page each for the trees. */
+static uint64_t room_for(const struct ledger_request *requests, size_t count) {
+    uint64_t room = 0;
+    for (size_t i = 0; i < count; i++)
+        room += 2 * requests[i].size + 4096;
+    return room;
+}
+
 enum pass { PASS_OK, PASS_RERUN_SINGLY, PASS_FAILED };
 
 /* One transaction over requests[0 .. count). Sets every rc. */
@@ -58,6 +67,7 @@ static enum pass run(struct ledger *ledger, const struct ledger_batch *input, si
     struct ledger_entry entry;
     struct ledger_request *requests = input->requests + first;
     size_t booked = 0;
+    storage_extend(&ledger->storage, room_for(requests, count));
     int rc = batch_begin(ledger, input->now_us, &batch);
     for (size_t i = 0; rc == 0 && i < count; i++) {
         struct ledger_request *request = &requests[i];
@@ -140,11 +150,14 @@ static int check_change(const struct ledger *ledger, const struct ledger_policy 
     return 0;
 }
 
+#define FILE_ROOM_FOR_POLICY (UINT64_C(4) << 20) /* the largest policy, twice, and its pages */
+
 /* Books the change and the new policy in one transaction, and publishes what follows. */
 static int book_change(struct ledger *ledger, struct ledger_policy *next, struct ledger_text change,
                        int64_t now_us) {
     struct batch *batch = NULL;
     struct ledger_entry entry = {.kind = KIND_POLICY, .change = change};
+    storage_extend(&ledger->storage, 4 * change.size + FILE_ROOM_FOR_POLICY);
     int rc = batch_begin(ledger, now_us, &batch);
     if (rc == 0)
         rc = batch_add(batch, &entry);

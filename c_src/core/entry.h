@@ -87,8 +87,8 @@ enum ledger_cost_part {
     COST_PARTS
 };
 
-#define ENTRY_AMOUNT_MAX INT64_C(1000000000000000) /* 10^15: of every amount, count and duration   \
-                                                    */
+/* 10^15: of every amount, count and duration. */
+#define ENTRY_AMOUNT_MAX INT64_C(1000000000000000)
 #define ENTRY_DIGEST_BYTES 32
 
 struct ledger_text {

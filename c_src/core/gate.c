@@ -49,7 +49,8 @@ static int make(const char *path, struct gate_page **page) {
     return rc;
 }
 
-int gate_open(const char *directory, struct gate_page **page, struct ledger_failure *failure) {
+int gate_open(const char *directory, const struct gate_past *past, struct gate_page **page,
+              struct ledger_failure *failure) {
     char path[PATH_MAX] = "", temporary[PATH_MAX] = "";
     *page = NULL;
     int rc = path_of(directory, "gate", path);
@@ -61,6 +62,8 @@ int gate_open(const char *directory, struct gate_page **page, struct ledger_fail
         struct gate_header *header = &(*page)->header;
         if (getrandom(header->boot_id, sizeof header->boot_id, 0) != sizeof header->boot_id)
             rc = errno;
+        atomic_store(&header->last_seen_us, past->last_seen_us);
+        atomic_store(&header->last_id, past->last_id);
         memcpy(header->magic, gate_magic, sizeof gate_magic);
     }
     if (rc == 0 && rename(temporary, path) != 0)

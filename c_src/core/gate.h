@@ -76,9 +76,10 @@ struct gate_past {
 };
 void gate_read_past(const char *directory, struct gate_past *past);
 
-/* Makes the file under a temporary name, maps it, touches it, locks it in memory where that is
- * allowed, and puts it in place. */
-int gate_open(const char *directory, struct gate_page **page, struct ledger_failure *failure);
+/* Makes the file under a temporary name, with what the past one knew, maps it, locks it in
+ * memory where that is allowed, and puts it in place. */
+int gate_open(const char *directory, const struct gate_past *past, struct gate_page **page,
+              struct ledger_failure *failure);
 /* Does not block; the file stays. NULL is allowed. */
 void gate_close(struct gate_page *page);
 

@@ -41,6 +41,7 @@ static int64_t starting_time(const struct ledger_options *options, const struct 
 static int create_databases(struct ledger *ledger, const struct ledger_options *options,
                             struct ledger_failure *failure) {
     MDB_txn *txn = NULL;
+    storage_extend(&ledger->storage, 0);
     int rc = mdb_txn_begin(ledger->storage.env, NULL, 0, &txn);
     if (rc == 0)
         rc = storage_create(&ledger->storage, txn);
@@ -50,8 +51,6 @@ static int create_databases(struct ledger *ledger, const struct ledger_options *
         rc = mdb_txn_commit(txn);
         txn = NULL;
     }
-    if (rc == 0)
-        storage_extend(&ledger->storage);
     if (txn != NULL)
         mdb_txn_abort(txn);
     return rc == 0 ? 0 : ledger_fail(failure, rc, "creating data.mdb in %s", options->directory);
@@ -107,7 +106,7 @@ static int open_files(struct ledger *ledger, const struct ledger_options *option
     if (rc == 0)
         rc = load(ledger, &opened->last_id, failure);
     if (rc == 0)
-        rc = gate_open(options->directory, &ledger->gate, failure);
+        rc = gate_open(options->directory, &past, &ledger->gate, failure);
     if (rc == 0) {
         int64_t start = starting_time(options, &past, opened->last_id);
         clock_start(&ledger->gate->header.clock, options->clock, start, clock_boottime_us());

@@ -15,8 +15,7 @@ _Static_assert(sizeof(size_t) == 8, "a ledger needs a 64-bit address space");
 #define MAP_SIZE_LEAST ((size_t)1 << 20)
 /* Slots for other processes that read: the companion, tools, Python. */
 #define READER_SLOTS_FOR_OTHERS 64
-/* How far data.mdb is kept ahead of its last page. */
-#define FILE_AHEAD (UINT64_C(1) << 20)
+#define FILE_STEP (UINT64_C(1) << 20)
 
 static const char *const database_names[DB_COUNT] = {
     [DB_META] = "meta",       [DB_ENTRIES] = "entries", [DB_PAYLOADS] = "payloads",
@@ -260,7 +259,7 @@ void storage_read_end(struct storage *storage, MDB_txn *txn) {
     pthread_mutex_unlock(&storage->mutex);
 }
 
-void storage_extend(struct storage *storage) {
+void storage_extend(struct storage *storage, uint64_t ahead) {
     MDB_envinfo info;
     MDB_stat stat;
     int fd;
@@ -268,13 +267,16 @@ void storage_extend(struct storage *storage) {
         mdb_env_get_fd(storage->env, &fd) != 0)
         return;
     uint64_t used = ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
-    if (storage->file_size >= used + FILE_AHEAD / 2 || used + FILE_AHEAD > storage->map_size)
-        return;
+    uint64_t wanted = used + ahead + FILE_STEP;
     struct stat file;
-    /* Never shorten: LMDB may have written further than this process knows. */
-    if (fstat(fd, &file) == 0 && (uint64_t)file.st_size < used + FILE_AHEAD &&
-        ftruncate(fd, (off_t)(used + FILE_AHEAD)) == 0)
-        storage->file_size = used + FILE_AHEAD;
+    if (storage->file_size >= used + ahead || wanted > storage->map_size)
+        return;
+    /* Never shorten: LMDB may have written further than was asked for. */
+    if (fstat(fd, &file) != 0)
+        return;
+    storage->file_size = (uint64_t)file.st_size;
+    if (storage->file_size < wanted && ftruncate(fd, (off_t)wanted) == 0)
+        storage->file_size = wanted;
 }
 
 int storage_last_id(struct storage *storage, MDB_txn *txn, uint64_t *id) {

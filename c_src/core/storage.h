@@ -82,11 +82,12 @@ int storage_reopen(struct storage *storage, struct ledger_failure *failure);
 int storage_read_begin(struct storage *storage, MDB_txn **txn);
 void storage_read_end(struct storage *storage, MDB_txn *txn);
 
-/* Keeps data.mdb longer than its header says, in large sparse steps. LMDB does not write pages
- * that a transaction took and gave back, so its files may end early without being damaged;
- * with this a file that is too short has lost something, and opening can say so. To be called
- * by the writer after each commit; a failure is harmless and is met again by the next call. */
-void storage_extend(struct storage *storage);
+/* Makes data.mdb at least `ahead` bytes longer than its last page, in large sparse steps. LMDB
+ * does not write pages that a transaction took and gave back, so its files may end early
+ * without being damaged; with this, done before each write transaction for more than it can
+ * use, a file that is too short has lost something, and opening can say so. A failure is
+ * harmless: a file that is not extended is only one that may be refused after a crash. */
+void storage_extend(struct storage *storage, uint64_t ahead);
 
 /* The newest entry's id; 0 in an empty ledger. */
 int storage_last_id(struct storage *storage, MDB_txn *txn, uint64_t *id);
