@@ -157,7 +157,13 @@ never_opened(Ledger) ->
 record_invocation(State) -> record_invocation(?DEFAULT_LEDGER, State, #{}).
 
 -spec record_invocation(State :: atom(), cost_ledger_record:meta()) -> ok | {error, reason()}.
-record_invocation(State, Meta) -> record_invocation(?DEFAULT_LEDGER, State, Meta).
+record_invocation(State, Meta) when is_map(Meta) ->
+    record_invocation(?DEFAULT_LEDGER, State, Meta);
+record_invocation(State, Other) ->
+    ?BADARG(record_invocation, [State, Other], 2,
+            ["metadata must be a map, like #{duration_ms => 1200}, not ",
+             cost_ledger_error:describe(Other),
+             "; with a ledger's name call record_invocation(Ledger, State, Meta)"]).
 
 %% Books one invocation. `ok` means that it is on the disk.
 -spec record_invocation(ledger(), State :: atom(), cost_ledger_record:meta()) ->

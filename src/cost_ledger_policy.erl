@@ -59,9 +59,7 @@ history(Handle, Id, Changes) ->
         {ok, [#{change := #{<<"version">> := Version, <<"by">> := By, <<"reason">> := Reason,
                             <<"previous">> := Previous, <<"changes">> := Rules}}]} ->
             Change = #{id => Id, timestamp => Id div 1000, version => Version, by => By,
-                       reason => Reason,
-                       changes => [#{rule => Rule, from => limit(From), to => limit(To)}
-                                   || [Rule, From, To] <- Rules]},
+                       reason => Reason, changes => [change_of(Rule) || Rule <- Rules]},
             history(Handle, Previous, [Change | Changes]);
         {ok, _} ->
             {error, {damaged, <<"an entry of kind policy has no change">>}};
@@ -69,6 +67,10 @@ history(Handle, Id, Changes) ->
             Error
     end.
 
-limit(false) -> undefined;
-limit(nil) -> infinity;
-limit(Limit) -> Limit.
+change_of([From, To]) ->
+    #{<<"name">> := Name} = case To of nil -> From; _ -> To end,
+    #{rule => Name, from => limit(From), to => limit(To)}.
+
+limit(nil) -> undefined;
+limit(#{<<"limit">> := nil}) -> infinity;
+limit(#{<<"limit">> := Limit}) -> Limit.

@@ -26,6 +26,11 @@ enum position {
     AT_LINK,
     AT_OCCURRED_AT,
     AT_CHANGE,
+    AT_RUN_ID,
+    AT_HOLD,
+    AT_PARENT,
+    AT_POLICY_VERSION,
+    AT_REQUEST_DIGEST,
     POSITIONS
 };
 
@@ -97,6 +102,30 @@ static void pack_int_if(msgpack_packer *packer, bool given, int64_t value) {
         msgpack_pack_nil(packer);
 }
 
+/* For fields in which 0 stands for "none". */
+static void pack_uint_if(msgpack_packer *packer, uint64_t value) {
+    if (value != 0)
+        msgpack_pack_uint64(packer, value);
+    else
+        msgpack_pack_nil(packer);
+}
+
+static void pack_text_if(msgpack_packer *packer, struct ledger_text text) {
+    if (text.data != NULL)
+        pack_text(packer, text);
+    else
+        msgpack_pack_nil(packer);
+}
+
+static void pack_digest_if(msgpack_packer *packer, bool given, const uint8_t *digest) {
+    if (!given) {
+        msgpack_pack_nil(packer);
+        return;
+    }
+    msgpack_pack_bin(packer, ENTRY_DIGEST_BYTES);
+    msgpack_pack_bin_body(packer, digest, ENTRY_DIGEST_BYTES);
+}
+
 static void pack_ints_if(msgpack_packer *packer, bool given, const int64_t *values, size_t count) {
     if (!given) {
         msgpack_pack_nil(packer);
@@ -132,6 +161,11 @@ static size_t last_position(const struct ledger_entry *entry) {
         [AT_LINK] = entry->link != 0,
         [AT_OCCURRED_AT] = entry->given & ENTRY_OCCURRED_AT,
         [AT_CHANGE] = entry->change.data != NULL,
+        [AT_RUN_ID] = entry->run_id.data != NULL,
+        [AT_HOLD] = entry->hold != 0,
+        [AT_PARENT] = entry->parent != 0,
+        [AT_POLICY_VERSION] = entry->policy_version != 0,
+        [AT_REQUEST_DIGEST] = entry->given & ENTRY_REQUEST_DIGEST,
     };
     size_t last = POSITIONS - 1;
     while (!given[last])
@@ -177,36 +211,40 @@ static void pack_position(msgpack_packer *packer, struct entry_buffer *buffer, s
         pack_unit_prices(packer, entry);
         break;
     case AT_FLAGS:
-        if (entry->flags != 0)
-            msgpack_pack_uint64(packer, entry->flags);
-        else
-            msgpack_pack_nil(packer);
+        pack_uint_if(packer, entry->flags);
         break;
     case AT_DIGEST:
-        if (entry->given & ENTRY_DIGEST) {
-            msgpack_pack_bin(packer, ENTRY_DIGEST_BYTES);
-            msgpack_pack_bin_body(packer, entry->digest, ENTRY_DIGEST_BYTES);
-        } else {
-            msgpack_pack_nil(packer);
-        }
+        pack_digest_if(packer, entry->given & ENTRY_DIGEST, entry->digest);
         break;
     case AT_CLIENT_ID:
-        if (entry->client_id.data != NULL)
-            pack_text(packer, entry->client_id);
-        else
-            msgpack_pack_nil(packer);
+        pack_text_if(packer, entry->client_id);
         break;
     case AT_LINK:
-        if (entry->link != 0)
-            msgpack_pack_uint64(packer, entry->link);
-        else
-            msgpack_pack_nil(packer);
+        pack_uint_if(packer, entry->link);
         break;
     case AT_OCCURRED_AT:
         pack_int_if(packer, entry->given & ENTRY_OCCURRED_AT, entry->occurred_at_ms);
         break;
     case AT_CHANGE: /* written by its maker already */
-        entry_buffer_append(buffer, entry->change.data, entry->change.size);
+        if (entry->change.data != NULL)
+            entry_buffer_append(buffer, entry->change.data, entry->change.size);
+        else
+            msgpack_pack_nil(packer);
+        break;
+    case AT_RUN_ID:
+        pack_text_if(packer, entry->run_id);
+        break;
+    case AT_HOLD:
+        pack_uint_if(packer, entry->hold);
+        break;
+    case AT_PARENT:
+        pack_uint_if(packer, entry->parent);
+        break;
+    case AT_POLICY_VERSION:
+        pack_uint_if(packer, entry->policy_version);
+        break;
+    case AT_REQUEST_DIGEST:
+        pack_digest_if(packer, entry->given & ENTRY_REQUEST_DIGEST, entry->request_digest);
         break;
     case POSITIONS:
         break;
@@ -307,10 +345,10 @@ static bool read_unit_prices(const msgpack_object *object, struct ledger_entry *
     return true;
 }
 
-static bool read_digest(const msgpack_object *object, struct ledger_entry *entry) {
+static bool read_digest(const msgpack_object *object, const uint8_t **digest) {
     if (object->type != MSGPACK_OBJECT_BIN || object->via.bin.size != ENTRY_DIGEST_BYTES)
         return false;
-    entry->digest = (const uint8_t *)object->via.bin.ptr;
+    *digest = (const uint8_t *)object->via.bin.ptr;
     return true;
 }
 
@@ -337,7 +375,7 @@ static bool read_optional(const msgpack_object *object, size_t position,
         return unpack_uint(object, UINT64_MAX, &entry->flags);
     case AT_DIGEST:
         entry->given |= ENTRY_DIGEST;
-        return read_digest(object, entry);
+        return read_digest(object, &entry->digest);
     case AT_CLIENT_ID:
         return unpack_text(object, &entry->client_id);
     case AT_LINK:
@@ -348,6 +386,17 @@ static bool read_optional(const msgpack_object *object, size_t position,
         entry->given |= ENTRY_OCCURRED_AT;
         entry->occurred_at_ms = (int64_t)number;
         return true;
+    case AT_RUN_ID:
+        return unpack_text(object, &entry->run_id);
+    case AT_HOLD:
+        return unpack_uint(object, UINT64_MAX, &entry->hold);
+    case AT_PARENT:
+        return unpack_uint(object, UINT64_MAX, &entry->parent);
+    case AT_POLICY_VERSION:
+        return unpack_uint(object, UINT64_MAX, &entry->policy_version);
+    case AT_REQUEST_DIGEST:
+        entry->given |= ENTRY_REQUEST_DIGEST;
+        return read_digest(object, &entry->request_digest);
     default:
         return false;
     }
@@ -377,8 +426,9 @@ static bool read_position(const msgpack_object *object, size_t position, enum fo
     case AT_DURATION:
         return read_int(object, &entry->duration_ms);
     case AT_CHANGE:
-        entry->change = (struct ledger_text){bytes, size};
-        return object->type == MSGPACK_OBJECT_MAP;
+        if (object->type == MSGPACK_OBJECT_MAP)
+            entry->change = (struct ledger_text){bytes, size};
+        return object->type == MSGPACK_OBJECT_MAP || object->type == MSGPACK_OBJECT_NIL;
     default:
         return object->type == MSGPACK_OBJECT_NIL || read_optional(object, position, entry);
     }
@@ -470,9 +520,12 @@ const char *entry_check(const struct ledger_entry *entry) {
         return "tokens";
     if ((entry->given & ENTRY_BREAKDOWN) && !in_range(entry->breakdown, COST_PARTS, least))
         return "breakdown";
-    for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++)
-        if (entry->names[dimension].data != NULL && entry->names[dimension].size == 0)
+    for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++) {
+        bool named = entry->names[dimension].data != NULL || entry->name_numbers[dimension] != 0;
+        bool empty = entry->names[dimension].data != NULL && entry->names[dimension].size == 0;
+        if (empty || (named && !entry_dimension_is_assigned(dimension)))
             return "names";
+    }
     bool has_state =
         entry->names[DIMENSION_STATE].data != NULL || entry->name_numbers[DIMENSION_STATE] != 0;
     if (entry->kind == KIND_INVOCATION && !has_state)

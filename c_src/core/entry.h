@@ -19,10 +19,17 @@
  *   10 unit_prices    nil | [as tokens], 10^-15 currency units a token
  *   11 flags          nil | uint
  *   12 digest         nil | 32 bytes: salted SHA-256 of the payload
- *   13 client_id      nil | string
- *   14 link           nil | id of the entry that this one corrects, resolves or follows
+ *   13 client_id      nil | string: the caller's idempotency key
+ *   14 link           nil | id of the entry that this one corrects or follows
  *   15 occurred_at    nil | ms since the Unix epoch
  *   16 change         nil | map: who, why, from, to (kinds `policy`, `grant`, `reset`)
+ *   17 run_id         nil | string: the caller's name of the run that this is, or is part of
+ *   18 hold           nil | id of the hold that this entry resolves
+ *   19 parent         nil | id of the hold or entry of the run that this is part of
+ *   20 policy_version nil | version of the policy that decided, where it is not the one in force
+ *   21 request_digest nil | 32 bytes: SHA-256 of the request, for client_id and run_id
+ *
+ * This version writes positions 0 to 8 and 16; it reads and keeps them all.
  *
  * Thread class: any; decoding allocates (a msgpack zone), nothing blocks.
  */
@@ -56,7 +63,7 @@ enum ledger_status {
     STATUS_ABORTED = 3,
 };
 
-/* Numbers are on disk: append only. 32 and up are for dimensions that a user declares. */
+/* Numbers are on disk: append only. */
 enum ledger_dimension {
     DIMENSION_STATE = 1,
     DIMENSION_ORG = 2,
@@ -67,6 +74,7 @@ enum ledger_dimension {
     DIMENSION_PROVIDER = 7,
     DIMENSION_STATUS = 8, /* derived from the status; never among an entry's names */
     DIMENSION_PROMPT_TYPE = 9,
+    DIMENSION_CUSTOM = 32, /* and up: declared by a user */
     DIMENSION_LIMIT = 48
 };
 
@@ -105,6 +113,7 @@ enum entry_field {
     ENTRY_UNIT_PRICES = 1 << 4,
     ENTRY_DIGEST = 1 << 5,
     ENTRY_OCCURRED_AT = 1 << 6,
+    ENTRY_REQUEST_DIGEST = 1 << 7,
 };
 
 /* Text and bytes point into what the entry was decoded from, or to the caller's own memory. */
@@ -121,9 +130,14 @@ struct ledger_entry {
     uint64_t unit_prices[TOKENS_CLASSES];
     uint64_t flags;
     const uint8_t *digest;
-    uint64_t link; /* 0: none */
+    const uint8_t *request_digest;
+    uint64_t link; /* this and the next three: 0 is none */
+    uint64_t hold;
+    uint64_t parent;
+    uint64_t policy_version;
     int64_t occurred_at_ms;
     struct ledger_text client_id;
+    struct ledger_text run_id;
     struct ledger_text change;                 /* a written msgpack map */
     struct ledger_text names[DIMENSION_LIMIT]; /* by dimension; text, in a draft */
     uint32_t name_numbers[DIMENSION_LIMIT];    /* by dimension; 0: absent; when stored */
@@ -167,6 +181,13 @@ int entry_read_stored(struct entry_decoder *decoder, const void *data, size_t si
 /* Every rule of the format that one entry alone can break. NULL when it breaks none, else the
  * field that does. */
 const char *entry_check(const struct ledger_entry *entry);
+
+/* Dimensions that a name may belong to; DIMENSION_STATUS is derived and 10 to 31 are free. */
+static inline bool entry_dimension_is_assigned(int dimension) {
+    return (dimension >= DIMENSION_STATE && dimension <= DIMENSION_PROVIDER) ||
+           dimension == DIMENSION_PROMPT_TYPE ||
+           (dimension >= DIMENSION_CUSTOM && dimension < DIMENSION_LIMIT);
+}
 
 /* What the entry adds to the totals of each of its series. */
 void entry_amounts(const struct ledger_entry *entry, struct amounts *amounts);

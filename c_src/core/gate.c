@@ -15,6 +15,19 @@ static int path_of(const char *directory, const char *file, char path[PATH_MAX])
     return snprintf(path, PATH_MAX, "%s/%s", directory, file) < PATH_MAX ? 0 : ENAMETOOLONG;
 }
 
+/* 0 where the complement does not fit. */
+static int64_t seen_us(const struct gate_seen *seen) {
+    int64_t us = atomic_load(&seen->us);
+    return us == ~atomic_load(&seen->complement) && us > 0 ? us : 0;
+}
+
+void gate_see(struct gate_page *page, int64_t now_us) {
+    struct gate_seen *seen = page->header.last_seen;
+    struct gate_seen *older = seen_us(&seen[0]) <= seen_us(&seen[1]) ? &seen[0] : &seen[1];
+    atomic_store(&older->us, now_us);
+    atomic_store(&older->complement, ~now_us);
+}
+
 void gate_read_past(const char *directory, struct gate_past *past) {
     char path[PATH_MAX];
     struct gate_header header;
@@ -26,7 +39,11 @@ void gate_read_past(const char *directory, struct gate_past *past) {
         return;
     if (pread(fd, &header, sizeof header, 0) == (ssize_t)sizeof header &&
         memcmp(header.magic, gate_magic, sizeof gate_magic) == 0) {
-        past->last_seen_us = atomic_load(&header.last_seen_us);
+        for (int i = 0; i < 2; i++) {
+            int64_t seen = seen_us(&header.last_seen[i]);
+            if (seen > past->last_seen_us)
+                past->last_seen_us = seen;
+        }
         past->last_id = atomic_load(&header.last_id);
     }
     close(fd);
@@ -62,7 +79,7 @@ int gate_open(const char *directory, const struct gate_past *past, struct gate_p
         struct gate_header *header = &(*page)->header;
         if (getrandom(header->boot_id, sizeof header->boot_id, 0) != sizeof header->boot_id)
             rc = errno;
-        atomic_store(&header->last_seen_us, past->last_seen_us);
+        gate_see(*page, past->last_seen_us);
         atomic_store(&header->last_id, past->last_id);
         memcpy(header->magic, gate_magic, sizeof gate_magic);
     }

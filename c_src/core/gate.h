@@ -6,7 +6,8 @@
  *        0   magic            8 bytes "CLGATE\0\1"
  *        8   boot_id         16 bytes, random, of this opening
  *       24   clock            struct clock (clock.h): ledger time for other processes
- *      ...   last_seen_us    i64, ledger time stored about once a second
+ *      ...   last_seen       2 x (i64 ledger time, i64 its complement), stored in turn about
+ *                            once a second: the later of those whose complement is right
  *            last_id         u64, newest entry as of the last commit
  *            state_count     u32, cells in use
  *     4096   cells            1024 x 64 bytes:
@@ -36,11 +37,17 @@
 #define GATE_NEVER UINT64_MAX
 #define GATE_BOOT_ID_BYTES 16
 
+/* A time that a crash in mid-store, or a stray byte, cannot turn into another. */
+struct gate_seen {
+    _Atomic int64_t us;
+    _Atomic int64_t complement;
+};
+
 struct gate_header {
     char magic[8];
     uint8_t boot_id[GATE_BOOT_ID_BYTES];
     struct clock clock;
-    _Atomic int64_t last_seen_us;
+    struct gate_seen last_seen[2];
     _Atomic uint64_t last_id;
     _Atomic uint32_t state_count;
 };
@@ -92,6 +99,9 @@ static inline bool gate_check(const struct gate_page *page, uint32_t state) {
     uint64_t from = atomic_load_explicit(&page->cells[state].ok_from_us, memory_order_acquire);
     return from == GATE_ALLOWED || (from != GATE_NEVER && (uint64_t)gate_now(page) >= from);
 }
+
+/* Stores ledger time for the next open, over the older of the two stored. */
+void gate_see(struct gate_page *page, int64_t now_us);
 
 /* Names the cells of the states that `policy` has beyond those on the page. They must be the
  * same up to there: states are never removed. The words of a new cell may be published before

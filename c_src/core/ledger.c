@@ -110,7 +110,7 @@ static int open_files(struct ledger *ledger, const struct ledger_options *option
     if (rc == 0) {
         int64_t start = starting_time(options, &past, opened->last_id);
         clock_start(&ledger->gate->header.clock, options->clock, start, clock_boottime_us());
-        atomic_store(&ledger->gate->header.last_seen_us, start);
+        gate_see(ledger->gate, start);
         gate_declare(ledger->gate, &ledger->policy);
         rc = publish_all(ledger, failure);
     }
@@ -151,7 +151,7 @@ int ledger_open(const struct ledger_options *options, struct ledger **out,
 
 void ledger_close(struct ledger *ledger) {
     if (ledger->gate != NULL && ledger->lock >= 0)
-        atomic_store(&ledger->gate->header.last_seen_us, ledger_now(ledger));
+        gate_see(ledger->gate, ledger_now(ledger));
     if (ledger->storage.idle != NULL)
         storage_close(&ledger->storage);
     /* Last: whoever gets the lock finds the environment closed. */
@@ -189,7 +189,7 @@ bool ledger_tick(struct ledger *ledger, int64_t *ahead_us) {
     bool jumped = clock_tick(&header->clock, boot_us, wall_us);
     int64_t now_us = clock_now(&header->clock, boot_us);
     *ahead_us = wall_us - now_us;
-    atomic_store(&header->last_seen_us, now_us);
+    gate_see(ledger->gate, now_us);
     return jumped;
 }
 
@@ -200,6 +200,6 @@ void ledger_accept_clock(struct ledger *ledger) {
 int ledger_set_clock(struct ledger *ledger, int64_t now_us) {
     int rc = clock_set(&ledger->gate->header.clock, now_us);
     if (rc == 0)
-        atomic_store(&ledger->gate->header.last_seen_us, now_us);
+        gate_see(ledger->gate, now_us);
     return rc;
 }

@@ -28,7 +28,7 @@ static int put_format(struct ledger *ledger, MDB_txn *txn, uint64_t created_at_u
     struct entry_buffer buffer = {0};
     msgpack_packer packer;
     msgpack_packer_init(&packer, &buffer, entry_buffer_append);
-    msgpack_pack_map(&packer, 4);
+    msgpack_pack_map(&packer, 5);
     pack_word(&packer, "magic");
     pack_word(&packer, MAGIC);
     pack_word(&packer, "version");
@@ -37,6 +37,8 @@ static int put_format(struct ledger *ledger, MDB_txn *txn, uint64_t created_at_u
     msgpack_pack_uint64(&packer, created_at_us);
     pack_word(&packer, "currency");
     pack_word(&packer, currency);
+    pack_word(&packer, "needs");
+    msgpack_pack_array(&packer, 0);
     return put_row(ledger, txn, "format", &buffer);
 }
 
@@ -66,7 +68,7 @@ int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options
 
 static int read_format(const msgpack_object *object, void *context) {
     struct ledger *ledger = context;
-    bool has_magic = false;
+    bool has_magic = false, knows_all = true;
     uint64_t version = 0;
     struct ledger_text currency = {0};
     if (object->type != MSGPACK_OBJECT_MAP)
@@ -82,10 +84,13 @@ static int read_format(const msgpack_object *object, void *context) {
             unpack_uint(value, UINT64_MAX, &ledger->created_at_us);
         else if (unpacks_as(key, "currency"))
             unpack_text(value, &currency);
+        else if (!unpacks_as(key, "needs") || value->type != MSGPACK_OBJECT_ARRAY ||
+                 value->via.array.size > 0)
+            knows_all = false;
     }
     if (!has_magic)
         return LEDGER_E_FOREIGN;
-    if (version > LEDGER_FORMAT_VERSION)
+    if (version > LEDGER_FORMAT_VERSION || !knows_all)
         return LEDGER_E_NEWER;
     if (version == 0 || currency.size == 0 || currency.size >= sizeof ledger->currency)
         return LEDGER_E_DAMAGED;
@@ -103,7 +108,7 @@ static int read_family(const msgpack_object *object, struct declared_series *fam
     for (uint32_t i = 0; i < object->via.array.size; i++) {
         uint64_t dimension;
         if (!unpack_uint(&object->via.array.ptr[i], DIMENSION_LIMIT - 1, &dimension) ||
-            dimension <= previous)
+            dimension <= previous || !entry_dimension_is_assigned((int)dimension))
             return LEDGER_E_NEWER;
         family->dimensions[family->count++] = (uint8_t)dimension;
         previous = dimension;

@@ -1,6 +1,10 @@
 /* The `meta` database: what holds for the whole file. Keys are words, values msgpack.
  *
- *   "format"   {"magic": "cost_ledger", "version": 1, "created_at": us, "currency": "USD"}
+ *   "format"   {"magic": "cost_ledger", "version": 1, "created_at": us, "currency": "USD",
+ *               "needs": [str, ...]}   what a program must know to read and to write this
+ *                                      ledger; none are defined yet, so any is LEDGER_E_NEWER.
+ *                                      A later version names here what it began to use (holds,
+ *                                      pruning, a new column) in the transaction that does.
  *   "series"   [[dimension, ...], ...]   the declared families of series
  *   "policy"   see policy.h
  *

@@ -104,18 +104,20 @@ const char *policy_check(const struct ledger_policy *policy) {
     return NULL;
 }
 
+static bool rule_equal(const struct ledger_rule *a, const struct ledger_rule *b) {
+    return text_equal(a->name, b->name) && a->state == b->state && a->window_ms == b->window_ms &&
+           a->limit == b->limit;
+}
+
 bool policy_equal(const struct ledger_policy *a, const struct ledger_policy *b) {
     if (a->state_count != b->state_count || a->rule_count != b->rule_count)
         return false;
     for (uint32_t i = 0; i < a->state_count; i++)
         if (!text_equal(a->states[i], b->states[i]))
             return false;
-    for (uint32_t i = 0; i < a->rule_count; i++) {
-        const struct ledger_rule *x = &a->rules[i], *y = &b->rules[i];
-        if (!text_equal(x->name, y->name) || x->state != y->state || x->window_ms != y->window_ms ||
-            x->limit != y->limit)
+    for (uint32_t i = 0; i < a->rule_count; i++)
+        if (!rule_equal(&a->rules[i], &b->rules[i]))
             return false;
-    }
     return true;
 }
 
@@ -166,33 +168,33 @@ int policy_write(struct entry_buffer *buffer, const struct ledger_policy *policy
     return buffer->failed ? ENOMEM : 0;
 }
 
-static void pack_limit_of(msgpack_packer *packer, const struct ledger_rule *rule) {
+static void pack_rule_or_nil(msgpack_packer *packer, const struct ledger_policy *policy,
+                             const struct ledger_rule *rule) {
     if (rule == NULL)
-        msgpack_pack_false(packer);
+        msgpack_pack_nil(packer);
     else
-        pack_limit(packer, rule->limit);
+        pack_rule(packer, policy, rule);
 }
 
-/* Packs the changes, or only counts them when `packer` is NULL. */
+/* Packs the changes, or only counts them when `packer` is NULL: first what `to` has, then what
+ * only `from` had. */
 static size_t pack_changes(msgpack_packer *packer, const struct ledger_policy *from,
                            const struct ledger_policy *to) {
     size_t count = 0;
-    for (uint32_t pass = 0; pass < 2; pass++) {
-        /* First what `to` has, then what only `from` had. */
+    for (int pass = 0; pass < 2; pass++) {
         const struct ledger_policy *side = pass == 0 ? to : from;
         for (uint32_t i = 0; i < side->rule_count; i++) {
             const struct ledger_rule *old = find_rule(from, side->rules[i].name);
             const struct ledger_rule *new = find_rule(to, side->rules[i].name);
-            bool changed = old == NULL || new == NULL || old->limit != new->limit;
+            bool changed = old == NULL || new == NULL || !rule_equal(old, new);
             if (!changed || (pass == 1 && new != NULL))
                 continue;
             count++;
             if (packer == NULL)
                 continue;
-            msgpack_pack_array(packer, 3);
-            pack_text(packer, side->rules[i].name);
-            pack_limit_of(packer, old);
-            pack_limit_of(packer, new);
+            msgpack_pack_array(packer, 2);
+            pack_rule_or_nil(packer, from, old);
+            pack_rule_or_nil(packer, to, new);
         }
     }
     return count;
@@ -203,7 +205,7 @@ int policy_write_change(struct entry_buffer *buffer, const struct ledger_policy 
                         struct ledger_text reason) {
     msgpack_packer packer;
     msgpack_packer_init(&packer, buffer, entry_buffer_append);
-    msgpack_pack_map(&packer, 5);
+    msgpack_pack_map(&packer, 6);
     pack_word(&packer, "version");
     msgpack_pack_uint64(&packer, to->version);
     pack_word(&packer, "by");
@@ -212,6 +214,10 @@ int policy_write_change(struct entry_buffer *buffer, const struct ledger_policy 
     pack_text(&packer, reason);
     pack_word(&packer, "previous");
     msgpack_pack_uint64(&packer, from->changed_by_entry);
+    pack_word(&packer, "states");
+    msgpack_pack_array(&packer, to->state_count - from->state_count);
+    for (uint32_t i = from->state_count; i < to->state_count; i++)
+        pack_text(&packer, to->states[i]);
     pack_word(&packer, "changes");
     msgpack_pack_array(&packer, pack_changes(NULL, from, to));
     pack_changes(&packer, from, to);

@@ -61,9 +61,10 @@ int policy_write(struct entry_buffer *buffer, const struct ledger_policy *policy
 int policy_read(const void *data, size_t size, struct ledger_policy *policy);
 
 /* The map that a `policy` entry carries:
- *   {"version": uint, "by": str, "reason": str, "previous": id | 0,
- *    "changes": [[rule name, from, to], ...]}     from, to: limit | nil (no limit) | false
- *                                                 (there is or was no such rule) */
+ *   {"version": uint, "by": str, "reason": str,
+ *    "previous": id of the change before, or 0,
+ *    "states": [str, ...],             those that it declares
+ *    "changes": [[from, to], ...]}     a rule as above, or nil: there was, or is, none */
 int policy_write_change(struct entry_buffer *buffer, const struct ledger_policy *from,
                         const struct ledger_policy *to, struct ledger_text by,
                         struct ledger_text reason);

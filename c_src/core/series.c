@@ -54,6 +54,9 @@ static bool next_item(struct block_reader *reader) {
     reader->left--;
     reader->id += (uint64_t)read_varint(&reader->bytes);
     amounts_read(&reader->bytes, &reader->amounts);
+    /* Bytes after the last item would become an item when the next one is counted. */
+    if (reader->left == 0 && reader->bytes.at != reader->bytes.end)
+        reader->bytes.damaged = true;
     return !reader->bytes.damaged;
 }
 

@@ -269,7 +269,10 @@ void storage_extend(struct storage *storage, uint64_t ahead) {
     uint64_t used = ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
     uint64_t wanted = used + ahead + FILE_STEP;
     struct stat file;
-    if (storage->file_size >= used + ahead || wanted > storage->map_size)
+    /* Beyond the map LMDB cannot write. */
+    if (wanted > storage->map_size)
+        wanted = storage->map_size;
+    if (storage->file_size >= used + ahead || storage->file_size >= wanted)
         return;
     /* Never shorten: LMDB may have written further than was asked for. */
     if (fstat(fd, &file) != 0)
