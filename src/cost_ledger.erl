@@ -9,8 +9,10 @@
 %%%   timeout             no answer within call_timeout; the entry may still be booked
 %%%   unavailable         no ledger is open under that name
 %%%   no_writer           the writer did not come back within call_timeout; nothing was booked
-%%%   {Name, Text}        from the ledger's table of errors: disk_full, map_full, io_error, ...;
-%%%                       nothing was booked
+%%%   {outcome_unknown, Text}
+%%%                       the disk failed in the middle of a commit; the entry may be booked
+%%%   {Name, Text}        otherwise from the ledger's table of errors: disk_full, map_full,
+%%%                       io_error, ...; nothing was booked
 %%%
 %%% Times are Unix milliseconds of ledger time; money is in nano-units of the ledger's currency.
 -module(cost_ledger).
@@ -293,10 +295,7 @@ advance_clock(Ms) -> advance_clock(?DEFAULT_LEDGER, Ms).
           ok | {error, backwards | not_manual | unavailable}.
 advance_clock(Ledger, Ms) when is_integer(Ms), Ms >= 0, Ms =< 10000000000000 ->
     with_handle(advance_clock, [Ledger, Ms],
-                fun(Handle) ->
-                        Now = cost_ledger_nif:now(Handle),
-                        cost_ledger_nif:set_clock(Handle, Now + Ms * 1000)
-                end);
+                fun(Handle) -> cost_ledger_nif:advance_clock(Handle, Ms * 1000) end);
 advance_clock(Ledger, Ms) ->
     ?BADARG(advance_clock, [Ledger, Ms], 2, "must be a number of ms, an integer from 0 to 10^13").
 

@@ -9,7 +9,8 @@
 -export([open/1, close/1]).
 -export([gate/2, allowed_from/2, now/1, declare/3]).
 -export([attach/3, writer/1, submit/4, encode/1]).
--export([commit/2, outcome/2, set_policy/4, tick/1, accept_clock/1, set_clock/2]).
+-export([commit/2, outcome/2, set_policy/4, tick/1, accept_clock/1, set_clock/2,
+         advance_clock/2]).
 -export([count/4, history/5, fetch/2, policy/1, facts/1]).
 -export_type([handle/0, failure/0, policy/0, draft/0, entry/0]).
 
@@ -76,6 +77,10 @@ accept_clock(_Handle) -> ?STUB.
 
 -spec set_clock(handle(), Us :: integer()) -> ok | {error, backwards | not_manual} | closed.
 set_clock(_Handle, _Us) -> ?STUB.
+
+-spec advance_clock(handle(), Us :: non_neg_integer()) ->
+          ok | {error, backwards | not_manual} | closed.
+advance_clock(_Handle, _Us) -> ?STUB.
 
 %%% Normal schedulers --------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -define(TICK_MS, 1000).
+-define(CLOSING_POLL_MS, 10).
+-define(CLOSING_POLLS, 6000).
 
 -record(state, {ledger :: #ledger{}, reported_ahead = false :: boolean()}).
 
@@ -20,9 +22,19 @@ start_link(Options) ->
 init(Options) ->
     %% So that terminate/2 runs, and closes, when the supervisor stops us.
     _ = process_flag(trap_exit, true),
+    load_all(),
     case code:ensure_loaded(cost_ledger_nif) of
         {module, _} -> open(Options);
         {error, _} -> {stop, {nif_not_loaded, load_failure()}}
+    end.
+
+%% A module that is first called on a bad day, a denial or a failed write, must not have to be
+%% loaded then: loading waits for dirty calls of killed processes.
+load_all() ->
+    _ = application:load(cost_ledger),
+    case application:get_key(cost_ledger, modules) of
+        {ok, Modules} -> _ = code:ensure_modules_loaded(Modules), ok;
+        undefined -> ok
     end.
 
 load_failure() ->
@@ -30,7 +42,7 @@ load_failure() ->
                         <<"priv/cost_ledger_nif.so was not found; run make compile">>).
 
 open(#{name := Name, path := Path} = Options) ->
-    case cost_ledger_nif:open(cost_ledger_options:to_nif(Options)) of
+    case open_when_free(Options, ?CLOSING_POLLS) of
         {ok, Handle, Opened} ->
             Ledger = to_record(Handle, Options),
             ok = declare_states(Handle, maps:get(budgets, Options)),
@@ -44,6 +56,26 @@ open(#{name := Name, path := Path} = Options) ->
             {ok, #state{ledger = Ledger}};
         {error, Reason} ->
             {stop, Reason}
+    end.
+
+%% When the supervisor of this ledger was killed, the one above it starts a new one at once,
+%% while the old owner is still closing: that is worth waiting for.
+open_when_free(#{name := Name} = Options, Polls) ->
+    case cost_ledger_nif:open(cost_ledger_options:to_nif(Options)) of
+        {error, {already_open, _}} = Error when Polls > 0 ->
+            case cost_ledger_registry:find(Name) of
+                #ledger{supervisor = Supervisor} when is_pid(Supervisor) ->
+                    case is_process_alive(Supervisor) of
+                        true -> Error;
+                        false ->
+                            timer:sleep(?CLOSING_POLL_MS),
+                            open_when_free(Options, Polls - 1)
+                    end;
+                _ ->
+                    Error
+            end;
+        Result ->
+            Result
     end.
 
 to_record(Handle, #{name := Name, path := Path, on_unavailable := OnUnavailable, clock := Clock,

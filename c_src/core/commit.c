@@ -16,33 +16,67 @@
 #include "internal.h"
 #include "meta.h"
 
-/* A commit that failed on the disk may still have reached the file. The file, opened anew,
- * knows; if the entries are there and a sync of them succeeds, they are booked. */
-static int settle_doubt(struct ledger *ledger, uint64_t batch_last, int rc,
-                        struct ledger_failure *failure) {
+/* The new policy is in force, with its cells named, before anyone is told of it. Takes over
+ * *next. */
+static void adopt(struct ledger *ledger, struct ledger_policy *next) {
+    struct ledger_policy old = ledger->policy;
+    gate_declare(ledger->gate, next);
+    pthread_rwlock_wrlock(&ledger->policy_lock);
+    ledger->policy = *next;
+    pthread_rwlock_unlock(&ledger->policy_lock);
+    policy_free(&old);
+}
+
+/* Closes the environment, opens it again, and derives from the file whatever this process
+ * knows: the policy in force and every word of the gate. */
+static int resync(struct ledger *ledger, uint64_t *last_id, struct ledger_failure *failure) {
     MDB_txn *txn;
-    uint64_t last_id = 0;
-    struct ledger_failure reopening;
-    int opened = storage_reopen(&ledger->storage, &reopening);
-    if (opened == 0)
-        opened = storage_read_begin(&ledger->storage, &txn);
-    if (opened == 0) {
-        opened = storage_last_id(&ledger->storage, txn, &last_id);
+    struct ledger_policy policy = {0};
+    int rc = storage_reopen(&ledger->storage, failure);
+    if (rc != 0)
+        return rc;
+    rc = storage_read_begin(&ledger->storage, &txn);
+    if (rc == 0) {
+        rc = storage_last_id(&ledger->storage, txn, last_id);
+        if (rc == 0)
+            rc = meta_read_policy(ledger, txn, &policy);
         storage_read_end(&ledger->storage, txn);
     }
-    if (opened == 0 && batch_last != 0 && last_id == batch_last &&
-        mdb_env_sync(ledger->storage.env, 1) == 0)
-        return 0;
-    return ledger_fail(failure, rc, "writing to %s", ledger->storage.options.directory);
+    if (rc != 0)
+        return ledger_fail(failure, rc, "reading %s again", ledger->storage.options.directory);
+    adopt(ledger, &policy);
+    return ledger_publish_all(ledger, failure);
+}
+
+/* After a disk failure. `batch_last` is the id of the last entry of a commit that was begun; 0
+ * when it did not come to that, and then nothing is in doubt. Otherwise the file knows: entries
+ * that are not there were not booked; entries that are there, and can be synced, were. */
+static int settle_doubt(struct ledger *ledger, uint64_t batch_last, int rc,
+                        struct ledger_failure *failure) {
+    const char *directory = ledger->storage.options.directory;
+    struct ledger_failure reopening;
+    uint64_t last_id = 0;
+    int resynced = resync(ledger, &last_id, &reopening);
+    if (batch_last != 0 && resynced != 0)
+        return ledger_fail(failure, LEDGER_E_OUTCOME_UNKNOWN, "%s: %s, then %s", directory,
+                           ledger_error_name(rc), ledger_error_name(resynced));
+    if (batch_last == 0 || last_id != batch_last)
+        return ledger_fail(failure, rc, "writing to %s", directory);
+    int synced = mdb_env_sync(ledger->storage.env, 1);
+    if (synced != 0)
+        return ledger_fail(failure, LEDGER_E_OUTCOME_UNKNOWN, "%s: %s, then %s", directory,
+                           ledger_error_name(rc), ledger_error_name(synced));
+    return 0;
 }
 
 /* After a disk failure the storage may have stayed closed: try again before every batch. */
 static int ensure_open(struct ledger *ledger, struct ledger_failure *failure) {
+    uint64_t last_id;
     if (ledger->lock < 0)
         return ledger_fail(failure, LEDGER_E_CLOSED, "the ledger");
     if (ledger->storage.env != NULL)
         return 0;
-    return storage_reopen(&ledger->storage, failure);
+    return resync(ledger, &last_id, failure);
 }
 
 static bool still_wanted(const struct ledger_batch *batch) {
@@ -107,6 +141,11 @@ static void fail_from(const struct ledger_batch *batch, size_t first, int rc) {
         batch->requests[i].rc = rc;
 }
 
+static bool ends_the_batch(int rc) {
+    return ledger_error_is_fatal(rc) || rc == LEDGER_E_WRITER_DEAD ||
+           rc == LEDGER_E_OUTCOME_UNKNOWN;
+}
+
 int ledger_commit(struct ledger *ledger, struct ledger_batch *batch,
                   struct ledger_failure *failure) {
     failure->code = 0;
@@ -121,8 +160,7 @@ int ledger_commit(struct ledger *ledger, struct ledger_batch *batch,
     for (size_t i = 0; i < batch->count; i++) {
         pass = run(ledger, batch, i, 1, failure);
         /* A disk that failed, or a writer that is gone, fails what is left as well. */
-        if (pass == PASS_FAILED &&
-            (ledger_error_is_fatal(failure->code) || failure->code == LEDGER_E_WRITER_DEAD)) {
+        if (pass == PASS_FAILED && ends_the_batch(failure->code)) {
             fail_from(batch, i + 1, failure->code);
             break;
         }
@@ -172,16 +210,6 @@ static int book_change(struct ledger *ledger, struct ledger_policy *next, struct
     return rc;
 }
 
-/* The new policy is in force, with its cells named, before anyone is told of it. */
-static void adopt(struct ledger *ledger, struct ledger_policy *next) {
-    struct ledger_policy old = ledger->policy;
-    gate_declare(ledger->gate, next);
-    pthread_rwlock_wrlock(&ledger->policy_lock);
-    ledger->policy = *next;
-    pthread_rwlock_unlock(&ledger->policy_lock);
-    policy_free(&old);
-}
-
 int ledger_set_policy(struct ledger *ledger, const struct ledger_policy *wanted,
                       struct ledger_text by, struct ledger_text reason, int64_t now_us,
                       uint64_t *version, struct ledger_failure *failure) {
@@ -199,16 +227,17 @@ int ledger_set_policy(struct ledger *ledger, const struct ledger_policy *wanted,
         rc = policy_write_change(&change, &ledger->policy, &next, by, reason);
     if (rc == 0)
         rc = book_change(ledger, &next, (struct ledger_text){change.data, change.size}, now_us);
-    if (ledger_error_is_fatal(rc))
-        rc = settle_doubt(ledger, next.changed_by_entry, rc, failure);
-    else if (rc != 0)
-        ledger_fail(failure, rc, "writing to %s", ledger->storage.options.directory);
     if (rc == 0) {
-        *version = next.version;
         adopt(ledger, &next);
     } else {
+        /* What the file then holds is adopted by settle_doubt(). */
+        if (ledger_error_is_fatal(rc))
+            rc = settle_doubt(ledger, next.changed_by_entry, rc, failure);
+        else
+            ledger_fail(failure, rc, "writing to %s", ledger->storage.options.directory);
         policy_free(&next);
     }
+    *version = ledger->policy.version;
     entry_buffer_free(&change);
     return rc;
 }

@@ -52,6 +52,9 @@ static const struct row rows[] = {
     {LEDGER_E_NOT_DIRECTORY, "not_a_directory",
      "the path names something that is not a directory; choose another path"},
     {LEDGER_E_CLOCK, "clock", "the system's clock could not be read"},
+    {LEDGER_E_OUTCOME_UNKNOWN, "outcome_unknown",
+     "the disk failed in the middle of a commit; the entry may be in the ledger: check the disk, "
+     "then look at the history before recording it again"},
     {LEDGER_E_ID_EXHAUSTED, "id_exhausted", "ledger time is beyond what an entry id can hold"},
     {MDB_KEYEXIST, "key_exists", "LMDB: the key is already there"},
     {MDB_NOTFOUND, "not_found", "there is no such entry"},

@@ -36,6 +36,7 @@ enum ledger_error {
     LEDGER_E_NOT_DIRECTORY = -31021,
     LEDGER_E_CLOCK = -31022,
     LEDGER_E_ID_EXHAUSTED = -31023,
+    LEDGER_E_OUTCOME_UNKNOWN = -31024,
 };
 
 /* Where a failure needs more than its code: which file, which holder, which field. */

@@ -38,4 +38,7 @@ struct ledger {
     struct entry_buffer buffer;
 };
 
+/* Computes and publishes every state's word. Nothing is written to the data. The writer's. */
+int ledger_publish_all(struct ledger *ledger, struct ledger_failure *failure);
+
 #endif

@@ -70,7 +70,7 @@ static int load(struct ledger *ledger, uint64_t *last_id, struct ledger_failure 
 
 /* Every state's word, before anyone can ask. Nothing is written to the data: the transaction
  * is only needed to compute, and is dropped. */
-static int publish_all(struct ledger *ledger, struct ledger_failure *failure) {
+int ledger_publish_all(struct ledger *ledger, struct ledger_failure *failure) {
     struct batch *batch = NULL;
     int rc = batch_begin(ledger, ledger_now(ledger), &batch);
     if (rc == 0)
@@ -112,7 +112,7 @@ static int open_files(struct ledger *ledger, const struct ledger_options *option
         clock_start(&ledger->gate->header.clock, options->clock, start, clock_boottime_us());
         gate_see(ledger->gate, start);
         gate_declare(ledger->gate, &ledger->policy);
-        rc = publish_all(ledger, failure);
+        rc = ledger_publish_all(ledger, failure);
     }
     return rc;
 }

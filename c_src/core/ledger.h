@@ -97,7 +97,8 @@ struct ledger_batch {
 
 /* Books a batch in one durable transaction; a bad request fails alone. 0: look at each rc.
  * Otherwise nothing was written and every rc is set: LEDGER_E_WRITER_DEAD when `wanted` said
- * no, LEDGER_E_CLOSED, or what the disk said. */
+ * no, LEDGER_E_CLOSED, or what the disk said. Only LEDGER_E_OUTCOME_UNKNOWN leaves it open
+ * whether something was written: the disk failed in the commit and cannot be asked. */
 int ledger_commit(struct ledger *ledger, struct ledger_batch *batch,
                   struct ledger_failure *failure);
 

@@ -116,6 +116,23 @@ static int read_family(const msgpack_object *object, struct declared_series *fam
     return 0;
 }
 
+static bool family_equal(const struct declared_series *a, const struct declared_series *b) {
+    return a->count == b->count && memcmp(a->dimensions, b->dimensions, a->count) == 0;
+}
+
+/* Budgets stand on the series of each state, and a family listed twice would count twice. */
+static bool families_are_sound(const struct ledger *ledger) {
+    const struct declared_series state = {1, {DIMENSION_STATE}};
+    bool has_state = false;
+    for (size_t i = 0; i < ledger->declared_count; i++) {
+        has_state |= family_equal(&ledger->declared[i], &state);
+        for (size_t j = 0; j < i; j++)
+            if (family_equal(&ledger->declared[i], &ledger->declared[j]))
+                return false;
+    }
+    return has_state;
+}
+
 static int read_declared(const msgpack_object *object, void *context) {
     struct ledger *ledger = context;
     if (object->type != MSGPACK_OBJECT_ARRAY)
@@ -125,7 +142,7 @@ static int read_declared(const msgpack_object *object, void *context) {
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < object->via.array.size; i++)
         rc = read_family(&object->via.array.ptr[i], &ledger->declared[ledger->declared_count++]);
-    return rc;
+    return rc != 0 || families_are_sound(ledger) ? rc : LEDGER_E_DAMAGED;
 }
 
 static int get_row(struct ledger *ledger, MDB_txn *txn, const char *word, MDB_val *value) {
@@ -149,12 +166,12 @@ static int load_row(struct ledger *ledger, MDB_txn *txn, const char *word,
     return rc;
 }
 
-static int load_policy(struct ledger *ledger, MDB_txn *txn) {
+int meta_read_policy(struct ledger *ledger, MDB_txn *txn, struct ledger_policy *policy) {
     MDB_val value;
     int rc = get_row(ledger, txn, "policy", &value);
     if (rc != 0)
         return rc == MDB_NOTFOUND ? LEDGER_E_DAMAGED : rc;
-    return policy_read(value.mv_data, value.mv_size, &ledger->policy);
+    return policy_read(value.mv_data, value.mv_size, policy);
 }
 
 int meta_load(struct ledger *ledger, MDB_txn *txn, struct ledger_failure *failure) {
@@ -165,7 +182,7 @@ int meta_load(struct ledger *ledger, MDB_txn *txn, struct ledger_failure *failur
     rc = load_row(ledger, txn, "series", read_declared);
     if (rc != 0)
         return ledger_fail(failure, rc, "row 'series' in %s", directory);
-    rc = load_policy(ledger, txn);
+    rc = meta_read_policy(ledger, txn, &ledger->policy);
     if (rc != 0)
         return ledger_fail(failure, rc, "row 'policy' in %s", directory);
     return 0;

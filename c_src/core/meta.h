@@ -19,6 +19,8 @@ int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options
                 uint64_t created_at_us);
 /* Fills the ledger's format fields, declared series and policy. */
 int meta_load(struct ledger *ledger, MDB_txn *txn, struct ledger_failure *failure);
+/* The policy alone, for policy_free(). */
+int meta_read_policy(struct ledger *ledger, MDB_txn *txn, struct ledger_policy *policy);
 int meta_put_policy(struct ledger *ledger, MDB_txn *txn, const struct ledger_policy *policy);
 
 #endif

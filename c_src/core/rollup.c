@@ -35,6 +35,8 @@ int rollup_load(MDB_txn *txn, MDB_dbi dbi, uint32_t series, enum rollup_granular
     struct byte_reader reader = byte_reader(value.mv_data, value.mv_size);
     totals_read(&reader, &rollup->totals);
     uint8_t given = read_byte(&reader);
+    if (given >> ROLLUP_MEASURES != 0)
+        reader.damaged = true;
     for (int measure = 0; measure < ROLLUP_MEASURES; measure++) {
         if (!(given & 1 << measure))
             continue;

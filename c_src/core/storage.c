@@ -221,7 +221,7 @@ void storage_close(struct storage *storage) {
     *storage = (struct storage){0};
 }
 
-int storage_reopen(struct storage *storage, struct ledger_failure *failure) {
+static int reopen(struct storage *storage, struct ledger_failure *failure) {
     close_environment(storage);
     int rc = open_environment(storage, failure);
     if (rc != 0)
@@ -235,19 +235,42 @@ int storage_reopen(struct storage *storage, struct ledger_failure *failure) {
     return rc;
 }
 
+int storage_reopen(struct storage *storage, struct ledger_failure *failure) {
+    pthread_mutex_lock(&storage->mutex);
+    storage->reopening = true;
+    pthread_mutex_unlock(&storage->mutex);
+    int rc = reopen(storage, failure);
+    pthread_mutex_lock(&storage->mutex);
+    storage->reopening = false;
+    storage->generation++;
+    pthread_cond_broadcast(&storage->returned);
+    pthread_mutex_unlock(&storage->mutex);
+    return rc;
+}
+
 int storage_read_begin(struct storage *storage, MDB_txn **txn) {
+    int rc = 0;
     *txn = NULL;
     pthread_mutex_lock(&storage->mutex);
-    while (storage->open && storage->idle_count == 0)
-        pthread_cond_wait(&storage->returned, &storage->mutex);
-    if (storage->open)
+    do {
+        while (storage->reopening || (storage->open && storage->idle_count == 0))
+            pthread_cond_wait(&storage->returned, &storage->mutex);
+        if (!storage->open) {
+            rc = LEDGER_E_CLOSED;
+            break;
+        }
+        unsigned generation = storage->generation;
         *txn = storage->idle[--storage->idle_count];
+        pthread_mutex_unlock(&storage->mutex);
+        rc = mdb_txn_renew(*txn);
+        if (rc != 0)
+            storage_read_end(storage, *txn);
+        pthread_mutex_lock(&storage->mutex);
+        /* A commit failed a moment ago, and its thread is about to reopen. */
+        while (rc == MDB_PANIC && storage->open && storage->generation == generation)
+            pthread_cond_wait(&storage->returned, &storage->mutex);
+    } while (rc == MDB_PANIC);
     pthread_mutex_unlock(&storage->mutex);
-    if (*txn == NULL)
-        return LEDGER_E_CLOSED;
-    int rc = mdb_txn_renew(*txn);
-    if (rc != 0)
-        storage_read_end(storage, *txn);
     return rc;
 }
 

@@ -57,6 +57,8 @@ struct storage {
     pthread_mutex_t mutex;
     pthread_cond_t returned;
     bool open;
+    bool reopening;      /* guarded by mutex: readers wait for what becomes of it */
+    unsigned generation; /* guarded by mutex: how often it was reopened */
     unsigned made;       /* transactions in the pool, idle or out; set while closed */
     unsigned idle_count; /* guarded by mutex */
     MDB_txn **idle;      /* guarded by mutex; reset transactions, pool_size of them */

@@ -256,8 +256,13 @@ NIF(nif_submit) {
     return result;
 }
 
-static void dequeue(struct handle *handle, uint64_t calls, uint64_t bytes) {
+/* Only by the writer in place: what waited for one that is dead is no longer counted. */
+static void dequeue(ErlNifEnv *env, struct handle *handle, uint64_t calls, uint64_t bytes) {
+    ErlNifPid self;
+    enif_self(env, &self);
     enif_mutex_lock(handle->mutex);
+    if (!handle->has_writer || enif_compare_pids(&handle->writer, &self) != 0)
+        calls = bytes = 0;
     handle->queued_calls -= calls < handle->queued_calls ? calls : handle->queued_calls;
     handle->queued_bytes -= bytes < handle->queued_bytes ? bytes : handle->queued_bytes;
     enif_mutex_unlock(handle->mutex);
@@ -342,7 +347,7 @@ NIF(nif_commit) {
         return BADARG;
     }
     if (handle_lease(handle)) {
-        dequeue(handle, count, bytes);
+        dequeue(env, handle, count, bytes);
         batch.now_us = ledger_now(handle->ledger);
         ledger_commit(handle->ledger, &batch, &failure);
         handle_release(handle);
@@ -412,17 +417,28 @@ NIF(nif_accept_clock) {
     return atom_ok;
 }
 
-NIF(nif_set_clock) {
-    ErlNifSInt64 now_us;
-    WITH_HANDLE(handle);
-    if (!enif_get_int64(env, argv[1], &now_us))
+/* Sets ledger time, or moves it by so much: under the lease, so that no step is lost. */
+static ERL_NIF_TERM move_clock(ErlNifEnv *env, const ERL_NIF_TERM argv[], bool relative) {
+    struct handle *handle;
+    ErlNifSInt64 us;
+    if (!handle_get(env, argv[0], &handle) || !enif_get_int64(env, argv[1], &us))
         return BADARG;
     if (!handle_lease(handle))
         return atom_closed;
-    int rc = ledger_set_clock(handle->ledger, now_us);
+    int rc = ledger_set_clock(handle->ledger, relative ? ledger_now(handle->ledger) + us : us);
     handle_release(handle);
     return rc == 0 ? atom_ok
                    : enif_make_tuple2(env, atom_error, enif_make_atom(env, ledger_error_name(rc)));
+}
+
+NIF(nif_set_clock) {
+    (void)argc;
+    return move_clock(env, argv, false);
+}
+
+NIF(nif_advance_clock) {
+    (void)argc;
+    return move_clock(env, argv, true);
 }
 
 /* ---- readers: dirty CPU ----------------------------------------------------------------- */
@@ -560,8 +576,8 @@ static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM info) {
     return *priv_data == NULL ? 2 : 0;
 }
 
-/* The handles live on, so their registry must: it is handed to the new code, and the old code's
- * unload finds nothing to free. */
+/* The handles live on, so their registry must: it is handed to the new code. The old code keeps
+ * it too, because a call that began there may still be running; the last one frees it. */
 static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_NIF_TERM info) {
     struct registry *registry = *old_priv_data;
     (void)info;
@@ -570,8 +586,8 @@ static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_N
     terms_load(env);
     if (handle_type_open(env) != 0)
         return 1;
+    atomic_fetch_add(&registry->users, 1);
     *priv_data = registry;
-    *old_priv_data = NULL;
     return 0;
 }
 
@@ -598,6 +614,7 @@ static ErlNifFunc functions[] = {
     {"tick", 1, nif_tick, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"accept_clock", 1, nif_accept_clock, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"set_clock", 2, nif_set_clock, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"advance_clock", 2, nif_advance_clock, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"count", 4, nif_count, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"history", 5, nif_history, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"fetch", 2, nif_fetch, ERL_NIF_DIRTY_JOB_CPU_BOUND},

@@ -6,6 +6,7 @@ struct registry *registry_new(void) {
         return NULL;
     registry->layout = REGISTRY_LAYOUT;
     registry->handles = NULL;
+    atomic_init(&registry->users, 1);
     registry->mutex = enif_mutex_create("cost_ledger_registry");
     if (registry->mutex != NULL)
         return registry;
@@ -14,6 +15,8 @@ struct registry *registry_new(void) {
 }
 
 void registry_free(struct registry *registry) {
+    if (atomic_fetch_sub(&registry->users, 1) != 1)
+        return;
     enif_mutex_destroy(registry->mutex);
     enif_free(registry);
 }

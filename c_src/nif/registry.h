@@ -12,7 +12,8 @@
 #include "handle.h"
 
 struct registry {
-    unsigned layout; /* of this structure, for a later version that takes it over */
+    unsigned layout;        /* of this structure, for a later version that takes it over */
+    _Atomic unsigned users; /* library instances that may still be inside */
     ErlNifMutex *mutex;
     struct handle *handles; /* guarded by mutex; a reference is held on each */
 };

@@ -8,13 +8,15 @@
  *   BOOT_US   is added to CLOCK_BOOTTIME: the time that a machine slept
  *   DISK      what becomes of data.mdb; every other file is left alone
  *     ok         nothing
- *     enospc     writes fail, the disk is full
+ *     enospc     writes and allocations fail, the disk is full
  *     eio        writes fail
  *     short      writes stop half way
  *     sync       fdatasync and fsync fail
+ *     slow       fdatasync and fsync take a fifth of a second longer
  *     meta       writes of LMDB's header pages fail, those of other pages do not
  *     meta_late  the header reaches the file, but the write reports failure, and it cannot be
  *                taken back
+ *     meta_lost  the same, and nothing can be synced from then on
  *
  * Without the file, or while it is not understood, nothing is changed. Replace the file by a
  * rename, so that no half of it is read.
@@ -34,19 +36,22 @@
 #include <unistd.h>
 
 #define REREAD_NS 10000000
+#define SLOW_NS 200000000
 #define HEADER_BYTES 8192 /* LMDB's two header pages */
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum disk { OK, ENOSPC_ALL, EIO_ALL, SHORT, SYNC, META, META_LATE, DISK_COUNT };
-static const char *const disk_names[DISK_COUNT] = {"ok",   "enospc", "eio",      "short",
-                                                   "sync", "meta",   "meta_late"};
+enum disk { OK, ENOSPC_ALL, EIO_ALL, SHORT, SYNC, META, META_LATE, META_LOST, SLOW, DISK_COUNT };
+static const char *const disk_names[DISK_COUNT] = {
+    "ok", "enospc", "eio", "short", "sync", "meta", "meta_late", "meta_lost", "slow"};
 
 static int (*next_clock_gettime)(clockid_t, struct timespec *);
 static ssize_t (*next_write)(int, const void *, size_t);
 static ssize_t (*next_writev)(int, const struct iovec *, int);
 static ssize_t (*next_pwrite)(int, const void *, size_t, off_t);
 static ssize_t (*next_pwritev)(int, const struct iovec *, int, off_t);
+static int (*next_fallocate)(int, int, off_t, off_t);
+static int (*next_posix_fallocate)(int, off_t, off_t);
 static int (*next_fdatasync)(int);
 static int (*next_fsync)(int);
 
@@ -55,6 +60,7 @@ static const char *control;
 
 static _Atomic int64_t wall_us, boot_us;
 static _Atomic int disk;
+static _Atomic int header_failed;
 static _Atomic int64_t read_at_ns;
 static atomic_flag reading = ATOMIC_FLAG_INIT;
 
@@ -70,6 +76,8 @@ static void prepare(void) {
     find(&next_writev, "writev");
     find(&next_pwrite, "pwrite");
     find(&next_pwritev, "pwritev");
+    find(&next_fallocate, "fallocate");
+    find(&next_posix_fallocate, "posix_fallocate");
     find(&next_fdatasync, "fdatasync");
     find(&next_fsync, "fsync");
     control = getenv("FAULT_CONTROL");
@@ -90,7 +98,8 @@ static void read_control(void) {
             continue;
         atomic_store(&wall_us, wall);
         atomic_store(&boot_us, boot);
-        atomic_store(&disk, i);
+        if (atomic_exchange(&disk, i) != i)
+            atomic_store(&header_failed, 0);
     }
 }
 
@@ -207,9 +216,13 @@ EXPORT ssize_t pwrite(int fd, const void *data, size_t size, off_t at) {
     case META:
         return at < HEADER_BYTES ? refuse(EIO) : next_pwrite(fd, data, size, at);
     case META_LATE:
-        if (at < HEADER_BYTES && is_dsync(fd))
+    case META_LOST:
+        if (at >= HEADER_BYTES)
+            return next_pwrite(fd, data, size, at);
+        if (is_dsync(fd))
             (void)!next_pwrite(fd, data, size, at);
-        return at < HEADER_BYTES ? refuse(EIO) : next_pwrite(fd, data, size, at);
+        atomic_store(&header_failed, 1);
+        return refuse(EIO);
     default:
         return next_pwrite(fd, data, size, at);
     }
@@ -228,16 +241,33 @@ EXPORT ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t at) {
     }
 }
 
+EXPORT int fallocate(int fd, int mode, off_t at, off_t size) {
+    return disk_of(fd) == ENOSPC_ALL ? (int)refuse(ENOSPC) : next_fallocate(fd, mode, at, size);
+}
+
+/* This one returns the error. */
+EXPORT int posix_fallocate(int fd, off_t at, off_t size) {
+    return disk_of(fd) == ENOSPC_ALL ? ENOSPC : next_posix_fallocate(fd, at, size);
+}
+
 /* The same functions under the names of a library built for 64-bit offsets. */
-EXPORT ssize_t pwrite64(int fd, const void *data, size_t size, off_t at)
-    __attribute__((alias("pwrite")));
-EXPORT ssize_t pwritev64(int fd, const struct iovec *parts, int count, off_t at)
-    __attribute__((alias("pwritev")));
+#define SAME_AS(name) __attribute__((alias(#name)))
+EXPORT ssize_t pwrite64(int fd, const void *data, size_t size, off_t at) SAME_AS(pwrite);
+EXPORT ssize_t pwritev64(int fd, const struct iovec *parts, int count, off_t at) SAME_AS(pwritev);
+EXPORT int fallocate64(int fd, int mode, off_t at, off_t size) SAME_AS(fallocate);
+EXPORT int posix_fallocate64(int fd, off_t at, off_t size) SAME_AS(posix_fallocate);
+
+static int sync_fails(int fd) {
+    enum disk state = disk_of(fd);
+    if (state == SLOW)
+        nanosleep(&(struct timespec){0, SLOW_NS}, NULL);
+    return state == SYNC || (state == META_LOST && atomic_load(&header_failed));
+}
 
 EXPORT int fdatasync(int fd) {
-    return disk_of(fd) == SYNC ? (int)refuse(EIO) : next_fdatasync(fd);
+    return sync_fails(fd) ? (int)refuse(EIO) : next_fdatasync(fd);
 }
 
 EXPORT int fsync(int fd) {
-    return disk_of(fd) == SYNC ? (int)refuse(EIO) : next_fsync(fd);
+    return sync_fails(fd) ? (int)refuse(EIO) : next_fsync(fd);
 }
