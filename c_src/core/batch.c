@@ -288,7 +288,7 @@ int batch_add(struct batch *batch, struct ledger_entry *entry) {
     size_t definition_count;
     uint64_t now = batch->now_us > 0 ? (uint64_t)batch->now_us : 0;
     entry->id = now > batch->last_id ? now : batch->last_id + 1;
-    if (entry->id >= INT64_MAX / 2)
+    if (entry->id > LEDGER_TIME_MAX)
         return LEDGER_E_ID_EXHAUSTED;
     int rc = intern_names(batch, entry, definitions, &definition_count);
     if (rc == 0)

@@ -88,6 +88,8 @@ static inline ledger_usum read_varint(struct byte_reader *r) {
     ledger_usum n = 0;
     for (unsigned shift = 0; shift < 7 * VARINT_BYTES_MAX; shift += 7) {
         uint8_t byte = read_byte(r);
+        if (shift == 7 * (VARINT_BYTES_MAX - 1) && byte > 3) /* beyond 128 bits */
+            break;
         n |= (ledger_usum)(byte & 0x7f) << shift;
         if (!(byte & 0x80))
             return n;

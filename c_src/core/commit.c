@@ -32,6 +32,7 @@ static void adopt(struct ledger *ledger, struct ledger_policy *next) {
 static int resync(struct ledger *ledger, uint64_t *last_id, struct ledger_failure *failure) {
     MDB_txn *txn;
     struct ledger_policy policy = {0};
+    ledger->resync_due = true;
     int rc = storage_reopen(&ledger->storage, failure);
     if (rc != 0)
         return rc;
@@ -45,28 +46,29 @@ static int resync(struct ledger *ledger, uint64_t *last_id, struct ledger_failur
     if (rc != 0)
         return ledger_fail(failure, rc, "reading %s again", ledger->storage.options.directory);
     adopt(ledger, &policy);
-    return ledger_publish_all(ledger, failure);
+    rc = ledger_publish_all(ledger, failure);
+    ledger->resync_due = rc != 0;
+    return rc;
 }
 
 /* After a disk failure. `batch_last` is the id of the last entry of a commit that was begun; 0
  * when it did not come to that, and then nothing is in doubt. Otherwise the file knows: entries
- * that are not there were not booked; entries that are there, and can be synced, were. */
+ * that are not there were not booked; entries that are there were if another commit, on top of
+ * them, succeeds. (A second sync would prove nothing: Linux reports a lost write once.) */
 static int settle_doubt(struct ledger *ledger, uint64_t batch_last, int rc,
                         struct ledger_failure *failure) {
     const char *directory = ledger->storage.options.directory;
-    struct ledger_failure reopening;
+    struct ledger_failure again;
     uint64_t last_id = 0;
-    int resynced = resync(ledger, &last_id, &reopening);
-    if (batch_last != 0 && resynced != 0)
-        return ledger_fail(failure, LEDGER_E_OUTCOME_UNKNOWN, "%s: %s, then %s", directory,
-                           ledger_error_name(rc), ledger_error_name(resynced));
-    if (batch_last == 0 || last_id != batch_last)
+    int settled = resync(ledger, &last_id, &again);
+    if (batch_last == 0 || (settled == 0 && last_id != batch_last))
         return ledger_fail(failure, rc, "writing to %s", directory);
-    int synced = mdb_env_sync(ledger->storage.env, 1);
-    if (synced != 0)
-        return ledger_fail(failure, LEDGER_E_OUTCOME_UNKNOWN, "%s: %s, then %s", directory,
-                           ledger_error_name(rc), ledger_error_name(synced));
-    return 0;
+    if (settled == 0 && (settled = meta_prove(ledger)) == 0)
+        return 0;
+    /* The failed proof left the environment unusable in its turn. */
+    (void)resync(ledger, &last_id, &again);
+    return ledger_fail(failure, LEDGER_E_OUTCOME_UNKNOWN, "%s: %s, then %s", directory,
+                       ledger_error_name(rc), ledger_error_name(settled));
 }
 
 /* After a disk failure the storage may have stayed closed: try again before every batch. */
@@ -74,7 +76,7 @@ static int ensure_open(struct ledger *ledger, struct ledger_failure *failure) {
     uint64_t last_id;
     if (ledger->lock < 0)
         return ledger_fail(failure, LEDGER_E_CLOSED, "the ledger");
-    if (ledger->storage.env != NULL)
+    if (ledger->storage.env != NULL && !ledger->resync_due)
         return 0;
     return resync(ledger, &last_id, failure);
 }

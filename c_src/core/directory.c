@@ -1,12 +1,15 @@
 #include "directory.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <unistd.h>
 
 #define CIFS_MAGIC 0xff534d42
 #define SMB2_MAGIC 0xfe534d42
@@ -26,9 +29,25 @@ static const struct filesystem filesystems[] = {
     {RAMFS_MAGIC, "ramfs", 0},     {OVERLAYFS_SUPER_MAGIC, "overlay", 0},
 };
 
+/* A new directory is there after a power cut only if the one above it was synced. */
+static int make_one(const char *path) {
+    char above[PATH_MAX];
+    if (mkdir(path, 0700) != 0)
+        return errno == EEXIST ? 0 : errno;
+    strcpy(above, path);
+    int fd = open(dirname(above), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) { /* one that may not be read cannot be synced either */
+        (void)fsync(fd);
+        close(fd);
+    }
+    return 0;
+}
+
 int directory_make(const char *path, struct ledger_failure *failure) {
     char part[PATH_MAX];
     struct stat stat_of;
+    if (path[0] == '\0')
+        return ledger_fail(failure, ENOENT, "the empty path");
     if (strlen(path) >= sizeof part)
         return ledger_fail(failure, ENAMETOOLONG, "%s", path);
     strcpy(part, path);
@@ -36,8 +55,9 @@ int directory_make(const char *path, struct ledger_failure *failure) {
         if (slash != NULL)
             *slash = '\0';
         /* A parent that is there may be one we cannot write to: only a missing one matters. */
-        if (stat(part, &stat_of) != 0 && mkdir(part, 0700) != 0 && errno != EEXIST)
-            return ledger_fail(failure, errno, "%s", part);
+        int rc = stat(part, &stat_of) == 0 ? 0 : make_one(part);
+        if (rc != 0)
+            return ledger_fail(failure, rc, "%s", part);
         if (slash == NULL)
             break;
         *slash = '/';

@@ -520,6 +520,9 @@ const char *entry_check(const struct ledger_entry *entry) {
         return "tokens";
     if ((entry->given & ENTRY_BREAKDOWN) && !in_range(entry->breakdown, COST_PARTS, least))
         return "breakdown";
+    if ((entry->given & ENTRY_OCCURRED_AT) &&
+        (entry->occurred_at_ms < 0 || entry->occurred_at_ms > INT64_MAX / 1000))
+        return "occurred_at";
     for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++) {
         bool named = entry->names[dimension].data != NULL || entry->name_numbers[dimension] != 0;
         bool empty = entry->names[dimension].data != NULL && entry->names[dimension].size == 0;

@@ -71,6 +71,7 @@ static const struct row rows[] = {
     {MDB_DBS_FULL, "foreign", "LMDB: the file holds more databases than a ledger has"},
     {MDB_READERS_FULL, "readers_full",
      "LMDB: no free reader slot; other processes read this ledger, stop some of them"},
+    {MDB_TLS_FULL, "too_many_threads", "LMDB: no thread-local slot is left; end some threads"},
     {MDB_TXN_FULL, "transaction_full", "LMDB: the transaction is too large; send smaller batches"},
     {MDB_CURSOR_FULL, "damaged", "LMDB: the tree is too deep; restore the ledger from a backup"},
     {MDB_PAGE_FULL, "damaged", "LMDB: a page overflowed; restore the ledger from a backup"},
@@ -144,6 +145,6 @@ int ledger_error_is_fatal(int code) {
     case MDB_TXN_FULL:
         return 0;
     default: /* errno values and LMDB's own alarms; the ledger's own codes never reach a disk */
-        return code > 0 || (code >= MDB_LAST_ERRCODE && code <= MDB_KEYEXIST);
+        return code > 0 || (code >= MDB_KEYEXIST && code <= MDB_LAST_ERRCODE);
     }
 }

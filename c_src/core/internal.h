@@ -33,6 +33,7 @@ struct ledger {
                                     or by others under policy_lock */
 
     /* The writer's own. */
+    bool resync_due; /* the file was reopened, but what follows from it was not derived yet */
     struct outcomes outcomes;
     struct entry_decoder *decoder;
     struct entry_buffer buffer;

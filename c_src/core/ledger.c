@@ -99,6 +99,8 @@ static int open_files(struct ledger *ledger, const struct ledger_options *option
     rc = check_past(options->directory, &past, failure);
     if (rc == 0)
         rc = storage_open(&ledger->storage, &storage_options, failure);
+    if (rc == 0 && ledger->storage.is_new && past.last_id != 0)
+        rc = ledger_fail(failure, LEDGER_E_DATA_MISSING, "%s", options->directory);
     if (rc == 0 && ledger->storage.is_new)
         rc = create_databases(ledger, options, failure);
     if (rc == 0 && (rc = storage_pool(&ledger->storage)) != 0)
@@ -131,6 +133,8 @@ int ledger_open(const struct ledger_options *options, struct ledger **out,
     int rc = 0;
     if (wrong != NULL)
         rc = ledger_fail(failure, LEDGER_E_BAD_POLICY, "%s", wrong);
+    else if (options->readers == 0)
+        rc = ledger_fail(failure, EINVAL, "a ledger needs at least one reader");
     else if ((ledger->decoder = entry_decoder_new()) == NULL ||
              outcomes_open(&ledger->outcomes) != 0)
         rc = ledger_fail(failure, ENOMEM, "opening %s", options->directory);
@@ -198,6 +202,8 @@ void ledger_accept_clock(struct ledger *ledger) {
 }
 
 int ledger_set_clock(struct ledger *ledger, int64_t now_us) {
+    if (now_us > LEDGER_TIME_MAX)
+        return LEDGER_E_ID_EXHAUSTED;
     int rc = clock_set(&ledger->gate->header.clock, now_us);
     if (rc == 0)
         gate_see(ledger->gate, now_us);

@@ -31,6 +31,8 @@
 #include "policy.h"
 
 #define LEDGER_FORMAT_VERSION 1
+/* The last microsecond that an entry can be booked at. */
+#define LEDGER_TIME_MAX (INT64_MAX / 2)
 #define LEDGER_MAP_SIZE_DEFAULT ((size_t)1 << 40)
 #define LEDGER_ENTRY_SIZE_DEFAULT ((size_t)1 << 20)
 
@@ -118,7 +120,7 @@ int ledger_outcome(struct ledger *ledger, uint64_t token, uint64_t *id);
  * behind). */
 bool ledger_tick(struct ledger *ledger, int64_t *ahead_us);
 void ledger_accept_clock(struct ledger *ledger);
-/* Manual clock only: LEDGER_E_NOT_MANUAL, LEDGER_E_BACKWARDS. */
+/* Manual clock only: LEDGER_E_NOT_MANUAL, LEDGER_E_BACKWARDS, LEDGER_E_ID_EXHAUSTED. */
 int ledger_set_clock(struct ledger *ledger, int64_t now_us);
 
 /* ---- readers ------------------------------------------------------------------------------ */

@@ -150,6 +150,24 @@ static int get_row(struct ledger *ledger, MDB_txn *txn, const char *word, MDB_va
     return mdb_get(txn, ledger->storage.databases[DB_META], &key, value);
 }
 
+int meta_prove(struct ledger *ledger) {
+    struct entry_buffer copy = {0};
+    MDB_txn *txn = NULL;
+    MDB_val value;
+    int rc = mdb_txn_begin(ledger->storage.env, NULL, 0, &txn);
+    if (rc != 0)
+        return rc;
+    rc = get_row(ledger, txn, "format", &value);
+    if (rc == 0) {
+        entry_buffer_append(&copy, value.mv_data, value.mv_size);
+        rc = put_row(ledger, txn, "format", &copy);
+    }
+    if (rc == 0)
+        return mdb_txn_commit(txn);
+    mdb_txn_abort(txn);
+    return rc;
+}
+
 static int load_row(struct ledger *ledger, MDB_txn *txn, const char *word,
                     int (*read)(const msgpack_object *, void *)) {
     MDB_val value;

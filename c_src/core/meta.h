@@ -21,6 +21,8 @@ int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options
 int meta_load(struct ledger *ledger, MDB_txn *txn, struct ledger_failure *failure);
 /* The policy alone, for policy_free(). */
 int meta_read_policy(struct ledger *ledger, MDB_txn *txn, struct ledger_policy *policy);
+/* Commits a transaction that changes nothing: when it succeeds, so has every one before it. */
+int meta_prove(struct ledger *ledger);
 int meta_put_policy(struct ledger *ledger, MDB_txn *txn, const struct ledger_policy *policy);
 
 #endif

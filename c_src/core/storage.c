@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bytes.h"
@@ -15,6 +17,7 @@ _Static_assert(sizeof(size_t) == 8, "a ledger needs a 64-bit address space");
 #define MAP_SIZE_LEAST ((size_t)1 << 20)
 /* Slots for other processes that read: the companion, tools, Python. */
 #define READER_SLOTS_FOR_OTHERS 64
+#define REOPENING_SECONDS 10
 #define FILE_STEP (UINT64_C(1) << 20)
 
 static const char *const database_names[DB_COUNT] = {
@@ -124,12 +127,20 @@ static int open_environment(struct storage *storage, struct ledger_failure *fail
     if (rc != 0)
         return rc;
     size_t map_size = storage->options.map_size;
+    char data[PATH_MAX];
+    struct stat file;
+    snprintf(data, sizeof data, "%s/data.mdb", storage->options.directory);
+    bool had_data = stat(data, &file) == 0 && file.st_size > 0;
     do {
         rc = create_environment(storage, map_size);
         map_size /= 2;
     } while (rc == ENOMEM && map_size >= MAP_SIZE_LEAST);
-    if (rc != 0)
+    if (rc != 0) {
+        /* Half a header, on a full disk: the next open would take it for something foreign. */
+        if (!had_data)
+            unlink(data);
         return ledger_fail(failure, rc, "data.mdb in %s", storage->options.directory);
+    }
     int dead;
     rc = check_file(storage, failure);
     if (rc == 0 && (rc = mdb_reader_check(storage->env, &dead)) != 0)
@@ -248,6 +259,16 @@ int storage_reopen(struct storage *storage, struct ledger_failure *failure) {
     return rc;
 }
 
+/* With `mutex` held. False: nobody reopened within the time that a slow disk may need. */
+static bool wait_for_reopening(struct storage *storage, unsigned generation) {
+    struct timespec until;
+    int rc = clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += REOPENING_SECONDS;
+    while (rc == 0 && storage->open && storage->generation == generation)
+        rc = pthread_cond_timedwait(&storage->returned, &storage->mutex, &until);
+    return rc == 0;
+}
+
 int storage_read_begin(struct storage *storage, MDB_txn **txn) {
     int rc = 0;
     *txn = NULL;
@@ -267,8 +288,8 @@ int storage_read_begin(struct storage *storage, MDB_txn **txn) {
             storage_read_end(storage, *txn);
         pthread_mutex_lock(&storage->mutex);
         /* A commit failed a moment ago, and its thread is about to reopen. */
-        while (rc == MDB_PANIC && storage->open && storage->generation == generation)
-            pthread_cond_wait(&storage->returned, &storage->mutex);
+        if (rc == MDB_PANIC && !wait_for_reopening(storage, generation))
+            break;
     } while (rc == MDB_PANIC);
     pthread_mutex_unlock(&storage->mutex);
     return rc;

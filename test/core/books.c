@@ -105,9 +105,9 @@ static void check_rollups(struct books *books, uint32_t series, const struct tot
         uint8_t granularity = ((uint8_t *)key.mv_data)[4];
         uint32_t period = get_be32((uint8_t *)key.mv_data + 5);
         assert_in_range(granularity, ROLLUP_HOUR, ROLLUP_DAY);
-        assert_int_equal(
-            rollup_load(books->txn, dbi_of(books, DB_ROLLUPS), series, granularity, period, &rollup),
-            0);
+        assert_int_equal(rollup_load(books->txn, dbi_of(books, DB_ROLLUPS), series, granularity,
+                                     period, &rollup),
+                         0);
         for (int column = 0; column < COLUMN_COUNT; column++)
             sums[granularity - 1].column[column] += rollup.totals.column[column];
     }

@@ -2,8 +2,8 @@
 #
 #   test-core             built as the library is
 #   test-core-sanitized   the core and its tests under AddressSanitizer and UBSan
-#   test-core-valgrind    memcheck over the tests, with fewer rounds; those of TEST_VALGRIND_SKIP
-#                         leave it out: they kill children or fill disks and gain nothing there
+#   test-core-valgrind    memcheck over the tests, with fewer rounds; without those that spend
+#                         their time in other processes and in files (TEST_VALGRIND_SKIP)
 #
 # One test alone: make _build/c/test/test_series && _build/c/test/test_series
 
@@ -51,6 +51,11 @@ $(TEST_PLAIN): $(BUILD)/test/%: $(BUILD)/test/%.o $(TEST_SHARED:test/core/%.c=$(
                $(CORE_OBJ)
 	$(CC) $(LDFLAGS) $(TEST_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
+# The two that break a disk and cut its power.
+TEST_WITH_FAULTS := test_disk_failure test_power_cut
+$(TEST_WITH_FAULTS:%=$(BUILD)/test/%): $(BUILD)/test/faults.o
+$(TEST_WITH_FAULTS:%=$(BUILD)/sanitized/test/%): $(BUILD)/sanitized/test/faults.o
+
 # ---- sanitized --------------------------------------------------------------------------------
 
 $(BUILD)/sanitized/core/%.o: c_src/core/%.c
@@ -66,5 +71,4 @@ $(TEST_SANITIZED): $(BUILD)/sanitized/test/%: $(BUILD)/sanitized/test/%.o \
                    $(CORE_SRC:c_src/%.c=$(BUILD)/sanitized/%.o)
 	$(CC) $(LDFLAGS) $(SANITIZE) $(TEST_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
-.SECONDARY:
 -include $(wildcard $(BUILD)/test/*.d $(BUILD)/sanitized/*/*.d)

@@ -62,8 +62,7 @@ static void an_unknown_name_is_not_found(void **state) {
     assert_int_equal(names_find(scratch.txn, scratch.dbi, 1, text("x"), &number), MDB_NOTFOUND);
     assert_int_equal(names_find_series(scratch.txn, scratch.dbi, &(uint32_t){1}, 1, &number),
                      MDB_NOTFOUND);
-    assert_int_equal(names_text(scratch.txn, scratch.dbi, 1, &dimension, &value),
-                     LEDGER_E_DAMAGED);
+    assert_int_equal(names_text(scratch.txn, scratch.dbi, 1, &dimension, &value), LEDGER_E_DAMAGED);
 }
 
 /* Alike but for one byte at the end, so that a hash over a part would confuse them. */
@@ -138,6 +137,20 @@ static void an_aborted_transaction_takes_its_names_along(void **state) {
     assert_int_equal(intern_series((uint32_t[]){7}, 1), 1);
 }
 
+static void the_last_number_is_not_followed_by_the_first(void **state) {
+    uint8_t last[5] = {3, 0xff, 0xff, 0xff, 0xff};
+    MDB_val key = {sizeof last, last}, value = {2, "\x01n"};
+    uint32_t number;
+    bool made;
+    (void)state;
+    assert_int_equal(mdb_put(scratch.txn, scratch.dbi, &key, &value, 0), 0);
+    assert_int_equal(
+        names_intern(scratch.txn, scratch.dbi, DIMENSION_USER, text("x"), &number, &made),
+        LEDGER_E_ID_EXHAUSTED);
+    assert_int_equal(names_find(scratch.txn, scratch.dbi, DIMENSION_USER, text("x"), &number),
+                     MDB_NOTFOUND);
+}
+
 #define on_scratch(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void) {
@@ -149,6 +162,7 @@ int main(void) {
         on_scratch(names_may_hold_any_bytes),
         on_scratch(many_names_and_series_keep_their_numbers),
         on_scratch(a_series_is_its_names_in_order),
+        on_scratch(the_last_number_is_not_followed_by_the_first),
         on_scratch(an_aborted_transaction_takes_its_names_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,16 +36,15 @@ static void add_done(void) {
 
 static uint64_t use_of(int64_t now_us, uint64_t window_ms) {
     ledger_sum use;
-    assert_int_equal(
-        window_use(scratch.cursor, 1, COLUMN_INVOCATIONS, now_us, window_ms, &use), 0);
+    assert_int_equal(window_use(scratch.cursor, 1, COLUMN_INVOCATIONS, now_us, window_ms, &use), 0);
     return (uint64_t)use;
 }
 
 static uint64_t allowed_from(int64_t now_us, uint64_t window_ms, uint64_t limit) {
     uint64_t from;
-    assert_int_equal(window_allowed_from(scratch.cursor, 1, COLUMN_INVOCATIONS, now_us, window_ms,
-                                         limit, &from),
-                     0);
+    assert_int_equal(
+        window_allowed_from(scratch.cursor, 1, COLUMN_INVOCATIONS, now_us, window_ms, limit, &from),
+        0);
     return from;
 }
 

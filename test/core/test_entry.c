@@ -1,0 +1,491 @@
+/* The two written forms of an entry. */
+#include "support.h"
+
+#include <msgpack.h>
+
+static struct entry_decoder *decoder;
+
+static int new_decoder(void **state) {
+    (void)state;
+    decoder = entry_decoder_new();
+    return decoder == NULL ? -1 : 0;
+}
+
+static int free_decoder(void **state) {
+    (void)state;
+    entry_decoder_free(decoder);
+    return 0;
+}
+
+static const uint8_t digest[ENTRY_DIGEST_BYTES] = {1, 2, 3};
+static const uint8_t request_digest[ENTRY_DIGEST_BYTES] = {9, 8, 7};
+static const char change[] = "\x81\xa3who\xa2me";
+
+/* One with every field at an unlike value. */
+static struct ledger_entry full_entry(void) {
+    struct ledger_entry entry = {
+        .kind = KIND_INVOCATION,
+        .status = STATUS_FAILED,
+        .given = ENTRY_COST | ENTRY_CREDITS | ENTRY_TOKENS | ENTRY_BREAKDOWN | ENTRY_UNIT_PRICES |
+                 ENTRY_DIGEST | ENTRY_OCCURRED_AT | ENTRY_REQUEST_DIGEST,
+        .duration_ms = 1234,
+        .cost = ENTRY_AMOUNT_MAX,
+        .credits = 70000,
+        .tokens = {1, 200, 30000, 4000000, ENTRY_AMOUNT_MAX},
+        .breakdown = {9, 8, 7, 0},
+        .unit_prices = {0, 1, UINT32_MAX, INT64_MAX, UINT64_MAX},
+        .flags = UINT64_MAX,
+        .digest = digest,
+        .request_digest = request_digest,
+        .link = UINT64_MAX,
+        .hold = UINT64_MAX - 1,
+        .parent = 1,
+        .policy_version = 300,
+        .occurred_at_ms = INT64_MAX / 1000,
+        .client_id = {"client", 6},
+        .run_id = {"a run", 5},
+        .change = {change, sizeof change - 1},
+    };
+    entry.names[DIMENSION_STATE] = text("executing");
+    entry.names[DIMENSION_USER] = text("u");
+    entry.names[DIMENSION_PROMPT_TYPE] = (struct ledger_text){"with\0zero", 9};
+    entry.names[DIMENSION_LIMIT - 1] = text("custom");
+    return entry;
+}
+
+static struct ledger_entry stored_of(struct ledger_entry entry) {
+    for (int i = 0; i < DIMENSION_LIMIT; i++) {
+        if (entry.names[i].data != NULL)
+            entry.name_numbers[i] = 1000000u * (unsigned)i + 1;
+        entry.names[i] = (struct ledger_text){0};
+    }
+    return entry;
+}
+
+static void assert_same_text(struct ledger_text a, struct ledger_text b) {
+    assert_int_equal(a.data == NULL, b.data == NULL);
+    assert_int_equal(a.size, b.size);
+    if (a.size > 0)
+        assert_memory_equal(a.data, b.data, a.size);
+}
+
+static void assert_same_digest(const uint8_t *a, const uint8_t *b) {
+    assert_int_equal(a == NULL, b == NULL);
+    if (a != NULL)
+        assert_memory_equal(a, b, ENTRY_DIGEST_BYTES);
+}
+
+static void assert_same(const struct ledger_entry *a, const struct ledger_entry *b) {
+    assert_int_equal(a->kind, b->kind);
+    assert_int_equal(a->status, b->status);
+    assert_int_equal(a->given, b->given);
+    assert_int_equal(a->duration_ms, b->duration_ms);
+    assert_int_equal(a->cost, b->cost);
+    assert_int_equal(a->credits, b->credits);
+    assert_memory_equal(a->tokens, b->tokens, sizeof a->tokens);
+    assert_memory_equal(a->breakdown, b->breakdown, sizeof a->breakdown);
+    assert_memory_equal(a->unit_prices, b->unit_prices, sizeof a->unit_prices);
+    assert_true(a->flags == b->flags);
+    assert_true(a->link == b->link);
+    assert_true(a->hold == b->hold);
+    assert_true(a->parent == b->parent);
+    assert_true(a->policy_version == b->policy_version);
+    assert_int_equal(a->occurred_at_ms, b->occurred_at_ms);
+    assert_same_digest(a->digest, b->digest);
+    assert_same_digest(a->request_digest, b->request_digest);
+    assert_same_text(a->run_id, b->run_id);
+    assert_same_text(a->client_id, b->client_id);
+    assert_same_text(a->change, b->change);
+    for (int i = 0; i < DIMENSION_LIMIT; i++)
+        assert_same_text(a->names[i], b->names[i]);
+    assert_memory_equal(a->name_numbers, b->name_numbers, sizeof a->name_numbers);
+}
+
+static void assert_draft_survives(const struct ledger_entry *entry) {
+    struct entry_buffer buffer = {0};
+    struct ledger_entry read = {.id = 77};
+    assert_int_equal(entry_write_draft(&buffer, entry), 0);
+    assert_int_equal(entry_read_draft(decoder, buffer.data, buffer.size, &read), 0);
+    assert_int_equal(read.id, 77);
+    assert_same(&read, entry);
+    entry_buffer_free(&buffer);
+}
+
+static void assert_stored_survives(const struct ledger_entry *entry) {
+    static const struct entry_definition definitions[] = {{1, DIMENSION_USER, {"u", 1}},
+                                                          {9, DIMENSION_STATE, {"state", 5}}};
+    struct ledger_entry read = {0};
+    for (size_t count = 0; count <= LENGTH(definitions); count++) {
+        struct entry_buffer buffer = {0};
+        assert_int_equal(entry_write_stored(&buffer, entry, definitions, count), 0);
+        assert_int_equal(entry_read_stored(decoder, buffer.data, buffer.size, &read), 0);
+        assert_same(&read, entry);
+        entry_buffer_free(&buffer);
+    }
+}
+
+static void both_forms_survive(const struct ledger_entry *entry) {
+    struct ledger_entry stored = stored_of(*entry);
+    assert_draft_survives(entry);
+    assert_stored_survives(&stored);
+}
+
+static void every_field_survives(void **state) {
+    struct ledger_entry entry = full_entry();
+    (void)state;
+    both_forms_survive(&entry);
+}
+
+/* Leaves out every set of the optional fields. */
+static void any_field_may_be_absent(void **state) {
+    (void)state;
+    for (uint32_t set = 0; set < UINT32_C(1) << 17; set += rounds(20) == 20 ? 7 : 997) {
+        struct ledger_entry full = full_entry(), entry = full;
+        entry.given &= set & 0xff;
+        entry.cost = set & ENTRY_COST ? full.cost : 0;
+        entry.credits = set & ENTRY_CREDITS ? full.credits : 0;
+        if (!(set & ENTRY_TOKENS))
+            memset(entry.tokens, 0, sizeof entry.tokens);
+        if (!(set & ENTRY_BREAKDOWN))
+            memset(entry.breakdown, 0, sizeof entry.breakdown);
+        if (!(set & ENTRY_UNIT_PRICES))
+            memset(entry.unit_prices, 0, sizeof entry.unit_prices);
+        entry.digest = set & ENTRY_DIGEST ? full.digest : NULL;
+        entry.occurred_at_ms = set & ENTRY_OCCURRED_AT ? full.occurred_at_ms : 0;
+        entry.request_digest = set & ENTRY_REQUEST_DIGEST ? full.request_digest : NULL;
+        entry.flags = set & 1 << 8 ? full.flags : 0;
+        entry.client_id = set & 1 << 9 ? full.client_id : (struct ledger_text){0};
+        entry.link = set & 1 << 10 ? full.link : 0;
+        entry.change = set & 1 << 11 ? full.change : (struct ledger_text){0};
+        entry.run_id = set & 1 << 12 ? full.run_id : (struct ledger_text){0};
+        entry.hold = set & 1 << 13 ? full.hold : 0;
+        entry.parent = set & 1 << 14 ? full.parent : 0;
+        entry.policy_version = set & 1 << 15 ? full.policy_version : 0;
+        if (!(set & 1 << 16))
+            entry.names[DIMENSION_USER] = (struct ledger_text){0};
+        both_forms_survive(&entry);
+    }
+}
+
+static void an_explicit_zero_is_not_an_absent_field(void **state) {
+    struct ledger_entry free_of_charge = invocation("executing");
+    (void)state;
+    free_of_charge.given = ENTRY_COST | ENTRY_TOKENS | ENTRY_OCCURRED_AT;
+    assert_draft_survives(&free_of_charge);
+}
+
+static void a_plain_entry_is_small(void **state) {
+    struct ledger_entry plain = stored_of(invocation("executing"));
+    struct entry_buffer buffer = {0};
+    (void)state;
+    plain.name_numbers[DIMENSION_STATE] = 1;
+    assert_int_equal(entry_write_stored(&buffer, &plain, NULL, 0), 0);
+    assert_int_equal(buffer.size, 9);
+    entry_buffer_free(&buffer);
+}
+
+static void every_assigned_dimension_may_be_named_and_no_other(void **state) {
+    struct ledger_entry entry = invocation("executing");
+    (void)state;
+    for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++) {
+        bool free = dimension == DIMENSION_STATUS ||
+                    (dimension > DIMENSION_PROMPT_TYPE && dimension < DIMENSION_CUSTOM);
+        struct ledger_text before = entry.names[dimension];
+        entry.names[dimension] = text("name");
+        if (!free)
+            continue;
+        assert_string_equal(entry_check(&entry), "names");
+        entry.names[dimension] = before;
+        entry.name_numbers[dimension] = 5;
+        assert_string_equal(entry_check(&entry), "names");
+        entry.name_numbers[dimension] = 0;
+    }
+    both_forms_survive(&entry);
+}
+
+static void the_definitions_are_written(void **state) {
+    static const struct entry_definition definition = {7, DIMENSION_STATE, {"unmistakable", 12}};
+    struct ledger_entry entry = stored_of(invocation("executing"));
+    struct entry_buffer buffer = {0};
+    (void)state;
+    assert_int_equal(entry_write_stored(&buffer, &entry, &definition, 1), 0);
+    assert_non_null(memmem(buffer.data, buffer.size, "unmistakable", 12));
+    entry_buffer_free(&buffer);
+}
+
+/* ---- what is refused ---------------------------------------------------------------------- */
+
+static void assert_breaks(const char *field, const struct ledger_entry *entry) {
+    struct entry_buffer buffer = {0};
+    const char *broken = entry_check(entry);
+    if (broken == NULL)
+        fail_msg("%s: nothing is wrong", field);
+    assert_string_equal(broken, field);
+    assert_int_equal(entry_write_draft(&buffer, entry), LEDGER_E_BAD_ENTRY);
+    assert_int_equal(entry_write_stored(&buffer, entry, NULL, 0), LEDGER_E_BAD_ENTRY);
+    assert_int_equal(buffer.size, 0);
+    entry_buffer_free(&buffer);
+}
+
+#define BREAK(field, change_to_it)                                                                 \
+    do {                                                                                           \
+        struct ledger_entry entry = full_entry();                                                  \
+        assert_null(entry_check(&entry));                                                          \
+        change_to_it;                                                                              \
+        assert_breaks(field, &entry);                                                              \
+    } while (0)
+
+static void every_rule_of_the_format_is_checked(void **state) {
+    (void)state;
+    BREAK("kind", entry.kind = 0);
+    BREAK("kind", entry.kind = KIND_PRICE + 1);
+    BREAK("status", entry.status = STATUS_NONE);
+    BREAK("status", entry.status = STATUS_ABORTED + 1);
+    BREAK("status", entry.kind = KIND_POLICY);
+    BREAK("duration_ms", entry.duration_ms = -1);
+    BREAK("duration_ms", entry.duration_ms = ENTRY_AMOUNT_MAX + 1);
+    BREAK("cost", entry.cost = -1);
+    BREAK("cost", entry.cost = ENTRY_AMOUNT_MAX + 1);
+    BREAK("credits", entry.credits = -1);
+    BREAK("credits", entry.credits = ENTRY_AMOUNT_MAX + 1);
+    BREAK("tokens", entry.tokens[TOKENS_REASONING] = -1);
+    BREAK("tokens", entry.tokens[TOKENS_INPUT] = ENTRY_AMOUNT_MAX + 1);
+    BREAK("breakdown", entry.breakdown[COST_PENALTIES] = -1);
+    BREAK("names", entry.names[DIMENSION_USER].size = 0);
+    BREAK("state", entry.names[DIMENSION_STATE] = (struct ledger_text){0});
+}
+
+static void what_can_be_written_can_be_read(void **state) {
+    struct ledger_entry entry = full_entry(), read;
+    struct entry_buffer buffer = {0};
+    (void)state;
+    entry.occurred_at_ms = -1; /* 1969: either end may refuse it, but both must agree */
+    int wrote = entry_write_draft(&buffer, &entry);
+    int rc = wrote == 0 ? entry_read_draft(decoder, buffer.data, buffer.size, &read) : 0;
+    entry_buffer_free(&buffer);
+    assert_int_equal(rc, 0);
+}
+
+static void only_a_correction_may_give_back(void **state) {
+    struct ledger_entry entry = {.kind = KIND_CORRECTION,
+                                 .given = ENTRY_COST | ENTRY_CREDITS | ENTRY_TOKENS,
+                                 .cost = -ENTRY_AMOUNT_MAX,
+                                 .credits = -1,
+                                 .tokens = {-5}};
+    (void)state;
+    assert_draft_survives(&entry);
+    entry.cost--;
+    assert_breaks("cost", &entry);
+}
+
+static void a_draft_with_an_empty_name_is_refused(void **state) {
+    static const char bytes[] = "\x96\x01\x01\x01\x92\x01\xa0\xc0\x00";
+    struct ledger_entry entry;
+    (void)state;
+    assert_int_equal(entry_read_draft(decoder, bytes, sizeof bytes - 1, &entry),
+                     LEDGER_E_BAD_ENTRY);
+}
+
+static void a_later_version_is_told_apart_from_damage(void **state) {
+    static const char later[] = "\x96\x02\x63\x63\x90\xc0\x00", zero[] = "\x96\x00\x01\x01\x90\xc0";
+    char longer[32] = {(char)0xdc, 0, 23, 2};
+    struct ledger_entry entry;
+    (void)state;
+    assert_int_equal(entry_read_stored(decoder, later, sizeof later - 1, &entry), LEDGER_E_NEWER);
+    assert_int_equal(entry_read_draft(decoder, later, sizeof later - 1, &entry), LEDGER_E_NEWER);
+    assert_int_equal(entry_read_stored(decoder, longer, 3 + 23, &entry), LEDGER_E_NEWER);
+    longer[3] = 1; /* this version has no twenty-third element */
+    assert_int_equal(entry_read_stored(decoder, longer, 3 + 23, &entry), LEDGER_E_DAMAGED);
+    assert_int_equal(entry_read_stored(decoder, zero, sizeof zero - 1, &entry), LEDGER_E_DAMAGED);
+}
+
+/* In a copy of its own length, so that a sanitizer sees a step over its end. */
+static int read_exactly(bool draft, const char *data, size_t size) {
+    struct ledger_entry entry = {0};
+    char *copy = malloc(size > 0 ? size : 1);
+    assert_non_null(copy);
+    memcpy(copy, data, size);
+    int rc = draft ? entry_read_draft(decoder, copy, size, &entry)
+                   : entry_read_stored(decoder, copy, size, &entry);
+    if (rc == 0) { /* every text lies inside the bytes */
+        assert_null(entry_check(&entry));
+        for (int i = 0; i < DIMENSION_LIMIT; i++)
+            if (entry.names[i].data != NULL)
+                assert_true(entry.names[i].data >= copy &&
+                            entry.names[i].data + entry.names[i].size <= copy + size);
+    }
+    free(copy);
+    return rc;
+}
+
+static struct entry_buffer written(bool draft) {
+    struct entry_buffer buffer = {0};
+    struct ledger_entry entry = full_entry();
+    if (draft) {
+        assert_int_equal(entry_write_draft(&buffer, &entry), 0);
+    } else {
+        entry = stored_of(entry);
+        assert_int_equal(entry_write_stored(&buffer, &entry, NULL, 0), 0);
+    }
+    return buffer;
+}
+
+static void bytes_cut_anywhere_are_refused(void **state) {
+    (void)state;
+    for (int draft = 0; draft < 2; draft++) {
+        struct entry_buffer buffer = written(draft);
+        for (size_t cut = 0; cut < buffer.size; cut++)
+            assert_int_equal(read_exactly(draft, buffer.data, cut),
+                             draft ? LEDGER_E_BAD_ENTRY : LEDGER_E_DAMAGED);
+        assert_int_equal(read_exactly(draft, buffer.data, buffer.size), 0);
+        entry_buffer_free(&buffer);
+    }
+}
+
+static void bytes_that_go_on_are_refused(void **state) {
+    (void)state;
+    struct entry_buffer buffer = written(false);
+    char *longer = calloc(1, buffer.size + 1);
+    memcpy(longer, buffer.data, buffer.size);
+    assert_int_equal(read_exactly(false, longer, buffer.size + 1), LEDGER_E_DAMAGED);
+    free(longer);
+    entry_buffer_free(&buffer);
+}
+
+static void assert_refused_or_read(bool draft, int rc) {
+    assert_true(rc == 0 || rc == LEDGER_E_NEWER ||
+                rc == (draft ? LEDGER_E_BAD_ENTRY : LEDGER_E_DAMAGED));
+}
+
+static void flipped_bits_do_no_harm(void **state) {
+    (void)state;
+    for (int draft = 0; draft < 2; draft++) {
+        struct entry_buffer buffer = written(draft);
+        for (size_t bit = 0; bit < 8 * buffer.size; bit++) {
+            buffer.data[bit / 8] ^= (char)(1 << bit % 8);
+            assert_refused_or_read(draft, read_exactly(draft, buffer.data, buffer.size));
+            buffer.data[bit / 8] ^= (char)(1 << bit % 8);
+        }
+        for (size_t i = rounds(50000); i > 0; i--) {
+            size_t at[3] = {0};
+            char old[3];
+            for (int n = 0; n < 3; n++) {
+                at[n] = random_below(buffer.size);
+                old[n] = buffer.data[at[n]];
+                buffer.data[at[n]] = (char)random_word();
+            }
+            assert_refused_or_read(draft, read_exactly(draft, buffer.data, buffer.size));
+            for (int n = 3; n-- > 0;)
+                buffer.data[at[n]] = old[n];
+        }
+        entry_buffer_free(&buffer);
+    }
+}
+
+static void a_lie_about_sizes_is_refused(void **state) {
+    static const char *const lies[] = {
+        "\x96\x01\x01\x01\xdd\xff\xff\xff\xff\x00",
+        "\x96\x01\x01\x01\xdf\xff\xff\xff\xff\x00",
+        "\x96\x01\x01\x01\x92\x01\xdb\xff\xff\xff\xff",
+        "\x96\x01\x01\x01\xdd\x01\xdd\x01\xdd\x01\xdd\x01\xdd\x01\xdd\x01",
+        "\xdd\xff\xff\xff\xff\x01\x01\x01",
+        "\xdc\xff\xff\x01\x01\x01",
+    };
+    static const char deep[] = "\x96\x01\x01\x01\x91\x91\x91\x91\x91\x91\x91\x91\x91\x01\xc0\x00";
+    (void)state;
+    for (size_t i = 0; i < LENGTH(lies); i++)
+        assert_int_equal(read_exactly(true, lies[i], strlen(lies[i])), LEDGER_E_BAD_ENTRY);
+    assert_int_equal(read_exactly(false, deep, sizeof deep - 1), LEDGER_E_DAMAGED);
+}
+
+static void a_name_twice_or_out_of_order_is_refused(void **state) {
+    static const char twice[] = "\x96\x01\x01\x01\x94\x01\xa1z\x01\xa1z\xc0\x00";
+    static const char unordered[] = "\x96\x01\x01\x01\x94\x04\xa1z\x01\xa1z\xc0\x00";
+    static const char odd[] = "\x96\x01\x01\x01\x91\x01\xc0\x00";
+    static const char beyond[] = "\x96\x01\x01\x01\x94\x01\xa1z\x30\xa1z\xc0\x00";
+    static const char fine[] = "\x96\x01\x01\x01\x94\x01\xa1z\x2f\xa1z\xc0\x00";
+    static const char number_0[] = "\x96\x01\x01\x01\x92\x01\x00\xc0\x00";
+    (void)state;
+    assert_int_equal(read_exactly(true, fine, sizeof fine - 1), 0);
+    assert_int_equal(read_exactly(true, twice, sizeof twice - 1), LEDGER_E_BAD_ENTRY);
+    assert_int_equal(read_exactly(true, unordered, sizeof unordered - 1), LEDGER_E_BAD_ENTRY);
+    assert_int_equal(read_exactly(true, odd, sizeof odd - 1), LEDGER_E_BAD_ENTRY);
+    assert_int_equal(read_exactly(true, beyond, sizeof beyond - 1), LEDGER_E_BAD_ENTRY);
+    assert_int_equal(read_exactly(false, number_0, sizeof number_0 - 1), LEDGER_E_DAMAGED);
+}
+
+/* ---- what an entry adds ------------------------------------------------------------------- */
+
+static void an_invocation_adds_what_it_carries(void **state) {
+    struct ledger_entry entry = full_entry();
+    struct amounts amounts;
+    struct totals totals = {0};
+    (void)state;
+    entry_amounts(&entry, &amounts);
+    totals_add(&totals, &amounts);
+    assert_true(totals.column[COLUMN_INVOCATIONS] == 1);
+    assert_true(totals.column[COLUMN_FAILED] == 1);
+    assert_true(totals.column[COLUMN_COMPLETED] == 0);
+    assert_true(totals.column[COLUMN_UNPRICED] == 0);
+    assert_true(totals.column[COLUMN_DURATION_MS] == 1234);
+    assert_true(totals.column[COLUMN_COST] == ENTRY_AMOUNT_MAX);
+    assert_true(totals.column[COLUMN_COMPLETED_COST] == 0);
+    assert_true(totals.column[COLUMN_CREDITS] == 70000);
+    assert_true(totals.column[COLUMN_REASONING_TOKENS] == ENTRY_AMOUNT_MAX);
+    entry.status = STATUS_COMPLETED;
+    entry_amounts(&entry, &amounts);
+    totals_add(&totals, &amounts);
+    assert_true(totals.column[COLUMN_COMPLETED] == 1);
+    assert_true(totals.column[COLUMN_COMPLETED_COST] == ENTRY_AMOUNT_MAX);
+    assert_true(totals.column[COLUMN_COMPLETED_CREDITS] == 70000);
+}
+
+static void without_a_cost_it_is_unpriced_and_with_zero_it_is_free(void **state) {
+    struct ledger_entry entry = invocation("executing");
+    struct amounts amounts;
+    (void)state;
+    entry_amounts(&entry, &amounts);
+    assert_true(amounts.mask & UINT64_C(1) << COLUMN_UNPRICED);
+    entry.given = ENTRY_COST;
+    entry_amounts(&entry, &amounts);
+    assert_false(amounts.mask & UINT64_C(1) << COLUMN_UNPRICED);
+    assert_false(amounts.mask & UINT64_C(1) << COLUMN_COST);
+}
+
+static void only_an_invocation_adds(void **state) {
+    struct amounts amounts;
+    (void)state;
+    for (int kind = KIND_RUN; kind <= KIND_PRICE; kind++) {
+        struct ledger_entry entry = full_entry();
+        entry.kind = (enum ledger_kind)kind;
+        entry_amounts(&entry, &amounts);
+        assert_true(amounts.mask == 0);
+    }
+}
+
+#define decoding(test) cmocka_unit_test_setup_teardown(test, new_decoder, free_decoder)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        decoding(every_field_survives),
+        decoding(any_field_may_be_absent),
+        decoding(an_explicit_zero_is_not_an_absent_field),
+        decoding(a_plain_entry_is_small),
+        decoding(every_assigned_dimension_may_be_named_and_no_other),
+        decoding(the_definitions_are_written),
+        decoding(every_rule_of_the_format_is_checked),
+        decoding(what_can_be_written_can_be_read),
+        decoding(only_a_correction_may_give_back),
+        decoding(a_draft_with_an_empty_name_is_refused),
+        decoding(a_later_version_is_told_apart_from_damage),
+        decoding(bytes_cut_anywhere_are_refused),
+        decoding(bytes_that_go_on_are_refused),
+        decoding(flipped_bits_do_no_harm),
+        decoding(a_lie_about_sizes_is_refused),
+        decoding(a_name_twice_or_out_of_order_is_refused),
+        decoding(an_invocation_adds_what_it_carries),
+        decoding(without_a_cost_it_is_unpriced_and_with_zero_it_is_free),
+        decoding(only_an_invocation_adds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
