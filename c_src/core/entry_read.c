@@ -1,0 +1,227 @@
+/* Bytes as an entry: drafts and stored entries. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "entry_form.h"
+#include "error.h"
+#include "msgpack_bound.h"
+#include "pack.h"
+
+struct entry_decoder {
+    msgpack_zone zone;
+};
+
+struct entry_decoder *entry_decoder_new(void) {
+    struct entry_decoder *decoder = malloc(sizeof *decoder);
+    if (decoder != NULL && !msgpack_zone_init(&decoder->zone, 8192)) {
+        free(decoder);
+        return NULL;
+    }
+    return decoder;
+}
+
+void entry_decoder_free(struct entry_decoder *decoder) {
+    if (decoder == NULL)
+        return;
+    msgpack_zone_destroy(&decoder->zone);
+    free(decoder);
+}
+
+static bool read_int(const msgpack_object *object, int64_t *out) {
+    if (object->type == MSGPACK_OBJECT_POSITIVE_INTEGER && object->via.u64 <= INT64_MAX)
+        *out = (int64_t)object->via.u64;
+    else if (object->type == MSGPACK_OBJECT_NEGATIVE_INTEGER)
+        *out = object->via.i64;
+    else
+        return false;
+    return true;
+}
+
+static bool read_ints(const msgpack_object *object, int64_t *out, size_t count) {
+    if (object->type != MSGPACK_OBJECT_ARRAY || object->via.array.size != count)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (!read_int(&object->via.array.ptr[i], &out[i]))
+            return false;
+    return true;
+}
+
+static bool read_names(const msgpack_object *object, enum form form, struct ledger_entry *entry) {
+    if (object->type != MSGPACK_OBJECT_ARRAY || object->via.array.size % 2 != 0)
+        return false;
+    uint64_t previous = 0;
+    for (uint32_t i = 0; i < object->via.array.size; i += 2) {
+        const msgpack_object *pair = &object->via.array.ptr[i];
+        uint64_t dimension, number;
+        if (!unpack_uint(&pair[0], DIMENSION_LIMIT - 1, &dimension) || dimension <= previous)
+            return false;
+        previous = dimension;
+        if (form == FORM_DRAFT) {
+            if (!unpack_text(&pair[1], &entry->names[dimension]))
+                return false;
+        } else {
+            if (!unpack_uint(&pair[1], UINT32_MAX, &number) || number == 0)
+                return false;
+            entry->name_numbers[dimension] = (uint32_t)number;
+        }
+    }
+    return true;
+}
+
+static bool read_unit_prices(const msgpack_object *object, struct ledger_entry *entry) {
+    if (object->type != MSGPACK_OBJECT_ARRAY || object->via.array.size != TOKENS_CLASSES)
+        return false;
+    for (size_t i = 0; i < TOKENS_CLASSES; i++)
+        if (!unpack_uint(&object->via.array.ptr[i], UINT64_MAX, &entry->unit_prices[i]))
+            return false;
+    return true;
+}
+
+static bool read_digest(const msgpack_object *object, const uint8_t **digest) {
+    if (object->type != MSGPACK_OBJECT_BIN || object->via.bin.size != ENTRY_DIGEST_BYTES)
+        return false;
+    *digest = (const uint8_t *)object->via.bin.ptr;
+    return true;
+}
+
+static bool read_optional(const msgpack_object *object, size_t position,
+                          struct ledger_entry *entry) {
+    uint64_t number;
+    switch ((enum position)position) {
+    case AT_COST:
+        entry->given |= ENTRY_COST;
+        return read_int(object, &entry->cost);
+    case AT_CREDITS:
+        entry->given |= ENTRY_CREDITS;
+        return read_int(object, &entry->credits);
+    case AT_TOKENS:
+        entry->given |= ENTRY_TOKENS;
+        return read_ints(object, entry->tokens, TOKENS_CLASSES);
+    case AT_BREAKDOWN:
+        entry->given |= ENTRY_BREAKDOWN;
+        return read_ints(object, entry->breakdown, COST_PARTS);
+    case AT_UNIT_PRICES:
+        entry->given |= ENTRY_UNIT_PRICES;
+        return read_unit_prices(object, entry);
+    case AT_FLAGS:
+        return unpack_uint(object, UINT64_MAX, &entry->flags);
+    case AT_DIGEST:
+        entry->given |= ENTRY_DIGEST;
+        return read_digest(object, &entry->digest);
+    case AT_CLIENT_ID:
+        return unpack_text(object, &entry->client_id);
+    case AT_LINK:
+        return unpack_uint(object, UINT64_MAX, &entry->link);
+    case AT_OCCURRED_AT:
+        if (!unpack_uint(object, INT64_MAX / 1000, &number))
+            return false;
+        entry->given |= ENTRY_OCCURRED_AT;
+        entry->occurred_at_ms = (int64_t)number;
+        return true;
+    case AT_RUN_ID:
+        return unpack_text(object, &entry->run_id);
+    case AT_HOLD:
+        return unpack_uint(object, UINT64_MAX, &entry->hold);
+    case AT_PARENT:
+        return unpack_uint(object, UINT64_MAX, &entry->parent);
+    case AT_POLICY_VERSION:
+        return unpack_uint(object, UINT64_MAX, &entry->policy_version);
+    case AT_REQUEST_DIGEST:
+        entry->given |= ENTRY_REQUEST_DIGEST;
+        return read_digest(object, &entry->request_digest);
+    default:
+        return false;
+    }
+}
+
+static bool read_position(const msgpack_object *object, size_t position, enum form form,
+                          struct ledger_entry *entry, const char *bytes, size_t size) {
+    uint64_t number;
+    switch ((enum position)position) {
+    case AT_VERSION: /* read before all others */
+        return true;
+    case AT_KIND:
+        if (!unpack_uint(object, KIND_PRICE, &number))
+            return false;
+        entry->kind = (enum ledger_kind)number;
+        return true;
+    case AT_STATUS:
+        if (!unpack_uint(object, STATUS_ABORTED, &number))
+            return false;
+        entry->status = (enum ledger_status)number;
+        return true;
+    case AT_NAMES:
+        return read_names(object, form, entry);
+    case AT_DEFINITIONS: /* the `names` database has them; here they serve its rebuilding */
+        return object->type == MSGPACK_OBJECT_NIL ||
+               (form == FORM_STORED && object->type == MSGPACK_OBJECT_ARRAY);
+    case AT_DURATION:
+        return read_int(object, &entry->duration_ms);
+    case AT_CHANGE:
+        if (object->type == MSGPACK_OBJECT_MAP)
+            entry->change = (struct ledger_text){bytes, size};
+        return object->type == MSGPACK_OBJECT_MAP || object->type == MSGPACK_OBJECT_NIL;
+    default:
+        return object->type == MSGPACK_OBJECT_NIL || read_optional(object, position, entry);
+    }
+}
+
+/* The head of the outer array is read here and its elements one by one, because msgpack-c does
+ * not say where an element's own bytes lie, and `change` is kept as bytes. */
+static bool read_array_head(const uint8_t *data, size_t size, size_t *count, size_t *offset) {
+    if (size >= 1 && (data[0] & 0xf0) == 0x90) {
+        *count = data[0] & 0x0f;
+        *offset = 1;
+        return true;
+    }
+    if (size >= 3 && data[0] == 0xdc) {
+        *count = (size_t)data[1] << 8 | data[2];
+        *offset = 3;
+        return true;
+    }
+    return false;
+}
+
+static int read_form(struct entry_decoder *decoder, const void *data, size_t size, enum form form,
+                     struct ledger_entry *entry) {
+    int damaged = form == FORM_STORED ? LEDGER_E_DAMAGED : LEDGER_E_BAD_ENTRY;
+    uint64_t id = entry->id;
+    *entry = (struct ledger_entry){.id = id};
+    size_t count, offset;
+    if (!msgpack_is_bounded(data, size) || !read_array_head(data, size, &count, &offset) ||
+        count <= AT_DURATION)
+        return damaged;
+    msgpack_zone_clear(&decoder->zone);
+    for (size_t position = 0; position < count; position++) {
+        msgpack_object object;
+        size_t start = offset;
+        int rc = msgpack_unpack(data, size, &offset, &decoder->zone, &object);
+        if (rc == MSGPACK_UNPACK_NOMEM_ERROR)
+            return ENOMEM;
+        if (rc != MSGPACK_UNPACK_SUCCESS && rc != MSGPACK_UNPACK_EXTRA_BYTES)
+            return damaged;
+        uint64_t version;
+        if (position == AT_VERSION) {
+            if (!unpack_uint(&object, UINT64_MAX, &version) || version == 0)
+                return damaged;
+            if (version > ENTRY_VERSION)
+                return LEDGER_E_NEWER;
+            if (count > POSITIONS)
+                return damaged;
+        }
+        if (!read_position(&object, position, form, entry, (const char *)data + start,
+                           offset - start))
+            return damaged;
+    }
+    return entry_check(entry) == NULL ? 0 : damaged;
+}
+
+int entry_read_draft(struct entry_decoder *decoder, const void *data, size_t size,
+                     struct ledger_entry *entry) {
+    return read_form(decoder, data, size, FORM_DRAFT, entry);
+}
+
+int entry_read_stored(struct entry_decoder *decoder, const void *data, size_t size,
+                      struct ledger_entry *entry) {
+    return read_form(decoder, data, size, FORM_STORED, entry);
+}

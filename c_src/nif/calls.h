@@ -1,0 +1,58 @@
+/* The functions that cost_ledger_nif.erl declares, by the kind of thread they may run on. Each
+ * turns terms into core structures, makes one call into the core inside the right bracket
+ * (handle.h), and turns the result back.
+ *
+ *   gate_calls.c    normal: touch memory only, never wait for the disk or for a commit
+ *   read_calls.c    dirty CPU: LMDB's pages may have to come from the disk
+ *   open_calls.c    dirty IO: opening and closing
+ *   write_calls.c   dirty IO: everything that takes the write lease; on other threads than the
+ *                   readers, so that a crowd of them cannot keep a commit waiting
+ */
+#ifndef COST_LEDGER_CALLS_H
+#define COST_LEDGER_CALLS_H
+
+#include <erl_nif.h>
+
+#include "handle.h"
+
+#define NIF(name) ERL_NIF_TERM name(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+#define BADARG enif_make_badarg(env)
+
+/* argv[0] as a handle, or badarg. */
+#define WITH_HANDLE(handle)                                                                        \
+    struct handle *handle;                                                                         \
+    (void)argc;                                                                                    \
+    if (!handle_get(env, argv[0], &handle))                                                        \
+    return BADARG
+
+/* open_calls.c */
+NIF(nif_open);
+NIF(nif_close);
+
+/* gate_calls.c */
+NIF(nif_gate);
+NIF(nif_allowed_from);
+NIF(nif_now);
+NIF(nif_declare);
+NIF(nif_attach);
+NIF(nif_writer);
+NIF(nif_submit);
+NIF(nif_encode);
+
+/* write_calls.c */
+NIF(nif_commit);
+NIF(nif_outcome);
+NIF(nif_set_policy);
+NIF(nif_tick);
+NIF(nif_accept_clock);
+NIF(nif_set_clock);
+NIF(nif_advance_clock);
+
+/* read_calls.c */
+NIF(nif_count);
+NIF(nif_history);
+NIF(nif_fetch);
+NIF(nif_policy);
+NIF(nif_facts);
+
+#endif

@@ -1,0 +1,117 @@
+/* The gate, and the queue before the writer; see calls.h. */
+#include <errno.h>
+
+#include "calls.h"
+#include "terms.h"
+
+NIF(nif_gate) {
+    WITH_HANDLE(handle);
+    if (atomic_load_explicit(&handle->closed, memory_order_relaxed))
+        return atom_closed;
+    int state = handle_find_state(handle, argv[1]);
+    if (state < 0)
+        return atom_undeclared;
+    return ledger_allowed(handle->ledger, (uint32_t)state) ? atom_ok : atom_budget_exhausted;
+}
+
+NIF(nif_allowed_from) {
+    WITH_HANDLE(handle);
+    int state = handle_find_state(handle, argv[1]);
+    if (state < 0)
+        return atom_undeclared;
+    uint64_t from = ledger_allowed_from(handle->ledger, (uint32_t)state);
+    return from == UINT64_MAX ? atom_never : enif_make_uint64(env, from);
+}
+
+NIF(nif_now) {
+    WITH_HANDLE(handle);
+    return enif_make_int64(env, ledger_now(handle->ledger));
+}
+
+/* Dirty CPU: waits for a policy change that is being put in force. */
+NIF(nif_declare) {
+    struct ledger_text name;
+    WITH_HANDLE(handle);
+    if (!enif_is_atom(env, argv[1]) || !get_text(env, argv[2], &name))
+        return BADARG;
+    if (!handle_enter(handle))
+        return atom_closed;
+    int state = ledger_state(handle->ledger, name);
+    handle_leave(handle);
+    if (state < 0)
+        return atom_undeclared;
+    return handle_add_state(handle, argv[1], (uint32_t)state) ? atom_ok : make_error(env, ENOMEM);
+}
+
+NIF(nif_attach) {
+    ErlNifUInt64 calls, bytes;
+    WITH_HANDLE(handle);
+    if (!enif_get_uint64(env, argv[1], &calls) || !enif_get_uint64(env, argv[2], &bytes))
+        return BADARG;
+    enif_mutex_lock(handle->mutex);
+    enif_self(env, &handle->writer);
+    handle->has_writer = true;
+    /* What waited in the mailbox of a dead writer went with it. */
+    handle->queued_calls = handle->queued_bytes = 0;
+    handle->queued_calls_max = calls;
+    handle->queued_bytes_max = bytes;
+    enif_mutex_unlock(handle->mutex);
+    return atom_ok;
+}
+
+NIF(nif_writer) {
+    WITH_HANDLE(handle);
+    enif_mutex_lock(handle->mutex);
+    ERL_NIF_TERM pid = handle->has_writer ? enif_make_pid(env, &handle->writer) : atom_no_writer;
+    bool open = handle->phase == HANDLE_OPEN;
+    enif_mutex_unlock(handle->mutex);
+    return open ? pid : atom_closed;
+}
+
+/* Counts and sends in one step: a caller killed in between would leave its count behind. */
+NIF(nif_submit) {
+    ErlNifPid writer;
+    ErlNifUInt64 bytes;
+    ERL_NIF_TERM result = atom_ok;
+    WITH_HANDLE(handle);
+    if (!enif_get_local_pid(env, argv[1], &writer) || !enif_get_uint64(env, argv[2], &bytes))
+        return BADARG;
+    enif_mutex_lock(handle->mutex);
+    if (handle->phase != HANDLE_OPEN)
+        result = atom_closed;
+    else if (!handle->has_writer || enif_compare_pids(&handle->writer, &writer) != 0)
+        result = atom_no_writer;
+    else if (handle->queued_calls >= handle->queued_calls_max ||
+             bytes > handle->queued_bytes_max - handle->queued_bytes)
+        result = atom_overloaded;
+    else if (!enif_send(env, &writer, NULL, argv[3]))
+        result = atom_no_writer;
+    else {
+        handle->queued_calls++;
+        handle->queued_bytes += bytes;
+    }
+    enif_mutex_unlock(handle->mutex);
+    return result;
+}
+
+NIF(nif_encode) {
+    struct ledger_entry entry;
+    struct entry_buffer buffer = {0};
+    ERL_NIF_TERM result;
+    (void)argc;
+    if (!get_entry(env, argv[0], &entry))
+        return BADARG;
+    const char *wrong = entry_check(&entry);
+    if (wrong != NULL)
+        return enif_make_tuple2(env, atom_error, enif_make_atom(env, wrong));
+    int rc = entry_write_draft(&buffer, &entry);
+    if (rc == 0)
+        result = make_text(env, (struct ledger_text){buffer.data, buffer.size});
+    else
+        result = make_error(env, rc);
+    /* A slice is about 4,000 small entries of work; a huge one is a slice of its own. */
+    if (buffer.size > 4096)
+        enif_consume_timeslice(env, buffer.size > 400000 ? 100 : (int)(buffer.size / 4096));
+    entry_buffer_free(&buffer);
+    return result;
+}
