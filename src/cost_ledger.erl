@@ -49,7 +49,8 @@
 
 %% Opens a ledger under the calling supervisor; see cost_ledger_options for what there is to set.
 %% Wrong options are {error, {bad_option | bad_budgets, Path, Text}}; a ledger that cannot be
-%% opened is {error, {Name, Text}}: locked, already_open, truncated, foreign, newer_format, ...
+%% opened is {error, {Name, Text}}: locked, already_open, truncated, foreign, newer_format, ...;
+%% a name that is taken is {error, {already_started, Pid}}.
 -spec start_link(cost_ledger_options:options()) -> {ok, pid()} | {error, term()}.
 start_link(Options) ->
     case cost_ledger_options:parse(Options) of
@@ -57,13 +58,11 @@ start_link(Options) ->
         {error, _} = Error -> Error
     end.
 
+%% A relative path is that of now, also for later restarts.
 -spec child_spec(cost_ledger_options:options()) -> supervisor:child_spec().
 child_spec(Options) ->
-    Name = case cost_ledger_options:parse(Options) of
-               {ok, #{name := Given}} -> Given;
-               {error, _} -> ?DEFAULT_LEDGER
-           end,
-    #{id => {cost_ledger, Name}, start => {?MODULE, start_link, [Options]}, type => supervisor,
+    {Name, Absolute} = cost_ledger_options:prepare(Options),
+    #{id => {cost_ledger, Name}, start => {?MODULE, start_link, [Absolute]}, type => supervisor,
       shutdown => infinity}.
 
 -spec stop() -> ok | {error, unavailable}.
@@ -85,7 +84,8 @@ stop(Ledger) ->
 check_budget(State) -> check_budget(?DEFAULT_LEDGER, State).
 
 %% May State invoke now? Tens of nanoseconds, on any scheduler, never waiting; also while the
-%% writer restarts. With no ledger open the answer is that of on_unavailable, reported once.
+%% writer restarts. Only a denial that somebody listens to reads the counts it is told with.
+%% With no ledger open the answer is that of on_unavailable, reported once.
 -spec check_budget(ledger(), State :: atom()) -> ok | budget_exhausted.
 check_budget(Ledger, State) ->
     case persistent_term:get(?LEDGER_KEY(Ledger), undefined) of
@@ -102,10 +102,11 @@ check_budget(Ledger, State) ->
 
 %% The counts are read on denial only.
 exhausted(#ledger{name = Name, handle = Handle}, State) ->
-    case cost_ledger_nif:count(Handle, atom_to_binary(State), ?HOUR_MS, ?DAY_MS) of
-        {ok, _Now, [{_, Hourly, Daily, _}]} ->
-            cost_ledger_events:budget_exhausted(Name, State, Hourly, Daily);
-        _ ->
+    case cost_ledger_events:is_heard(info) of
+        true ->
+            Counts = cost_ledger_view:denial_counts(Handle, State),
+            cost_ledger_events:budget_exhausted(Name, State, Counts);
+        false ->
             ok
     end,
     budget_exhausted.
@@ -131,9 +132,10 @@ unavailable(Record, Ledger, _State) ->
         true -> cost_ledger_events:unavailable(Ledger, Answer);
         false -> ok
     end,
+    %% Whatever a configuration says that is not `allow` does not allow.
     case Answer of
-        deny -> budget_exhausted;
-        _ -> ok
+        allow -> ok;
+        _ -> budget_exhausted
     end.
 
 declare(Handle, State) ->
@@ -232,11 +234,18 @@ history(Ledger, Options) ->
     case cost_ledger_view:history_options(Options) of
         {ok, State, Since, Limit} ->
             with_handle(history, [Ledger, Options],
-                        fun(Handle) ->
-                                cost_ledger_view:history(Handle, State, Since, Limit)
-                        end);
+                        fun(Handle) -> history(Ledger, Options, Handle, State, Since, Limit) end);
         {invalid, Text} ->
             ?BADARG(history, [Ledger, Options], 2, Text)
+    end.
+
+history(_Ledger, _Options, Handle, all, Since, Limit) ->
+    cost_ledger_view:history(Handle, all, Since, Limit);
+history(Ledger, Options, Handle, State, Since, Limit) ->
+    case is_declared(Handle, State) of
+        true -> cost_ledger_view:history(Handle, atom_to_binary(State), Since, Limit);
+        false -> ?BADARG(history, [Ledger, Options], 2, undeclared_text(Ledger, State));
+        closed -> closed
     end.
 
 %%% Policy -------------------------------------------------------------------------------------

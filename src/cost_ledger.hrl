@@ -8,7 +8,7 @@
          max_entry_size :: pos_integer(),
          path :: binary(),
          clock :: system | manual,
-         supervisor :: pid() | atom()}).
+         supervisor :: pid()}).
 
 -define(LEDGER_KEY(Name), {cost_ledger, Name}).
 -define(DEFAULT_LEDGER, default).

@@ -7,7 +7,7 @@
 
 -include("cost_ledger.hrl").
 
--export([defaults/0, check/1, merge/2, to_policy/3, from_policy/1, to_atom/1]).
+-export([defaults/0, check/1, merge/2, differences/2, to_policy/3, from_policy/1, to_atom/1]).
 -export_type([budgets/0, limits/0, limit/0]).
 
 -type limit() :: non_neg_integer() | infinity.
@@ -15,6 +15,8 @@
 %% A state that this VM has no atom for, which only stored budgets can have, is a binary.
 -type budgets() :: #{atom() | binary() => limits()}.
 
+%% Both are the core's, in policy.h and entry.h.
+-define(STATES_MAX, 1024).
 -define(LIMIT_MAX, 1000000000000000).
 
 -spec defaults() -> budgets().
@@ -25,6 +27,8 @@ defaults() ->
 
 %% The path names the offending part: [executing, max_per_hour].
 -spec check(term()) -> ok | {error, {bad_budgets, Path :: [term()], Text :: binary()}}.
+check(Budgets) when map_size(Budgets) > ?STATES_MAX ->
+    bad([], "a ledger has at most 1024 states");
 check(Budgets) when is_map(Budgets) ->
     first_error([check_state(State, Limits) || {State, Limits} <- maps:to_list(Budgets)]);
 check(Other) ->
@@ -35,6 +39,8 @@ check_state(total, _Limits) ->
     bad([total], "a state may not be named total: that is the sum of all");
 check_state(State, _Limits) when not is_atom(State) ->
     bad([State], ["a state must be an atom, not ", cost_ledger_error:describe(State)]);
+check_state('', _Limits) ->
+    bad([''], "a state must have a name");
 check_state(State, Limits) when is_map(Limits) ->
     first_error([check_limit(State, Key, Limit) || {Key, Limit} <- maps:to_list(Limits)]);
 check_state(State, Other) ->
@@ -62,6 +68,18 @@ first_error(Results) ->
         [] -> ok;
         [Error | _] -> Error
     end.
+
+%% What Given says and InForce does not, as sentences; and the states that only Given has.
+-spec differences(Given :: budgets(), InForce :: budgets()) -> {[iodata()], budgets()}.
+differences(Given, InForce) ->
+    Missing = maps:without(maps:keys(InForce), Given),
+    Limits = [[cost_ledger_error:describe(State), " ", atom_to_binary(Key), " is ",
+               cost_ledger_error:describe(Stored), " in the ledger, not ",
+               cost_ledger_error:describe(Limit)]
+              || {State, Wanted} <- maps:to_list(maps:with(maps:keys(InForce), Given)),
+                 {Key, Limit} <- maps:to_list(Wanted),
+                 Stored <- [maps:get(Key, maps:get(State, InForce))], Stored =/= Limit],
+    {Limits, Missing}.
 
 %% Checked changes over what is in force, limit by limit.
 -spec merge(budgets(), budgets()) -> budgets().

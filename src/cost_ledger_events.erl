@@ -11,24 +11,36 @@
 %%%   [cost_ledger, available]           notice    count                     path
 %%%       the ledger was opened after such an outage
 %%%   [cost_ledger, write_failed]        error     count                     reason
-%%%       a commit failed; count is how many callers were told so
+%%%       a commit failed, and the one before did not, or for another reason; count is how
+%%%       many callers were refused since the last such event
 %%%   [cost_ledger, clock_ahead]         warning   ahead_ms                  path
 %%%       the wall clock jumped ahead; ledger time does not follow until accept_clock/1
 %%%   [cost_ledger, opened_with_warning] warning   count                     path, warning
 %%%
-%%% Metadata also has `ledger`, the name.
+%%%   [cost_ledger, write_recovered]     notice    count                     path
+%%%       a commit succeeded again; count is how many more callers were refused until then
+%%%   [cost_ledger, files_replaced]      error     count                     path
+%%%       data.mdb was removed or replaced under the open ledger: what is booked now is lost
+%%%
+%%% Metadata also has `ledger`, the name. What is of level notice or above is logged in any case:
+%%% an operator must see it whether or not a telemetry handler is attached.
 -module(cost_ledger_events).
 
 -include_lib("kernel/include/logger.hrl").
 
--export([invocation/4, budget_exhausted/4, unavailable/2, available/2, write_failed/3,
-         clock_ahead/3, opened_with_warning/3]).
+-export([is_heard/1, invocation/4, budget_exhausted/3, unavailable/2, available/2,
+         write_failed/3, write_recovered/3, clock_ahead/3, files_replaced/2,
+         opened_with_warning/3]).
+
+%% Whether anyone may listen to events of that level: what is costly to measure, or on a hot
+%% path, is left out when nobody does.
+-spec is_heard(debug | info) -> boolean().
+is_heard(Level) ->
+    erlang:function_exported(telemetry, execute, 3) orelse logger:allow(Level, ?MODULE).
 
 -spec invocation(atom(), atom(), non_neg_integer(), atom() | binary()) -> ok.
 invocation(Ledger, State, DurationMs, PromptType) ->
-    %% On the record path: nothing is built when nobody listens.
-    case erlang:function_exported(telemetry, execute, 3)
-        orelse logger:allow(debug, ?MODULE) of
+    case is_heard(debug) of
         true ->
             emit(debug, invocation, #{duration_ms => DurationMs, count => 1},
                  #{ledger => Ledger, state => State, prompt_type => PromptType});
@@ -36,10 +48,11 @@ invocation(Ledger, State, DurationMs, PromptType) ->
             ok
     end.
 
--spec budget_exhausted(atom(), atom(), non_neg_integer(), non_neg_integer()) -> ok.
-budget_exhausted(Ledger, State, Hourly, Daily) ->
-    emit(info, budget_exhausted, #{hourly_count => Hourly, daily_count => Daily},
-         #{ledger => Ledger, state => State}).
+%% No counts where they could not be read.
+-spec budget_exhausted(atom(), atom(), #{hourly_count => non_neg_integer(),
+                                         daily_count => non_neg_integer()}) -> ok.
+budget_exhausted(Ledger, State, Counts) ->
+    emit(info, budget_exhausted, Counts, #{ledger => Ledger, state => State}).
 
 -spec unavailable(atom(), allow | deny) -> ok.
 unavailable(Ledger, Answer) ->
@@ -53,6 +66,14 @@ available(Ledger, Path) ->
 write_failed(Ledger, Count, Reason) ->
     emit(error, write_failed, #{count => Count}, #{ledger => Ledger, reason => Reason}).
 
+-spec write_recovered(atom(), non_neg_integer(), binary()) -> ok.
+write_recovered(Ledger, Count, Path) ->
+    emit(notice, write_recovered, #{count => Count}, #{ledger => Ledger, path => Path}).
+
+-spec files_replaced(atom(), binary()) -> ok.
+files_replaced(Ledger, Path) ->
+    emit(error, files_replaced, #{count => 1}, #{ledger => Ledger, path => Path}).
+
 -spec clock_ahead(atom(), integer(), binary()) -> ok.
 clock_ahead(Ledger, AheadMs, Path) ->
     emit(warning, clock_ahead, #{ahead_ms => AheadMs}, #{ledger => Ledger, path => Path}).
@@ -63,16 +84,30 @@ opened_with_warning(Ledger, Path, Warning) ->
          #{ledger => Ledger, path => Path, warning => unicode:characters_to_binary(Warning)}).
 
 emit(Level, Name, Measurements, Metadata) ->
+    Executed = execute([cost_ledger, Name], Measurements, Metadata),
+    case Executed andalso (Level =:= debug orelse Level =:= info) of
+        true ->
+            ok;
+        false ->
+            %% No domain: OTP's default handler drops what has one that it does not know.
+            ?LOG(Level, #{event => [cost_ledger, Name], measurements => Measurements,
+                          metadata => Metadata}, #{report_cb => fun report/2})
+    end.
+
+%% False where telemetry is not there, or fails: an event must not make a call fail that has
+%% done its work.
+execute(Event, Measurements, Metadata) ->
     case erlang:function_exported(telemetry, execute, 3) of
         true ->
             %% Through a variable: telemetry is optional, and xref knows that it is not here.
             Telemetry = telemetry,
-            Telemetry:execute([cost_ledger, Name], Measurements, Metadata),
-            ok;
+            try Telemetry:execute(Event, Measurements, Metadata) of
+                _ -> true
+            catch
+                _:_ -> false
+            end;
         false ->
-            ?LOG(Level, #{event => [cost_ledger, Name], measurements => Measurements,
-                          metadata => Metadata},
-                 #{domain => [cost_ledger], report_cb => fun report/2})
+            false
     end.
 
 report(#{event := Event, measurements := Measurements, metadata := Metadata}, _Config) ->

@@ -6,8 +6,10 @@
 -export([start_link/1, init/1]).
 
 -spec start_link(cost_ledger_options:parsed()) -> {ok, pid()} | {error, term()}.
-start_link(Options) ->
-    case supervisor:start_link(?MODULE, Options) of
+start_link(#{name := Name} = Options) ->
+    %% Registered, so that a name stands for one ledger.
+    Registered = list_to_atom("cost_ledger:" ++ atom_to_list(Name)),
+    case supervisor:start_link({local, Registered}, ?MODULE, Options) of
         {ok, Pid} -> {ok, Pid};
         {error, {shutdown, {failed_to_start_child, _, Reason}}} -> {error, Reason};
         {error, Reason} -> {error, Reason}

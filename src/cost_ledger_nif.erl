@@ -1,15 +1,15 @@
 %%% Stubs of the NIF library (c_src/nif), and nothing else. Strings are binaries, times are
-%%% microseconds of ledger time unless a name says `ms`. A call on a handle whose ledger was
-%%% closed answers `closed`; a term that is not a handle is a badarg.
+%%% microseconds of ledger time unless a name says `ms`. Calls on a handle whose ledger was
+%%% closed answer `closed` where their specification says so; a term that is not a handle is a badarg.
 %%%
 %%% Failures are `{error, {Name :: atom(), Text :: binary()}}`, from the one table in
 %%% c_src/core/error.c.
 -module(cost_ledger_nif).
 
 -export([open/1, close/1]).
--export([gate/2, allowed_from/2, now/1, declare/3]).
+-export([gate/2, allowed_from/2, now/1, is_closed/1, declare/3]).
 -export([attach/3, writer/1, submit/4, encode/1]).
--export([commit/2, outcome/2, set_policy/4, tick/1, accept_clock/1, set_clock/2,
+-export([commit/2, outcome/3, set_policy/4, tick/1, accept_clock/1, set_clock/2,
          advance_clock/2]).
 -export([count/4, history/5, fetch/2, policy/1, facts/1]).
 -export_type([handle/0, failure/0, policy/0, draft/0, entry/0]).
@@ -61,9 +61,11 @@ close(_Handle) -> ?STUB.
           [Id :: pos_integer() | failure()] | closed.
 commit(_Handle, _Requests) -> ?STUB.
 
-%% What became of a token. Waits for a commit in flight.
--spec outcome(handle(), Token :: pos_integer()) -> Id :: pos_integer() | unknown | closed.
-outcome(_Handle, _Token) -> ?STUB.
+%% What became of a token that was sent when so many were booked. Waits for a commit in flight.
+%% `unknown`: it was not booked. An error where that cannot be told any more.
+-spec outcome(handle(), Token :: pos_integer(), BookedBefore :: non_neg_integer()) ->
+          Id :: pos_integer() | unknown | failure() | closed.
+outcome(_Handle, _Token, _BookedBefore) -> ?STUB.
 
 -spec set_policy(handle(), policy(), By :: binary(), Reason :: binary()) ->
           {ok, Version :: pos_integer()} | failure() | closed.
@@ -94,11 +96,16 @@ allowed_from(_Handle, _State) -> ?STUB.
 -spec now(handle()) -> Us :: integer().
 now(_Handle) -> ?STUB.
 
+%% Closed altogether: not one that is still closing.
+-spec is_closed(handle()) -> boolean().
+is_closed(_Handle) -> ?STUB.
+
 %% Makes the calling process the writer, and bounds what may wait in its mailbox.
 -spec attach(handle(), Calls :: pos_integer(), Bytes :: pos_integer()) -> ok.
 attach(_Handle, _Calls, _Bytes) -> ?STUB.
 
--spec writer(handle()) -> pid() | no_writer | closed.
+%% The writer, and how many entries were booked so far.
+-spec writer(handle()) -> {pid(), Booked :: non_neg_integer()} | no_writer | closed.
 writer(_Handle) -> ?STUB.
 
 %% Sends Message to Writer if that is still the writer and its queue has room for Bytes more.

@@ -5,7 +5,8 @@
 %%%   budgets          #{State => #{max_per_hour, max_per_day}}, merged over the three default
 %%%                    states; seeds a new ledger
 %%%   clock            system | manual                 system
-%%%   currency         three letters                   <<"USD">>
+%%%   currency         three capital letters           <<"USD">> for a new ledger; given for an
+%%%                                                    old one, it must be that ledger's
 %%%   map_size         bytes                           1 TiB; what the file may grow to
 %%%   max_entry_size   bytes                           1 MiB
 %%%   queue            #{calls, bytes}                 #{calls => 10000, bytes => 64 MiB}
@@ -17,15 +18,42 @@
 
 -include("cost_ledger.hrl").
 
--export([parse/1, to_nif/1]).
+-export([parse/1, prepare/1, check_environment/1, to_nif/1]).
 -export_type([options/0, parsed/0]).
 
 -type options() :: #{atom() => term()} | [{atom(), term()}].
 -type parsed() :: #{atom() => term()}.
 
+%% A name to tell it by, and the options with an absolute path; for a child specification, which
+%% must not fail: starting it will.
+-spec prepare(options()) -> {atom(), options()}.
+prepare(Options) ->
+    case parse(Options) of
+        {ok, #{name := Name} = Parsed} -> {Name, Parsed};
+        {error, _} when is_map(Options) -> {maps:get(name, Options, ?DEFAULT_LEDGER), Options};
+        {error, _} when is_list(Options) ->
+            {proplists:get_value(name, Options, ?DEFAULT_LEDGER), Options};
+        {error, _} -> {?DEFAULT_LEDGER, Options}
+    end.
+
+%% What the application may be told when no path makes it start the default ledger.
+-spec check_environment(#{atom() => term()}) -> ok | {error, term()}.
+check_environment(#{path := _} = Environment) ->
+    case parse(Environment) of
+        {ok, _} -> ok;
+        Error -> Error
+    end;
+check_environment(Environment) ->
+    case maps:to_list(maps:remove(on_unavailable, Environment)) of
+        [] -> check_all(maps:to_list(Environment));
+        [{Key, _} | _] -> bad([Key], [cost_ledger_error:describe(Key), " is set, but no path: "
+                                      "the application would start no ledger"])
+    end.
+
 -spec parse(options()) -> {ok, parsed()} | {error, term()}.
 parse(Options) when is_list(Options) ->
-    try maps:from_list(Options) of
+    %% Of a key given twice the first counts, as in every list of pairs.
+    try maps:from_list(lists:reverse(Options)) of
         Map -> parse(Map)
     catch error:badarg ->
         bad([], ["options must be a map or a list of pairs, not ",
@@ -37,11 +65,9 @@ parse(Options) when is_map(Options) ->
         ok when not is_map_key(path, Given) ->
             bad([path], "a path is required: the directory that holds the ledger");
         ok ->
-            #{path := Path, budgets := Budgets, queue := Queue} = Given,
-            {ok, Given#{path := filename:absname(path_binary(Path)),
-                        budgets := cost_ledger_budgets:merge(cost_ledger_budgets:defaults(),
-                                                             Budgets),
-                        queue := maps:merge(default_queue(), Queue)}};
+            #{path := Path, queue := Queue} = Given,
+            fits(Given#{path := filename:absname(path_binary(Path)),
+                        queue := maps:merge(default_queue(), Queue)});
         Error ->
             Error
     end;
@@ -49,12 +75,18 @@ parse(Other) ->
     bad([], ["options must be a map or a list of pairs, not ", cost_ledger_error:describe(Other)]).
 
 defaults() ->
-    #{name => ?DEFAULT_LEDGER, budgets => #{}, clock => system, currency => <<"USD">>,
+    #{name => ?DEFAULT_LEDGER, budgets => #{}, clock => system, currency => undefined,
       map_size => 1 bsl 40, max_entry_size => 1 bsl 20, queue => #{}, sync => full,
       on_unavailable => allow, call_timeout => 30000}.
 
 default_queue() ->
     #{calls => 10000, bytes => 64 bsl 20}.
+
+%% What one option alone cannot tell.
+fits(#{queue := #{bytes := Bytes}, max_entry_size := MaxEntrySize}) when Bytes < MaxEntrySize ->
+    bad([queue], "the queue's bytes must hold at least one entry of max_entry_size");
+fits(Parsed) ->
+    {ok, Parsed}.
 
 check_all([]) ->
     ok;
@@ -70,18 +102,27 @@ bad(Path, Text) ->
     {error, {bad_option, Path, unicode:characters_to_binary(Text)}}.
 
 %% ok, an error, or what it must be.
-check(name, Name) when is_atom(Name), Name =/= undefined -> ok;
+check(name, Name) when is_atom(Name), Name =/= undefined, Name =/= nil ->
+    case length(atom_to_list(Name)) =< 200 of
+        true -> ok;
+        false -> "an atom of at most 200 characters"
+    end;
 check(name, _) -> "an atom";
 check(path, Path) ->
     case path_binary(Path) of
-        <<_, _/binary>> = Binary when byte_size(Binary) < 3800 -> ok;
-        _ -> "the name of a directory"
+        <<_, _/binary>> = Binary when byte_size(Binary) < 3800 ->
+            case binary:match(Binary, <<0>>) of
+                nomatch -> ok;
+                _ -> "without a zero byte"
+            end;
+        _ -> "the name of a directory, a string or a binary"
     end;
 check(budgets, Budgets) -> cost_ledger_budgets:check(Budgets);
 check(clock, Clock) when Clock =:= system; Clock =:= manual -> ok;
 check(clock, _) -> "system or manual";
-check(currency, <<_:3/binary>>) -> ok;
-check(currency, _) -> "a binary of three letters";
+check(currency, undefined) -> ok;
+check(currency, <<A, B, C>>) when A >= $A, A =< $Z, B >= $A, B =< $Z, C >= $A, C =< $Z -> ok;
+check(currency, _) -> "a binary of three capital letters, like <<\"USD\">>";
 check(map_size, Size) when is_integer(Size), Size >= 1 bsl 20, Size =< 1 bsl 46 -> ok;
 check(map_size, _) -> "a number of bytes from 1 MiB to 64 TiB";
 check(max_entry_size, Size) when is_integer(Size), Size >= 64, Size =< 64 bsl 20 -> ok;
@@ -107,6 +148,8 @@ check(Key, _) ->
 
 path_binary(Path) when is_binary(Path) ->
     Path;
+path_binary(Path) when is_atom(Path) ->
+    <<>>; %% undefined, nil: never a directory of that name
 path_binary(Path) ->
     try filename:flatten(Path) of
         Flat ->
@@ -122,8 +165,13 @@ to_nif(#{path := Path, name := Name, currency := Currency, map_size := MapSize,
          max_entry_size := MaxEntrySize, sync := Sync, clock := Clock, budgets := Budgets}) ->
     %% Reads run on dirty CPU schedulers only: so many can read at once, and no more.
     Readers = erlang:system_info(dirty_cpu_schedulers) + 2,
-    {Path, holder(Name), Currency, MapSize, MaxEntrySize, Readers, Sync =:= full, Clock,
-     cost_ledger_budgets:to_policy(0, [], Budgets)}.
+    Merged = cost_ledger_budgets:merge(cost_ledger_budgets:defaults(), Budgets),
+    {Path, holder(Name), new_currency(Currency), MapSize, MaxEntrySize, Readers, Sync =:= full,
+     Clock, cost_ledger_budgets:to_policy(0, [], Merged)}.
+
+%% Of a new ledger; an old one has its own.
+new_currency(undefined) -> <<"USD">>;
+new_currency(Currency) -> Currency.
 
 %% What another opener is told; the NIF takes up to 255 bytes.
 holder(Name) ->

@@ -29,18 +29,18 @@ book(#ledger{handle = Handle, call_timeout = Timeout}, Draft) ->
 
 attempt(Handle, Token, Draft, Deadline) ->
     case cost_ledger_nif:writer(Handle) of
-        Writer when is_pid(Writer) ->
+        {Writer, Booked} ->
             Alias = erlang:monitor(process, Writer, [{alias, reply_demonitor}]),
             Message = {book, Alias, Token, Draft},
             case cost_ledger_nif:submit(Handle, Writer, byte_size(Draft), Message) of
                 ok ->
-                    await(Alias, Handle, Token, Draft, Deadline);
+                    await(Alias, Booked, Handle, Token, Draft, Deadline);
                 NotSent ->
                     true = erlang:demonitor(Alias, [flush]),
                     not_sent(NotSent, Handle, Token, Draft, Deadline)
             end;
-        NoPid ->
-            not_sent(NoPid, Handle, Token, Draft, Deadline)
+        NoWriter ->
+            not_sent(NoWriter, Handle, Token, Draft, Deadline)
     end.
 
 not_sent(closed, _Handle, _Token, _Draft, _Deadline) ->
@@ -56,14 +56,15 @@ not_sent(no_writer, Handle, Token, Draft, Deadline) ->
             attempt(Handle, Token, Draft, Deadline)
     end.
 
-await(Alias, Handle, Token, Draft, Deadline) ->
+await(Alias, Booked, Handle, Token, Draft, Deadline) ->
     receive
         {Alias, Reply} ->
             Reply;
         {'DOWN', Alias, process, _Writer, _Reason} ->
-            case cost_ledger_nif:outcome(Handle, Token) of
+            case cost_ledger_nif:outcome(Handle, Token, Booked) of
                 unknown -> not_sent(no_writer, Handle, Token, Draft, Deadline);
                 closed -> {error, unavailable};
+                {error, _} = Error -> Error;
                 Id -> {ok, Id}
             end
     after remaining(Deadline) ->

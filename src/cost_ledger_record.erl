@@ -46,13 +46,18 @@
           {ok, cost_ledger_nif:draft(), DurationMs :: non_neg_integer(),
            PromptType :: atom() | binary()} | {invalid, iodata()}.
 draft(State, Meta) when is_map(Meta) ->
-    PromptType = maps:get(prompt_type, Meta, unknown),
+    PromptType = case maps:get(prompt_type, Meta, undefined) of
+                     Absent when Absent =:= undefined; Absent =:= nil -> unknown;
+                     Given -> Given
+                 end,
     try maps:fold(fun field/3, #fields{names = [{?STATE, atom_to_binary(State)}]},
                   Meta#{prompt_type => PromptType}) of
         #fields{status = Status, names = Names, duration_ms = Duration, cost = Cost,
                 credits = Credits, tokens = Tokens} ->
-            Draft = cost_ledger_nif:encode({Status, Names, Duration, Cost, Credits, Tokens}),
-            {ok, Draft, Duration, PromptType}
+            case cost_ledger_nif:encode({Status, Names, Duration, Cost, Credits, Tokens}) of
+                Draft when is_binary(Draft) -> {ok, Draft, Duration, PromptType};
+                {error, Reason} -> {invalid, cost_ledger_error:describe(Reason)}
+            end
     catch
         throw:{invalid, Text} -> {invalid, Text}
     end;
@@ -74,6 +79,12 @@ field(status, Value, _Fields) ->
              cost_ledger_error:describe(Value)]);
 field(tokens, Value, Fields) ->
     Fields#fields{tokens = tokens(Value)};
+%% An attribute that is not there, as Erlang and as Elixir say it.
+field(Key, Absent, Fields)
+  when Absent =:= undefined orelse Absent =:= nil,
+       Key =:= org orelse Key =:= project orelse Key =:= user orelse Key =:= agent
+       orelse Key =:= model orelse Key =:= provider ->
+    Fields;
 field(Key, Value, #fields{names = Names} = Fields)
   when Key =:= prompt_type; Key =:= org; Key =:= project; Key =:= user; Key =:= agent;
        Key =:= model; Key =:= provider ->

@@ -43,7 +43,7 @@ seconds(Ms) -> io_lib:format("~b.~b s", [Ms div 1000, Ms rem 1000 div 100]).
 
 writer(Handle) ->
     case cost_ledger_nif:writer(Handle) of
-        Pid when is_pid(Pid) ->
+        {Pid, _Booked} ->
             case process_info(Pid, message_queue_len) of
                 {_, Length} -> io_lib:format("~p (~b waiting)", [Pid, Length]);
                 undefined -> "restarting"

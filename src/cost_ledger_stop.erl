@@ -5,13 +5,15 @@
 
 %% Under a supervisor the child is terminated there, because a permanent child that merely exits
 %% is started again; elsewhere it is told to stop.
--spec stop(pid() | atom()) -> ok | {error, unavailable}.
+-spec stop(pid()) -> ok | {error, unavailable}.
 stop(Supervisor) ->
     case parent(Supervisor) of
         undefined ->
             {error, unavailable};
         {supervisor, Parent} ->
             case [Id || {Id, Pid, _, _} <- supervisor:which_children(Parent), Pid =:= Supervisor] of
+                %% Of a simple_one_for_one, whose children have no ids.
+                [undefined] -> supervisor:terminate_child(Parent, Supervisor);
                 [Id] -> supervisor:terminate_child(Parent, Id);
                 [] -> exit_and_wait(Supervisor)
             end;
@@ -48,6 +50,7 @@ kind(_) ->
     other.
 
 exit_and_wait(Supervisor) ->
-    try gen_server:stop(Supervisor, shutdown, infinity)
+    %% `normal`, because the caller may be linked to it: who started it in a shell is.
+    try gen_server:stop(Supervisor, normal, infinity)
     catch exit:noproc -> {error, unavailable}
     end.

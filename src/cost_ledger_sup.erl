@@ -9,7 +9,6 @@ start_link() ->
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
 init([]) ->
-    Options = maps:without([included_applications],
-                           maps:from_list(application:get_all_env(cost_ledger))),
+    Options = cost_ledger_app:environment(),
     Ledgers = [cost_ledger:child_spec(Options) || is_map_key(path, Options)],
     {ok, {#{strategy => one_for_one, intensity => 3, period => 60}, Ledgers}}.

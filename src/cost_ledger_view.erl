@@ -3,7 +3,7 @@
 
 -include("cost_ledger.hrl").
 
--export([stats/1, history_options/1, history/4]).
+-export([stats/1, denial_counts/2, history_options/1, history/4]).
 
 %% How many entries are read in one transaction: a long history pins no old pages.
 -define(SLICE, 1000).
@@ -34,14 +34,23 @@ stats(NowMs, Rows, Policy) ->
       budgets => maps:from_list(Limits),
       ledger_time => NowMs}.
 
+%% What a denial is told with; nothing where it cannot be read.
+-spec denial_counts(cost_ledger_nif:handle(), atom()) ->
+          #{hourly_count => non_neg_integer(), daily_count => non_neg_integer()}.
+denial_counts(Handle, State) ->
+    case cost_ledger_nif:count(Handle, atom_to_binary(State), ?HOUR_MS, ?DAY_MS) of
+        {ok, _Now, [{_, Hourly, Daily, _}]} -> #{hourly_count => Hourly, daily_count => Daily};
+        _ -> #{}
+    end.
+
 state_key(total) -> total;
 state_key(Name) -> cost_ledger_budgets:to_atom(Name).
 
 -spec history_options(term()) ->
-          {ok, all | binary(), SinceUs :: non_neg_integer(), Limit :: non_neg_integer()}
+          {ok, all | atom(), SinceUs :: non_neg_integer(), Limit :: non_neg_integer()}
               | {invalid, iodata()}.
 history_options(Options) when is_list(Options) ->
-    try maps:from_list(Options) of
+    try maps:from_list(lists:reverse(Options)) of
         Map -> history_options(Map)
     catch error:badarg ->
         {invalid, ["options must be a map or a list of pairs, not ",
@@ -56,7 +65,7 @@ history_options(Other) ->
 option(_Key, _Value, {invalid, _} = Invalid) ->
     Invalid;
 option(state, State, {ok, _, Since, Limit}) when is_atom(State) ->
-    {ok, atom_to_binary(State), Since, Limit};
+    {ok, State, Since, Limit};
 option(since, Ms, {ok, State, _, Limit}) when is_integer(Ms), Ms =< 100000000000000 ->
     {ok, State, max(0, Ms) * 1000, Limit};
 option(limit, Limit, {ok, State, Since, _}) when is_integer(Limit), Limit >= 0 ->

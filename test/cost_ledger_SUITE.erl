@@ -61,6 +61,13 @@ groups() ->
        a_path_that_cannot_be_used_is_refused_in_words]},
      {lifecycle, [parallel],
       [named_ledgers_are_independent,
+       a_name_stands_for_one_ledger,
+       a_relative_path_is_that_of_the_start,
+       a_ledger_that_another_name_has_is_refused_at_once,
+       who_started_a_ledger_may_stop_it,
+       a_ledger_is_kept_in_one_currency,
+       an_attribute_that_is_nil_is_absent,
+       files_that_vanish_are_reported,
        a_ledger_runs_under_a_supervisor_of_the_user,
        a_stopped_ledger_answers_by_on_unavailable,
        the_manual_clock_never_goes_back,
@@ -68,17 +75,21 @@ groups() ->
        the_screen_fits_80_columns]},
      {own_vm, [parallel],
       [without_a_ledger_the_gate_answers_and_says_so_once_per_outage,
-       on_unavailable_deny_closes_the_gate,
+       an_outage_is_printed_once_by_a_stock_logger,
+       only_allow_allows,
+       a_wrong_environment_does_not_start,
+       a_telemetry_that_fails_fails_no_call,
        the_application_starts_the_default_ledger_from_its_environment,
        events_go_through_telemetry_where_it_is_loaded,
-       a_missing_library_is_an_error_in_words]}].
+       a_missing_library_is_an_error_in_words,
+       a_file_system_without_room_is_disk_full_in_words]}].
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(cost_ledger),
     %% Events of the levels debug and info are caught by handlers; they are not printed.
     ok = logger:set_module_level(cost_ledger_events, debug),
-    ok = logger:add_handler_filter(default, quiet, {fun logger_filters:domain/2,
-                                                    {stop, sub, [cost_ledger]}}),
+    ok = logger:add_handler_filter(default, quiet,
+                                   {fun cost_ledger_test_handler:stop_events/2, []}),
     Config.
 
 end_per_suite(_Config) ->
@@ -348,13 +359,25 @@ stored_budgets_win_over_options_and_say_so(Config) ->
     L = open(?config(path, Config), #{budgets => #{executing => #{max_per_hour => 7}}}),
     close(L),
     Handler = cost_ledger_test:catch_events(L),
-    Options = #{budgets => #{executing => #{max_per_hour => 9}, dreaming => #{}}},
+    Options = #{budgets => #{executing => #{max_per_hour => 9}, dreaming => #{max_per_day => 1}}},
     L = cost_ledger_test:open(L, ?config(path, Config), Options),
-    ?assertMatch(#{budgets := #{executing := #{hourly_limit := 7}}}, cost_ledger:stats(L)),
-    ?assertError(badarg, cost_ledger:check_budget(L, dreaming)),
-    Warnings = [Text || {opened_with_warning, _, #{warning := Text}} <- flush_events()],
-    ?assertEqual(1, length([Text || Text <- Warnings,
-                                    binary:match(Text, <<"set_budgets">>) =/= nomatch])),
+    ?assertMatch(#{budgets := #{executing := #{hourly_limit := 7},
+                                dreaming := #{hourly_limit := infinity, daily_limit := 1}}},
+                 cost_ledger:stats(L)),
+    %% A state that only the options name has no stored limits to win: it is declared.
+    ok = cost_ledger:check_budget(L, dreaming),
+    ?assertMatch({ok, [#{version := 2, by := <<"start options">>}]},
+                 cost_ledger:policy_history(L)),
+    [Warning] = [Text || {opened_with_warning, _, #{warning := Text}} <- flush_events(),
+                         binary:match(Text, <<"set_budgets">>) =/= nomatch],
+    ?assertMatch({_, _}, binary:match(Warning, <<"executing max_per_hour is 7 in the ledger, "
+                                                 "not 9">>)),
+    close(L),
+    %% The same options again, and none at all: nothing differs but the one limit.
+    L = cost_ledger_test:open(L, ?config(path, Config), maps:remove(budgets, Options)),
+    ?assertEqual([], [Text || {opened_with_warning, _, #{warning := Text}} <- flush_events(),
+                              binary:match(Text, <<"set_budgets">>) =/= nomatch]),
+    ?assertMatch({ok, [_]}, cost_ledger:policy_history(L)),
     cost_ledger_test:release_events(Handler),
     close(L).
 
@@ -384,6 +407,9 @@ wrong_budgets_are_refused_by_name_and_change_nothing(Config) ->
              {#{executing => [{max_per_hour, 20}]}, [executing]},
              {#{<<"executing">> => #{max_per_hour => 20}}, [<<"executing">>]},
              {#{total => #{max_per_hour => 20}}, [total]},
+             {#{'' => #{max_per_hour => 20}}, ['']},
+             {maps:from_list([{list_to_atom("s" ++ integer_to_list(N)), #{}}
+                              || N <- lists:seq(1, 1025)]), []},
              {#{executing => #{max_per_hour => nil}}, [executing, max_per_hour]},
              {#{executing => #{max_per_hour => "20"}}, [executing, max_per_hour]},
              {#{executing => #{max_per_hour => <<"20">>}}, [executing, max_per_hour]},
@@ -411,7 +437,9 @@ wrong_budgets_are_refused_by_name_and_change_nothing(Config) ->
 wrong_options_are_refused_by_name(_Config) ->
     Good = #{name => refused, path => "unused"},
     [?assertMatch({error, {bad_option, [Key], _}}, cost_ledger:start_link(Good#{Key => Value}))
-     || {Key, Value} <- [{name, "x"}, {path, 1}, {path, ""}, {clock, wall}, {currency, usd},
+     || {Key, Value} <- [{name, "x"}, {path, 1}, {path, ""}, {clock, wall}, {currency, usd}, {currency, <<"usd">>}, {currency, <<0, 0, 0>>},
+                         {path, undefined}, {path, nil}, {path, "a\0b"}, {path, foo},
+                         {name, nil}, {queue, #{bytes => 1000}},
                          {map_size, 10}, {map_size, -1}, {max_entry_size, 0}, {queue, 10},
                          {queue, #{calls => 0}}, {queue, #{kalls => 1}}, {sync, maybe_later},
                          {on_unavailable, ok}, {call_timeout, 0}, {budget, #{}}]],
@@ -453,7 +481,8 @@ an_undeclared_state_is_the_callers_error(Config) ->
     [begin
          {2, Text} = badarg_text(fun() -> cost_ledger:check_budget(L, State) end),
          ?assertMatch({_, _}, binary:match(Text, <<"not declared">>)),
-         {2, _} = badarg_text(fun() -> cost_ledger:record_invocation(L, State, #{}) end)
+         {2, _} = badarg_text(fun() -> cost_ledger:record_invocation(L, State, #{}) end),
+         {2, _} = badarg_text(fun() -> cost_ledger:history(L, #{state => State}) end)
      end || State <- [daydreaming, total, undefined, "executing", <<"executing">>, 1, []]],
     {1, Never} = badarg_text(fun() -> cost_ledger:check_budget(no_such_ledger, executing) end),
     ?assertMatch({_, _}, binary:match(Never, <<"no_such_ledger">>)),
@@ -485,7 +514,7 @@ more_callers_than_the_queue_holds_are_told_overloaded(Config) ->
     close(L).
 
 more_bytes_than_the_queue_holds_are_overloaded(Config) ->
-    L = open(?config(path, Config), #{queue => #{bytes => 2000}}),
+    L = open(?config(path, Config), #{queue => #{bytes => 2000}, max_entry_size => 2000}),
     ok = sys:suspend(writer(L)),
     Large = #{model => binary:copy(<<"m">>, 1500)},
     Waiting = async(fun() -> cost_ledger:record_invocation(L, executing, Large) end),
@@ -517,6 +546,10 @@ a_full_map_is_an_error_and_reads_go_on(Config) ->
     ?assertMatch(#{session := #{total := Booked}}, cost_ledger:stats(L)),
     ?assertEqual(Booked, length(cost_ledger:history(L, #{limit => 1000000}))),
     ok = cost_ledger:check_budget(L, improving),
+    [{error, {map_full, _}} = cost_ledger:record_invocation(L, executing,
+                                                            #{model => binary:copy(<<"m">>, 20000)})
+     || _ <- lists:seq(1, 5)],
+    %% Told once, not once a batch.
     ?assertMatch([{write_failed, #{count := 1}, _}],
                  [Event || {write_failed, _, _} = Event <- flush_events()]),
     cost_ledger_test:release_events(Handler),
@@ -614,6 +647,78 @@ named_ledgers_are_independent(Config) ->
     ok = cost_ledger:check_budget(B, executing),
     close(B),
     [cost_ledger_test:remove(?config(path, Config) ++ Suffix) || Suffix <- ["-a", "-b"]].
+
+a_name_stands_for_one_ledger(Config) ->
+    L = open(?config(path, Config), #{}),
+    record(L, executing, 1),
+    Other = ?config(path, Config) ++ "-other",
+    ?assertMatch({error, {already_started, _}}, cost_ledger_test:open(L, Other, #{})),
+    ?assertMatch(#{session := #{total := 1}}, cost_ledger:stats(L)),
+    ?assertNot(filelib:is_dir(Other)),
+    close(L),
+    L = cost_ledger_test:open(L, Other, #{}),
+    close(L),
+    cost_ledger_test:remove(Other).
+
+a_relative_path_is_that_of_the_start(_Config) ->
+    #{start := {cost_ledger, start_link, [Options]}} =
+        cost_ledger:child_spec([{path, "relative"}, {name, somewhere}]),
+    ?assertMatch(#{path := Path} when Path =/= <<"relative">>, Options),
+    ?assertEqual(absolute, filename:pathtype(maps:get(path, Options))),
+    %% A specification does not fail; starting it does.
+    ?assertMatch(#{id := {cost_ledger, hub}}, cost_ledger:child_spec(#{name => hub, path => 17})).
+
+%% Not after a minute of waiting for a ledger that closed long ago.
+a_ledger_that_another_name_has_is_refused_at_once(Config) ->
+    Path = ?config(path, Config),
+    L = open(Path, #{}),
+    close(L),
+    Other = open(Path, #{}),
+    {Us, Result} = timer:tc(fun() -> cost_ledger_test:open(L, Path, #{}) end),
+    ?assertMatch({error, {already_open, _}}, Result),
+    ?assert(Us < 10000000),
+    close(Other).
+
+who_started_a_ledger_may_stop_it(Config) ->
+    {Pid, Monitor} =
+        spawn_monitor(fun() ->
+                              {ok, _} = cost_ledger:start_link(#{name => mine, clock => manual,
+                                                                 path => ?config(path, Config)}),
+                              ok = cost_ledger:stop(mine),
+                              exit(survived)
+                      end),
+    receive {'DOWN', Monitor, process, Pid, Reason} -> ?assertEqual(survived, Reason) end.
+
+a_ledger_is_kept_in_one_currency(Config) ->
+    L = open(?config(path, Config), #{currency => <<"EUR">>}),
+    close(L),
+    ?assertMatch({error, {currency_differs, _}},
+                 open(?config(path, Config), #{currency => <<"USD">>})),
+    L = cost_ledger_test:open(L, ?config(path, Config), #{}),
+    {ok, Text} = cost_ledger_screen:format(cost_ledger_registry:find(L)),
+    ?assertMatch({match, _}, re:run(Text, "currency EUR")),
+    close(L).
+
+an_attribute_that_is_nil_is_absent(Config) ->
+    L = open(?config(path, Config), #{}),
+    ok = cost_ledger:record_invocation(L, executing, #{user => nil, model => undefined,
+                                                       prompt_type => nil}),
+    [Record] = cost_ledger:history(L, #{}),
+    ?assertMatch(#{prompt_type := unknown}, Record),
+    ?assertEqual([], maps:keys(maps:with([user, model], Record))),
+    close(L).
+
+files_that_vanish_are_reported(Config) ->
+    L = open(?config(path, Config), #{}),
+    Handler = cost_ledger_test:catch_events(L),
+    record(L, executing, 1),
+    flush_events(),
+    cost_ledger_test:remove(?config(path, Config)),
+    receive {event, files_replaced, #{count := 1}, _} -> ok
+    after 5000 -> error(not_reported)
+    end,
+    cost_ledger_test:release_events(Handler),
+    close(L).
 
 a_ledger_runs_under_a_supervisor_of_the_user(Config) ->
     Name = list_to_atom("user_" ++ integer_to_list(erlang:unique_integer([positive]))),
@@ -722,11 +827,51 @@ outage(Path) ->
     ?assertMatch([{unavailable, _, _}], flush_events()),
     cost_ledger_test:release_events(Handler).
 
-on_unavailable_deny_closes_the_gate(_Config) ->
+%% What an operator sees on the console of a node that configured nothing.
+an_outage_is_printed_once_by_a_stock_logger(_Config) ->
+    Command = ["erl -noshell -pa ", filename:dirname(code:which(cost_ledger)),
+               " -eval '[ok = cost_ledger:check_budget(executing) || _ <- lists:seq(1, 5)], "
+               "logger_std_h:filesync(default), halt().'"],
+    Printed = os:cmd(unicode:characters_to_list(Command)),
+    ?assertMatch({match, [_]}, re:run(Printed, "cost_ledger.unavailable", [global])),
+    ?assertMatch({match, _}, re:run(Printed, "answer => allow")).
+
+only_allow_allows(_Config) ->
+    [in_vm(fun() ->
+                   ok = application:set_env(cost_ledger, on_unavailable, Answer),
+                   budget_exhausted = cost_ledger:check_budget(executing)
+           end, []) || Answer <- [deny, denied]],
+    ok.
+
+a_wrong_environment_does_not_start(_Config) ->
     in_vm(fun() ->
-                  ok = application:set_env(cost_ledger, on_unavailable, deny),
-                  budget_exhausted = cost_ledger:check_budget(executing)
+                  ok = application:load(cost_ledger),
+                  [begin
+                       ok = application:set_env(cost_ledger, Key, Value),
+                       {error, {cost_ledger, Reason}} =
+                           application:ensure_all_started(cost_ledger),
+                       ?assertMatch({match, _}, re:run(io_lib:format("~p", [Reason]),
+                                                       atom_to_list(Key))),
+                       ok = application:unset_env(cost_ledger, Key)
+                   end || {Key, Value} <- [{pth, "/x"}, {on_unavailable, denied}, {path, 5},
+                                           {budgets, #{}}]],
+                  {ok, _} = application:ensure_all_started(cost_ledger),
+                  ok
           end, []).
+
+a_telemetry_that_fails_fails_no_call(Config) ->
+    in_vm(fun ?MODULE:with_failing_telemetry/1, [?config(path, Config)]).
+
+with_failing_telemetry(Path) ->
+    load_telemetry({call, 1, {remote, 1, {atom, 1, erlang}, {atom, 1, error}},
+                    [{atom, 1, no_table}]}),
+    default = cost_ledger_test:open(default, Path,
+                                    #{budgets => #{executing => #{max_per_hour => 1}}}),
+    ok = cost_ledger:record_invocation(executing),
+    budget_exhausted = cost_ledger:check_budget(executing),
+    ok = cost_ledger:stop(),
+    ok = cost_ledger:check_budget(executing),
+    ok.
 
 the_application_starts_the_default_ledger_from_its_environment(Config) ->
     in_vm(fun ?MODULE:application_environment/1, [?config(path, Config)]).
@@ -764,15 +909,18 @@ events_go_through_telemetry_where_it_is_loaded(Config) ->
     in_vm(fun ?MODULE:with_telemetry/1, [?config(path, Config)]).
 
 %% A module that stands where the telemetry application's would.
-with_telemetry(Path) ->
+load_telemetry(Body) ->
     Forms = [{attribute, 1, module, telemetry},
              {attribute, 1, export, [{execute, 3}]},
              {function, 1, execute, 3,
               [{clause, 1, [{var, 1, 'E'}, {var, 1, 'M'}, {var, 1, 'D'}], [],
-                [{op, 1, '!', {atom, 1, telemetry_test},
-                  {tuple, 1, [{var, 1, 'E'}, {var, 1, 'M'}, {var, 1, 'D'}]}}]}]}],
+                [{tuple, 1, [{var, 1, 'E'}, {var, 1, 'M'}, {var, 1, 'D'}]}, Body]}]}],
     {ok, telemetry, Beam} = compile:forms(Forms),
-    {module, telemetry} = code:load_binary(telemetry, "telemetry", Beam),
+    {module, telemetry} = code:load_binary(telemetry, "telemetry", Beam).
+
+with_telemetry(Path) ->
+    load_telemetry({op, 1, '!', {atom, 1, telemetry_test},
+                    {tuple, 1, [{var, 1, 'E'}, {var, 1, 'M'}, {var, 1, 'D'}]}}),
     true = register(telemetry_test, self()),
     Handler = cost_ledger_test:catch_events(default),
     default = cost_ledger_test:open(default, Path,
@@ -807,6 +955,49 @@ a_missing_library_is_an_error_in_words(Config) ->
     ?assertMatch({_, _}, binary:match(Text, <<"cost_ledger_nif">>)),
     cost_ledger_test:stop_vm(Peer).
 
+%% A real one, of 3 MiB: LMDB writes its lock file through a map, and a page without room there
+%% would be the end of the VM.
+a_file_system_without_room_is_disk_full_in_words(Config) ->
+    Mount = ?config(path, Config),
+    ok = filelib:ensure_path(Mount),
+    case os:cmd("mount -t tmpfs -o size=3m tmpfs " ++ Mount ++ " 2>&1") of
+        "" ->
+            try in_vm(fun ?MODULE:without_room/1, [Mount])
+            after os:cmd("umount -l " ++ Mount)
+            end;
+        Refused ->
+            {skip, "mounting needs root: " ++ Refused}
+    end.
+
+without_room(Mount) ->
+    Path = filename:join(Mount, "ledger"),
+    Ballast = filename:join(Mount, "ballast"),
+    %% From no room at all to enough, page by page: an error in words or a ledger, never a crash.
+    Openings = [begin
+                    ok = file:write_file(Ballast, binary:copy(<<0>>, 3 bsl 20 - Left)),
+                    Result = cost_ledger_test:open(default, Path, #{}),
+                    ok = case Result of
+                             default -> cost_ledger:stop();
+                             {error, {disk_full, <<_/binary>>}} -> ok
+                         end,
+                    ok = file:delete(Ballast),
+                    Result
+                end || Left <- lists:seq(0, 128 bsl 10, 8 bsl 10)],
+    ?assertMatch({error, {disk_full, _}}, hd(Openings)),
+    default = cost_ledger_test:open(default, Path, #{}),
+    ok = cost_ledger:record_invocation(executing),
+    {Booked, {error, {disk_full, _}}} = record_until_error(default, 1),
+    #{session := #{total := Booked}} = cost_ledger:stats(),
+    ok = cost_ledger:check_budget(improving),
+    ok = cost_ledger:stop(),
+    %% A ledger that is there opens without room for anything.
+    _ = file:write_file(Ballast, binary:copy(<<0>>, 3 bsl 20)),
+    default = cost_ledger_test:open(default, Path, #{}),
+    #{session := #{total := Booked}} = cost_ledger:stats(),
+    ok = cost_ledger:stop(),
+    _ = file:delete(Ballast),
+    ok.
+
 %%% Tools --------------------------------------------------------------------------------------
 
 close(Ledger) ->
@@ -817,7 +1008,8 @@ record(Ledger, State, Count) ->
     ok.
 
 writer(Ledger) ->
-    cost_ledger_nif:writer(element(3, cost_ledger_registry:find(Ledger))).
+    {Writer, _Booked} = cost_ledger_nif:writer(element(3, cost_ledger_registry:find(Ledger))),
+    Writer.
 
 queue_length(Ledger) ->
     {message_queue_len, Length} = process_info(writer(Ledger), message_queue_len),

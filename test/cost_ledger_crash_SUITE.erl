@@ -178,7 +178,7 @@ killed_writer_is_not_noticed(Config) ->
 %% A random moment, also one in which there is no writer.
 kill_writer(Ledger) ->
     case cost_ledger_nif:writer(handle(Ledger)) of
-        Writer when is_pid(Writer) -> exit(Writer, kill);
+        {Writer, _Booked} -> exit(Writer, kill);
         _ -> true
     end.
 
@@ -334,7 +334,7 @@ dead_callers_are_booked_all_the_same(Config) ->
     cost_ledger_test:remove(Directory).
 
 suspend_writer(Ledger) ->
-    Writer = cost_ledger_nif:writer(handle(Ledger)),
+    {Writer, _Booked} = cost_ledger_nif:writer(handle(Ledger)),
     ok = sys:suspend(Writer),
     Writer.
 

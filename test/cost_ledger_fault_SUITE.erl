@@ -216,7 +216,8 @@ disk_fails(Config, Disk, Names) ->
                     #{by => me, reason => "t"}]),
     ok = call(Machine, cost_ledger, check_budget, [fault, improving]),
     %% Each caller that was refused is in the events, once.
-    Told = lists:sum([Count || {#{count := Count}, _} <- heard(Machine, write_failed)]),
+    Told = lists:sum([Count || Event <- [write_failed, write_recovered],
+                               {#{count := Count}, _} <- heard(Machine, Event)]),
     {Told, _} = {length(Errors) + 1, told_and_refused},
     power_off(Machine),
     %% What is on the disk, for another VM.
@@ -508,7 +509,8 @@ answers(Callers) ->
 
 writer(Ledger) ->
     #ledger{handle = Handle} = cost_ledger_registry:find(Ledger),
-    cost_ledger_nif:writer(Handle).
+    {Writer, _Booked} = cost_ledger_nif:writer(Handle),
+    Writer.
 
 slowest(Ledger, Times) ->
     lists:max([begin

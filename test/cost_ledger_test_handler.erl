@@ -1,7 +1,7 @@
 %%% A logger handler that sends the events of one ledger to a process.
 -module(cost_ledger_test_handler).
 
--export([log/2]).
+-export([log/2, stop_events/2]).
 
 log(#{msg := {report, #{event := [cost_ledger, Name], measurements := Measurements,
                         metadata := #{ledger := Ledger} = Metadata}}},
@@ -9,3 +9,7 @@ log(#{msg := {report, #{event := [cost_ledger, Name], measurements := Measuremen
     Pid ! {event, Name, Measurements, Metadata};
 log(_Event, _Config) ->
     ok.
+
+%% A filter: the ledger's events are not printed.
+stop_events(#{msg := {report, #{event := [cost_ledger | _]}}}, _) -> stop;
+stop_events(_Event, _) -> ignore.

@@ -89,7 +89,8 @@ uint64_t batch_last_id(const struct batch *batch) {
     return batch->last_id;
 }
 
-int batch_read(struct batch *batch, const void *draft, size_t size, struct ledger_entry *entry) {
+int batch_read(struct batch *batch, const void *draft, size_t size, struct ledger_entry *entry,
+               int *state) {
     struct ledger *ledger = batch->ledger;
     if (size > ledger->max_entry_size)
         return LEDGER_E_ENTRY_TOO_LARGE;
@@ -98,10 +99,8 @@ int batch_read(struct batch *batch, const void *draft, size_t size, struct ledge
         return rc;
     if (entry->kind != KIND_INVOCATION)
         return LEDGER_E_BAD_ENTRY;
-    int state = policy_state(&ledger->policy, entry->names[DIMENSION_STATE]);
-    if (state < 0)
-        return LEDGER_E_UNDECLARED_STATE;
-    return 0;
+    *state = policy_state(&ledger->policy, entry->names[DIMENSION_STATE]);
+    return *state < 0 ? LEDGER_E_UNDECLARED_STATE : 0;
 }
 
 /* ---- names ------------------------------------------------------------------------------ */
@@ -283,7 +282,7 @@ static int put_entry(struct batch *batch, const struct ledger_entry *entry,
     return mdb_cursor_put(batch->entries, &key, &value, MDB_APPEND | MDB_NOOVERWRITE);
 }
 
-int batch_add(struct batch *batch, struct ledger_entry *entry) {
+int batch_add(struct batch *batch, struct ledger_entry *entry, int state) {
     struct entry_definition definitions[DIMENSION_LIMIT];
     size_t definition_count;
     uint64_t now = batch->now_us > 0 ? (uint64_t)batch->now_us : 0;
@@ -298,9 +297,6 @@ int batch_add(struct batch *batch, struct ledger_entry *entry) {
     if (rc != 0)
         return rc;
     batch->last_id = entry->id;
-    int state = entry->names[DIMENSION_STATE].data == NULL
-                    ? -1
-                    : policy_state(&batch->ledger->policy, entry->names[DIMENSION_STATE]);
     if (state >= 0)
         batch->states[state] = true;
     return 0;

@@ -25,10 +25,13 @@ int batch_begin(struct ledger *ledger, int64_t now_us, struct batch **batch);
 /* Aborts what was not committed, and frees. NULL is allowed. */
 void batch_end(struct batch *batch);
 
-/* Reads and checks a draft. Writes nothing: after a failure the batch goes on. */
-int batch_read(struct batch *batch, const void *draft, size_t size, struct ledger_entry *entry);
-/* Gives the entry its id and books it. After a failure the batch must be ended. */
-int batch_add(struct batch *batch, struct ledger_entry *entry);
+/* Reads and checks a draft; *state is the index of its state. Writes nothing: after a failure the
+ * batch goes on. */
+int batch_read(struct batch *batch, const void *draft, size_t size, struct ledger_entry *entry,
+               int *state);
+/* Gives the entry its id and books it, for that state (-1: none). After a failure the batch must be
+ * ended. */
+int batch_add(struct batch *batch, struct ledger_entry *entry, int state);
 
 /* Writes what add() gathered and computes the gate for every state that it touched, or for all
  * of them, under `policy`. */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "batch.h"
+#include "directory.h"
 #include "internal.h"
 #include "meta.h"
 
@@ -55,11 +56,15 @@ static int resync(struct ledger *ledger, uint64_t *last_id, struct ledger_failur
  * when it did not come to that, and then nothing is in doubt. Otherwise the file knows: entries
  * that are not there were not booked; entries that are there were if another commit, on top of
  * them, succeeds. (A second sync would prove nothing: Linux reports a lost write once.) */
+#define ROOM_FOR_A_BATCH (UINT64_C(1) << 20)
+
 static int settle_doubt(struct ledger *ledger, uint64_t batch_last, int rc,
                         struct ledger_failure *failure) {
     const char *directory = ledger->storage.options.directory;
     struct ledger_failure again;
     uint64_t last_id = 0;
+    if (rc == EIO && directory_is_full(directory, ROOM_FOR_A_BATCH))
+        rc = ENOSPC;
     int settled = resync(ledger, &last_id, &again);
     if (batch_last == 0 || (settled == 0 && last_id != batch_last))
         return ledger_fail(failure, rc, "writing to %s", directory);
@@ -107,10 +112,11 @@ static enum pass run(struct ledger *ledger, const struct ledger_batch *input, si
     int rc = batch_begin(ledger, input->now_us, &batch);
     for (size_t i = 0; rc == 0 && i < count; i++) {
         struct ledger_request *request = &requests[i];
-        request->rc = batch_read(batch, request->draft, request->size, &entry);
+        int state;
+        request->rc = batch_read(batch, request->draft, request->size, &entry, &state);
         if (request->rc != 0)
             continue;
-        rc = batch_add(batch, &entry);
+        rc = batch_add(batch, &entry, state);
         request->id = entry.id;
         booked++;
     }
@@ -200,7 +206,7 @@ static int book_change(struct ledger *ledger, struct ledger_policy *next, struct
     storage_extend(&ledger->storage, 4 * change.size + FILE_ROOM_FOR_POLICY);
     int rc = batch_begin(ledger, now_us, &batch);
     if (rc == 0)
-        rc = batch_add(batch, &entry);
+        rc = batch_add(batch, &entry, -1);
     next->changed_by_entry = entry.id;
     if (rc == 0)
         rc = meta_put_policy(ledger, batch_transaction(batch), next);
@@ -244,6 +250,13 @@ int ledger_set_policy(struct ledger *ledger, const struct ledger_policy *wanted,
     return rc;
 }
 
-int ledger_outcome(struct ledger *ledger, uint64_t token, uint64_t *id) {
-    return outcomes_find(&ledger->outcomes, token, id) ? 0 : MDB_NOTFOUND;
+uint64_t ledger_booked(const struct ledger *ledger) {
+    return atomic_load_explicit(&ledger->outcomes.added, memory_order_acquire);
+}
+
+int ledger_outcome(struct ledger *ledger, uint64_t token, uint64_t booked_before, uint64_t *id) {
+    if (outcomes_find(&ledger->outcomes, token, id))
+        return 0;
+    bool remembered = ledger_booked(ledger) - booked_before <= OUTCOMES_KEPT;
+    return remembered ? MDB_NOTFOUND : LEDGER_E_OUTCOME_UNKNOWN;
 }

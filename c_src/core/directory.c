@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define CIFS_MAGIC 0xff534d42
@@ -83,4 +84,9 @@ int directory_check(const char *path, const char **doubtful, struct ledger_failu
         *doubtful = filesystems[i].name;
     }
     return 0;
+}
+
+bool directory_is_full(const char *path, uint64_t bytes) {
+    struct statvfs room;
+    return statvfs(path, &room) == 0 && (uint64_t)room.f_bavail * room.f_frsize < bytes;
 }

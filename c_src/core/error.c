@@ -48,10 +48,8 @@ static const struct row rows[] = {
     {LEDGER_E_NOT_MANUAL, "not_manual",
      "only a ledger opened with clock => manual lets its time be set"},
     {LEDGER_E_CRYPTO, "crypto", "libcrypto could not compute a SHA-256"},
-    {LEDGER_E_BUSY, "busy", "another commit is in flight"},
     {LEDGER_E_NOT_DIRECTORY, "not_a_directory",
      "the path names something that is not a directory; choose another path"},
-    {LEDGER_E_CLOCK, "clock", "the system's clock could not be read"},
     {LEDGER_E_OUTCOME_UNKNOWN, "outcome_unknown",
      "the disk failed in the middle of a commit; the entry may be in the ledger: check the disk, "
      "then look at the history before recording it again"},

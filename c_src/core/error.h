@@ -32,11 +32,9 @@ enum ledger_error {
     LEDGER_E_BACKWARDS = -31017,
     LEDGER_E_NOT_MANUAL = -31018,
     LEDGER_E_CRYPTO = -31019,
-    LEDGER_E_BUSY = -31020,
-    LEDGER_E_NOT_DIRECTORY = -31021,
-    LEDGER_E_CLOCK = -31022,
-    LEDGER_E_ID_EXHAUSTED = -31023,
-    LEDGER_E_OUTCOME_UNKNOWN = -31024,
+    LEDGER_E_NOT_DIRECTORY = -31020,
+    LEDGER_E_ID_EXHAUSTED = -31021,
+    LEDGER_E_OUTCOME_UNKNOWN = -31022,
 };
 
 /* Where a failure needs more than its code: which file, which holder, which field. */

@@ -66,24 +66,43 @@ static int make(const char *path, struct gate_page **page) {
     return rc;
 }
 
+static int make_in_memory(struct gate_page **page) {
+    void *map =
+        mmap(NULL, sizeof **page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED)
+        return errno;
+    *page = map;
+    return 0;
+}
+
+static int fill(struct gate_page *page, const struct gate_past *past) {
+    struct gate_header *header = &page->header;
+    if (getrandom(header->boot_id, sizeof header->boot_id, 0) != sizeof header->boot_id)
+        return errno;
+    gate_see(page, past->last_seen_us);
+    atomic_store(&header->last_id, past->last_id);
+    memcpy(header->magic, gate_magic, sizeof gate_magic);
+    return 0;
+}
+
 int gate_open(const char *directory, const struct gate_past *past, struct gate_page **page,
-              struct ledger_failure *failure) {
+              bool *in_memory, struct ledger_failure *failure) {
     char path[PATH_MAX] = "", temporary[PATH_MAX] = "";
     *page = NULL;
+    *in_memory = false;
     int rc = path_of(directory, "gate", path);
     if (rc == 0)
         rc = path_of(directory, "gate.new", temporary);
     if (rc == 0)
         rc = make(temporary, page);
-    if (rc == 0) {
-        struct gate_header *header = &(*page)->header;
-        if (getrandom(header->boot_id, sizeof header->boot_id, 0) != sizeof header->boot_id)
-            rc = errno;
-        gate_see(*page, past->last_seen_us);
-        atomic_store(&header->last_id, past->last_id);
-        memcpy(header->magic, gate_magic, sizeof gate_magic);
+    if (rc == ENOSPC || rc == EDQUOT) {
+        unlink(temporary);
+        *in_memory = true;
+        rc = make_in_memory(page);
     }
-    if (rc == 0 && rename(temporary, path) != 0)
+    if (rc == 0)
+        rc = fill(*page, past);
+    if (rc == 0 && !*in_memory && rename(temporary, path) != 0)
         rc = errno;
     if (rc != 0) {
         gate_close(*page);

@@ -85,8 +85,10 @@ void gate_read_past(const char *directory, struct gate_past *past);
 
 /* Makes the file under a temporary name, with what the past one knew, maps it, locks it in
  * memory where that is allowed, and puts it in place. */
+/* On a full disk the page is in memory only (*in_memory): a ledger that is there must open, and
+ * only other processes miss the file. */
 int gate_open(const char *directory, const struct gate_past *past, struct gate_page **page,
-              struct ledger_failure *failure);
+              bool *in_memory, struct ledger_failure *failure);
 /* Does not block; the file stays. NULL is allowed. */
 void gate_close(struct gate_page *page);
 

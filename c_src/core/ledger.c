@@ -108,7 +108,7 @@ static int open_files(struct ledger *ledger, const struct ledger_options *option
     if (rc == 0)
         rc = load(ledger, &opened->last_id, failure);
     if (rc == 0)
-        rc = gate_open(options->directory, &past, &ledger->gate, failure);
+        rc = gate_open(options->directory, &past, &ledger->gate, &opened->gate_in_memory, failure);
     if (rc == 0) {
         int64_t start = starting_time(options, &past, opened->last_id);
         clock_start(&ledger->gate->header.clock, options->clock, start, clock_boottime_us());
@@ -146,9 +146,7 @@ int ledger_open(const struct ledger_options *options, struct ledger **out,
         return rc;
     }
     opened->created = ledger->storage.is_new;
-    opened->policy_differs = !policy_equal(options->policy, &ledger->policy);
     opened->reader_slots_short = ledger->storage.reader_slots_short;
-    opened->map_size = ledger->storage.map_size;
     *out = ledger;
     return 0;
 }

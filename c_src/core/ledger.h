@@ -4,7 +4,8 @@
  * of Erlang.
  *
  * Caveats
- *   - One `struct ledger` per directory and process; opening a second is LEDGER_E_LOCKED.
+ *   - One `struct ledger` per directory; opening a second, also in another process, is
+ *     LEDGER_E_LOCKED.
  *   - Calls marked "writer" must not overlap each other: the caller holds a lease. They may
  *     overlap everything else but ledger_close().
  *   - Calls marked "reader" may touch the disk and wait for a free read transaction: never on
@@ -31,9 +32,8 @@
 #include "policy.h"
 
 #define LEDGER_FORMAT_VERSION 1
-/* The last microsecond that an entry can be booked at. */
-#define LEDGER_TIME_MAX (INT64_MAX / 2)
-#define LEDGER_MAP_SIZE_DEFAULT ((size_t)1 << 40)
+/* The last microsecond that an entry can be booked at: the end of the year 9999. */
+#define LEDGER_TIME_MAX INT64_C(253402300799999999)
 #define LEDGER_ENTRY_SIZE_DEFAULT ((size_t)1 << 20)
 
 struct ledger;
@@ -53,10 +53,9 @@ struct ledger_options {
 /* What the opener should be told although opening succeeded. */
 struct ledger_opened {
     bool created;
-    bool policy_differs;     /* the stored policy won over options.policy */
     bool reader_slots_short; /* another process fixed the reader table too small */
+    bool gate_in_memory;     /* the disk is full: nobody else can read the gate page */
     const char *filesystem;  /* NULL, or the name of one whose durability is in doubt */
-    size_t map_size;         /* what fitted into the address space */
     uint64_t last_id;
 };
 
@@ -93,6 +92,7 @@ struct ledger_batch {
     struct ledger_request *requests;
     size_t count;
     int64_t now_us;
+    uint64_t writer;               /* another number than in the batch before: another writer */
     bool (*wanted)(void *context); /* asked just before the commit; NULL: yes */
     void *context;
 };
@@ -111,9 +111,14 @@ int ledger_set_policy(struct ledger *ledger, const struct ledger_policy *wanted,
                       struct ledger_text by, struct ledger_text reason, int64_t now_us,
                       uint64_t *version, struct ledger_failure *failure);
 
-/* What became of a token: 0 with *id if it was booked among the last 65,536, MDB_NOTFOUND
- * (-30798) if not. For a caller whose writer died; no batch may be in flight. */
-int ledger_outcome(struct ledger *ledger, uint64_t token, uint64_t *id);
+/* How many entries were booked through this structure. Any thread, wait-free. */
+uint64_t ledger_booked(const struct ledger *ledger);
+
+/* What became of a token, for a caller whose writer died: 0 with *id if it was booked,
+ * MDB_NOTFOUND (-30798) if not. `booked_before`: ledger_booked() from before the request was
+ * sent. When more was booked since than is remembered (65,536), it cannot be told any more:
+ * LEDGER_E_OUTCOME_UNKNOWN. */
+int ledger_outcome(struct ledger *ledger, uint64_t token, uint64_t booked_before, uint64_t *id);
 
 /* About once a second: steers ledger time towards the wall clock and stores it. True when the
  * wall clock is more than a minute ahead and not followed; *ahead_us is how far (negative:
@@ -125,7 +130,7 @@ int ledger_set_clock(struct ledger *ledger, int64_t now_us);
 
 /* ---- readers ------------------------------------------------------------------------------ */
 
-/* Index of a declared state, or -1. May wait for a policy change, not for the disk. */
+/* Index of a declared state, or -1. May wait for a policy change and for those who count. */
 int ledger_state(struct ledger *ledger, struct ledger_text name);
 /* A copy of the policy in force, for policy_free(). */
 int ledger_policy(struct ledger *ledger, struct ledger_policy *copy);

@@ -6,11 +6,19 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 static int fail_locked(int fd, struct ledger_failure *failure) {
     char holder[256];
-    ssize_t size = pread(fd, holder, sizeof holder - 1, 0);
+    ssize_t size = 0;
+    /* The holder may have locked a moment ago and be about to write its name. */
+    const struct timespec pause = {.tv_nsec = 5000000};
+    for (int i = 0; i < 20 && size <= 0; i++) {
+        if (i > 0)
+            nanosleep(&pause, NULL);
+        size = pread(fd, holder, sizeof holder - 1, 0);
+    }
     holder[size > 0 ? size : 0] = '\0';
     return ledger_fail(failure, LEDGER_E_LOCKED, "held by %s",
                        size > 0 ? holder : "a process that left no name");

@@ -22,7 +22,8 @@ int outcomes_open(struct outcomes *outcomes) {
 void outcomes_close(struct outcomes *outcomes) {
     free(outcomes->ring);
     free(outcomes->heads);
-    *outcomes = (struct outcomes){0};
+    outcomes->ring = NULL;
+    outcomes->heads = NULL;
 }
 
 static uint32_t *head_of(const struct outcomes *outcomes, uint64_t token) {
@@ -37,6 +38,7 @@ static void forget(struct outcomes *outcomes, uint32_t index) {
 }
 
 void outcomes_add(struct outcomes *outcomes, uint64_t token, uint64_t id) {
+    atomic_fetch_add(&outcomes->added, 1);
     if (token == 0)
         return;
     uint32_t index = outcomes->next;

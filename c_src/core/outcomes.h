@@ -5,6 +5,7 @@
 #ifndef LEDGER_OUTCOMES_H
 #define LEDGER_OUTCOMES_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,6 +15,7 @@ struct outcomes {
     struct outcome *ring; /* OUTCOMES_KEPT */
     uint32_t *heads;      /* OUTCOMES_KEPT chains, 1 + index into the ring; 0: empty */
     uint32_t next;
+    _Atomic uint64_t added; /* ever; may be read on any thread */
 };
 
 int outcomes_open(struct outcomes *outcomes);

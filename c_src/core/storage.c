@@ -18,6 +18,9 @@ _Static_assert(sizeof(size_t) == 8, "a ledger needs a 64-bit address space");
 /* Slots for other processes that read: the companion, tools, Python. */
 #define READER_SLOTS_FOR_OTHERS 64
 #define REOPENING_SECONDS 10
+/* More than LMDB's header and what it needs for a reader: it takes a larger file as it is. */
+#define LOCK_HEADER_BYTES 4096
+#define LOCK_SLOT_BYTES 64
 #define FILE_STEP (UINT64_C(1) << 20)
 
 static const char *const database_names[DB_COUNT] = {
@@ -36,9 +39,32 @@ static int check_library(struct ledger_failure *failure) {
     return 0;
 }
 
+/* LMDB makes lock.mdb sparse and then writes through its map: on a full disk that is a SIGBUS,
+ * and the VM is gone. So its blocks are taken first. No lock of LMDB's is held on the file now,
+ * which closing it would drop: the environment is not open, and writer.lock keeps it so. An old
+ * file keeps its size, for other processes may have mapped it. */
+static int allocate_lock_file(const char *directory, unsigned slots) {
+    char path[PATH_MAX];
+    struct stat file;
+    snprintf(path, sizeof path, "%s/lock.mdb", directory);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errno;
+    int rc = fstat(fd, &file) == 0 ? 0 : errno;
+    if (rc == 0) {
+        off_t size = file.st_size > 0 ? file.st_size : LOCK_HEADER_BYTES + slots * LOCK_SLOT_BYTES;
+        rc = posix_fallocate(fd, 0, size);
+    }
+    close(fd);
+    return rc;
+}
+
 static int create_environment(struct storage *storage, size_t map_size) {
     MDB_env *env = NULL;
     unsigned slots = storage->options.pool_size + READER_SLOTS_FOR_OTHERS;
+    int allocated = allocate_lock_file(storage->options.directory, slots);
+    if (allocated != 0)
+        return allocated;
     unsigned flags = MDB_NOTLS | (storage->options.meta_sync ? 0 : MDB_NOMETASYNC);
     int rc = mdb_env_create(&env);
     if (rc == 0)
@@ -196,7 +222,11 @@ int storage_open(struct storage *storage, const struct storage_options *options,
     storage->options.directory = strdup(options->directory);
     storage->idle = calloc(options->pool_size, sizeof *storage->idle);
     pthread_mutex_init(&storage->mutex, NULL);
-    pthread_cond_init(&storage->returned, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&storage->returned, &attributes);
+    pthread_condattr_destroy(&attributes);
     int rc;
     if (storage->options.directory == NULL || storage->idle == NULL)
         rc = ledger_fail(failure, ENOMEM, "opening the storage");
@@ -262,7 +292,7 @@ int storage_reopen(struct storage *storage, struct ledger_failure *failure) {
 /* With `mutex` held. False: nobody reopened within the time that a slow disk may need. */
 static bool wait_for_reopening(struct storage *storage, unsigned generation) {
     struct timespec until;
-    int rc = clock_gettime(CLOCK_REALTIME, &until);
+    int rc = clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += REOPENING_SECONDS;
     while (rc == 0 && storage->open && storage->generation == generation)
         rc = pthread_cond_timedwait(&storage->returned, &storage->mutex, &until);

@@ -33,6 +33,7 @@ NIF(nif_close);
 NIF(nif_gate);
 NIF(nif_allowed_from);
 NIF(nif_now);
+NIF(nif_is_closed);
 NIF(nif_declare);
 NIF(nif_attach);
 NIF(nif_writer);

@@ -28,6 +28,14 @@ NIF(nif_now) {
     return enif_make_int64(env, ledger_now(handle->ledger));
 }
 
+NIF(nif_is_closed) {
+    WITH_HANDLE(handle);
+    enif_mutex_lock(handle->mutex);
+    bool closed = handle->phase == HANDLE_CLOSED;
+    enif_mutex_unlock(handle->mutex);
+    return closed ? atom_true : atom_false;
+}
+
 /* Dirty CPU: waits for a policy change that is being put in force. */
 NIF(nif_declare) {
     struct ledger_text name;
@@ -62,10 +70,15 @@ NIF(nif_attach) {
 NIF(nif_writer) {
     WITH_HANDLE(handle);
     enif_mutex_lock(handle->mutex);
-    ERL_NIF_TERM pid = handle->has_writer ? enif_make_pid(env, &handle->writer) : atom_no_writer;
-    bool open = handle->phase == HANDLE_OPEN;
+    bool open = handle->phase == HANDLE_OPEN, has_writer = handle->has_writer;
+    ErlNifPid writer = handle->writer;
     enif_mutex_unlock(handle->mutex);
-    return open ? pid : atom_closed;
+    if (!open)
+        return atom_closed;
+    if (!has_writer)
+        return atom_no_writer;
+    return enif_make_tuple2(env, enif_make_pid(env, &writer),
+                            enif_make_uint64(env, ledger_booked(handle->ledger)));
 }
 
 /* Counts and sends in one step: a caller killed in between would leave its count behind. */

@@ -110,50 +110,57 @@ void handle_close(struct handle *handle) {
 }
 
 /* The row of the atom, or the empty one where it belongs. */
-static size_t row_of(const struct state_table *table, ERL_NIF_TERM atom) {
+static struct state_row *row_of(struct state_table *table, ERL_NIF_TERM atom) {
     size_t at = (size_t)(atom * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (table->capacity - 1);
-    while (table->rows[at].atom != 0 && table->rows[at].atom != atom)
-        at = (at + 1) & (table->capacity - 1);
-    return at;
+    for (;; at = (at + 1) & (table->capacity - 1)) {
+        struct state_row *row = &table->rows[at];
+        ERL_NIF_TERM there = atomic_load_explicit(&row->atom, memory_order_acquire);
+        if (there == 0 || there == atom)
+            return row;
+    }
 }
 
-static struct state_table *with_state(struct state_table *old, ERL_NIF_TERM atom, uint32_t state) {
-    size_t count = old == NULL ? 1 : old->count + 1;
-    size_t capacity = 8;
-    while (capacity < 2 * count)
-        capacity *= 2;
+static void insert(struct state_table *table, ERL_NIF_TERM atom, uint32_t state) {
+    struct state_row *row = row_of(table, atom);
+    row->state = state;
+    atomic_store_explicit(&row->atom, atom, memory_order_release);
+    table->count++;
+}
+
+/* A table of twice the size with the same rows. */
+static struct state_table *larger(struct state_table *old) {
+    size_t capacity = old == NULL ? 8 : 2 * old->capacity;
     size_t size = sizeof(struct state_table) + capacity * sizeof(struct state_row);
     struct state_table *new = enif_alloc(size);
     if (new == NULL)
         return NULL;
     memset(new, 0, size);
     new->older = old;
-    new->count = count;
     new->capacity = capacity;
     for (size_t i = 0; old != NULL && i < old->capacity; i++)
-        if (old->rows[i].atom != 0)
-            new->rows[row_of(new, old->rows[i].atom)] = old->rows[i];
-    new->rows[row_of(new, atom)] = (struct state_row){atom, state};
+        if (atomic_load(&old->rows[i].atom) != 0)
+            insert(new, atomic_load(&old->rows[i].atom), old->rows[i].state);
     return new;
 }
 
 bool handle_add_state(struct handle *handle, ERL_NIF_TERM atom, uint32_t state) {
-    bool added = true;
     enif_mutex_lock(handle->mutex);
-    if (handle_find_state(handle, atom) < 0) {
-        struct state_table *new = with_state(atomic_load(&handle->states), atom, state);
-        added = new != NULL;
-        if (added)
-            atomic_store_explicit(&handle->states, new, memory_order_release);
+    struct state_table *table = atomic_load(&handle->states);
+    bool known = handle_find_state(handle, atom) >= 0;
+    if (!known && (table == NULL || 2 * (table->count + 1) > table->capacity))
+        table = larger(table);
+    if (!known && table != NULL) {
+        insert(table, atom, state);
+        atomic_store_explicit(&handle->states, table, memory_order_release);
     }
     enif_mutex_unlock(handle->mutex);
-    return added;
+    return table != NULL;
 }
 
 int handle_find_state(struct handle *handle, ERL_NIF_TERM atom) {
-    const struct state_table *table = atomic_load_explicit(&handle->states, memory_order_acquire);
+    struct state_table *table = atomic_load_explicit(&handle->states, memory_order_acquire);
     if (table == NULL)
         return -1;
-    const struct state_row *row = &table->rows[row_of(table, atom)];
-    return row->atom == atom ? (int)row->state : -1;
+    const struct state_row *row = row_of(table, atom);
+    return atomic_load_explicit(&row->atom, memory_order_relaxed) == atom ? (int)row->state : -1;
 }

@@ -26,16 +26,16 @@
 
 enum handle_phase { HANDLE_OPEN, HANDLE_CLOSING, HANDLE_CLOSED };
 
-/* Atoms of declared states by their term, for the gate: open addressing, at most half full.
- * Never changed once published; an older table lives until the handle is destroyed, because a
- * gate may be reading it. */
+/* Atoms of declared states by their term, for the gate: open addressing, at most half full. A
+ * row is written once, its atom last; when the table is full a larger copy takes its place, and
+ * the old one lives until the handle is destroyed, because a gate may be reading it. */
 struct state_row {
-    ERL_NIF_TERM atom; /* 0: empty; no term is 0 */
+    _Atomic ERL_NIF_TERM atom; /* 0: empty; no term is 0 */
     uint32_t state;
 };
 struct state_table {
     struct state_table *older;
-    size_t count;
+    size_t count;    /* guarded by the handle's mutex */
     size_t capacity; /* a power of two */
     struct state_row rows[];
 };

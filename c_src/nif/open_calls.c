@@ -77,9 +77,12 @@ static int adopt(ErlNifEnv *env, struct registry *registry, const char *director
     handle->inode = at.st_ino;
     enif_self(env, &handle->owner);
     registry_add(registry, handle);
-    /* Above 0: the owner is dead already, and with it whoever would close. */
-    handle->owner_dead =
-        enif_monitor_process(env, handle, &handle->owner, &handle->owner_monitor) != 0;
+    /* With the mutex held, because owner_down() may already run on another thread. Above 0: the
+     * owner is dead, and with it whoever would close. */
+    enif_mutex_lock(handle->mutex);
+    if (enif_monitor_process(env, handle, &handle->owner, &handle->owner_monitor) != 0)
+        handle->owner_dead = true;
+    enif_mutex_unlock(handle->mutex);
     return 0;
 }
 
@@ -89,13 +92,11 @@ static ERL_NIF_TERM make_opened(ErlNifEnv *env, const struct ledger_opened *open
         filesystem =
             make_text(env, (struct ledger_text){opened->filesystem, strlen(opened->filesystem)});
     enif_make_map_put(env, map, atom_created, opened->created ? atom_true : atom_false, &map);
-    enif_make_map_put(env, map, atom_policy_differs,
-                      opened->policy_differs ? atom_true : atom_false, &map);
+    enif_make_map_put(env, map, atom_gate_in_memory,
+                      opened->gate_in_memory ? atom_true : atom_false, &map);
     enif_make_map_put(env, map, atom_reader_slots_short,
                       opened->reader_slots_short ? atom_true : atom_false, &map);
     enif_make_map_put(env, map, atom_filesystem, filesystem, &map);
-    enif_make_map_put(env, map, atom_map_size, enif_make_uint64(env, opened->map_size), &map);
-    enif_make_map_put(env, map, atom_last_id, enif_make_uint64(env, opened->last_id), &map);
     return map;
 }
 

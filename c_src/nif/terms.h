@@ -28,7 +28,6 @@
     X(no_writer)                                                                                   \
     X(unknown)                                                                                     \
     X(never)                                                                                       \
-    X(already_open)                                                                                \
     X(id)                                                                                          \
     X(kind)                                                                                        \
     X(status)                                                                                      \
@@ -54,7 +53,7 @@
     X(rules)                                                                                       \
     X(changed_by_entry)                                                                            \
     X(created)                                                                                     \
-    X(policy_differs)                                                                              \
+    X(gate_in_memory)                                                                              \
     X(reader_slots_short)                                                                          \
     X(filesystem)                                                                                  \
     X(map_size)                                                                                    \
@@ -90,7 +89,7 @@ bool get_path(ErlNifEnv *env, ERL_NIF_TERM term, char *path, size_t size);
 bool get_policy(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_policy *policy);
 void release_policy(struct ledger_policy *policy);
 
-/* The tuple that cost_ledger_record:to_draft/1 makes; see cost_ledger_nif:encode/1. */
+/* The tuple that cost_ledger_record:draft/2 makes; see cost_ledger_nif:encode/1. */
 bool get_entry(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_entry *entry);
 
 #endif

@@ -6,15 +6,15 @@ static bool caller_lives(void *env) {
     return enif_is_current_process_alive(env);
 }
 
-/* Only by the writer in place: what waited for one that is dead is no longer counted. */
+/* Only for the writer in place: what waited for one that was replaced is not counted any more. */
 static void dequeue(ErlNifEnv *env, struct handle *handle, uint64_t calls, uint64_t bytes) {
     ErlNifPid self;
     enif_self(env, &self);
     enif_mutex_lock(handle->mutex);
-    if (!handle->has_writer || enif_compare_pids(&handle->writer, &self) != 0)
-        calls = bytes = 0;
-    handle->queued_calls -= calls < handle->queued_calls ? calls : handle->queued_calls;
-    handle->queued_bytes -= bytes < handle->queued_bytes ? bytes : handle->queued_bytes;
+    if (handle->has_writer && enif_compare_pids(&handle->writer, &self) == 0) {
+        handle->queued_calls -= calls < handle->queued_calls ? calls : handle->queued_calls;
+        handle->queued_bytes -= bytes < handle->queued_bytes ? bytes : handle->queued_bytes;
+    }
     enif_mutex_unlock(handle->mutex);
 }
 
@@ -82,16 +82,18 @@ NIF(nif_commit) {
 }
 
 NIF(nif_outcome) {
-    ErlNifUInt64 token;
+    ErlNifUInt64 token, booked_before;
     uint64_t id = 0;
     WITH_HANDLE(handle);
-    if (!enif_get_uint64(env, argv[1], &token))
+    if (!enif_get_uint64(env, argv[1], &token) || !enif_get_uint64(env, argv[2], &booked_before))
         return BADARG;
     if (!handle_lease(handle))
         return atom_closed;
-    bool booked = ledger_outcome(handle->ledger, token, &id) == 0;
+    int rc = ledger_outcome(handle->ledger, token, booked_before, &id);
     handle_release(handle);
-    return booked ? enif_make_uint64(env, id) : atom_unknown;
+    if (rc == 0)
+        return enif_make_uint64(env, id);
+    return rc == LEDGER_E_OUTCOME_UNKNOWN ? make_error(env, rc) : atom_unknown;
 }
 
 NIF(nif_set_policy) {

@@ -57,7 +57,7 @@ static void a_batch_is_booked_in_order(void **state) {
         uint64_t id;
         assert_int_equal(drafts.requests[i].rc, 0);
         assert_int_equal(drafts.requests[i].id, START_US + (int64_t)i);
-        assert_int_equal(ledger_outcome(ledger, drafts.requests[i].token, &id), 0);
+        assert_int_equal(ledger_outcome(ledger, drafts.requests[i].token, 0, &id), 0);
         assert_int_equal(id, drafts.requests[i].id);
     }
     assert_books_agree(ledger);
@@ -73,6 +73,25 @@ static void an_empty_batch_is_no_work(void **state) {
     close_ledger(ledger);
 }
 
+/* "Not booked" would make a caller send again what may be booked. */
+static void what_is_no_longer_remembered_is_not_called_unbooked(void **state) {
+    struct ledger *ledger = open_ledger(*state);
+    uint64_t before = ledger_booked(ledger), id;
+    for (int i = 0; i < 66; i++) {
+        struct drafts drafts = {0};
+        add_good(&drafts, 1000);
+        for (size_t j = 0; j < drafts.count; j++)
+            drafts.requests[j].token = (uint64_t)i * 1000 + j + 1;
+        assert_int_equal(commit(ledger, &drafts, START_US), 0);
+        free_drafts(&drafts);
+    }
+    assert_int_equal(ledger_booked(ledger), before + 66000);
+    assert_int_equal(ledger_outcome(ledger, 1, before, &id), LEDGER_E_OUTCOME_UNKNOWN);
+    assert_int_equal(ledger_outcome(ledger, 1, before + 1000, &id), MDB_NOTFOUND);
+    assert_int_equal(ledger_outcome(ledger, 66000, before, &id), 0);
+    close_ledger(ledger);
+}
+
 static void an_undeclared_state_fails_alone(void **state) {
     struct ledger *ledger = open_ledger(*state);
     struct drafts drafts = {0};
@@ -82,8 +101,8 @@ static void an_undeclared_state_fails_alone(void **state) {
     add_draft(&drafts, &entry);
     add_good(&drafts, 3);
     assert_only_this_failed(ledger, &drafts, 3, LEDGER_E_UNDECLARED_STATE);
-    assert_int_equal(ledger_outcome(ledger, 4, &id), MDB_NOTFOUND);
-    assert_int_equal(ledger_outcome(ledger, 5, &id), 0);
+    assert_int_equal(ledger_outcome(ledger, 4, 0, &id), MDB_NOTFOUND);
+    assert_int_equal(ledger_outcome(ledger, 5, 0, &id), 0);
     close_ledger(ledger);
 }
 
@@ -257,7 +276,7 @@ static void what_nobody_waits_for_is_not_written(void **state) {
     free(after);
     for (size_t i = 0; i < drafts.count; i++) {
         assert_int_equal(drafts.requests[i].rc, LEDGER_E_WRITER_DEAD);
-        assert_int_equal(ledger_outcome(ledger, drafts.requests[i].token, &id), MDB_NOTFOUND);
+        assert_int_equal(ledger_outcome(ledger, drafts.requests[i].token, 0, &id), MDB_NOTFOUND);
     }
     assert_int_equal(facts_of(ledger).entries, 0);
     assert_books_agree(ledger);
@@ -300,6 +319,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         in_directory(a_batch_is_booked_in_order),
         in_directory(an_empty_batch_is_no_work),
+        in_directory(what_is_no_longer_remembered_is_not_called_unbooked),
         in_directory(an_undeclared_state_fails_alone),
         in_directory(an_entry_that_is_too_large_fails_alone),
         in_directory(bytes_that_are_no_draft_fail_alone),

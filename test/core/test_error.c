@@ -64,8 +64,8 @@ static void a_long_detail_is_cut_and_terminated(void **state) {
     (void)state;
     memset(longer, 'x', sizeof longer - 1);
     longer[sizeof longer - 1] = '\0';
-    assert_int_equal(ledger_fail(&failure, LEDGER_E_BUSY, "%s", longer), LEDGER_E_BUSY);
-    assert_int_equal(failure.code, LEDGER_E_BUSY);
+    assert_int_equal(ledger_fail(&failure, LEDGER_E_CLOSED, "%s", longer), LEDGER_E_CLOSED);
+    assert_int_equal(failure.code, LEDGER_E_CLOSED);
     assert_int_equal(strlen(failure.detail), sizeof failure.detail - 1);
 }
 
