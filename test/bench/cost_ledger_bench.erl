@@ -89,7 +89,7 @@ stop_recorders(Pids) ->
 record_one() ->
     open(one),
     _ = fill(one, 1000),
-    ratio("record_invocation / dets insert+sync, at 1,000 entries", 9,
+    ratio("record_invocation / dets insert+sync, at 1,000", 9,
           fun() -> records(one, 300) end, fun() -> dets_records(300) end, "<= 1.3"),
     close(one).
 
