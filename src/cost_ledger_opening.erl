@@ -3,6 +3,7 @@
 %%% know although it succeeded.
 -module(cost_ledger_opening).
 
+-include_lib("kernel/include/file.hrl").
 -include("cost_ledger.hrl").
 
 -export([open/2]).
@@ -64,7 +65,7 @@ open_when_free(#{name := Name, path := Path} = Options, Polls) ->
 opened(Handle, Opened, #{name := Name, path := Path, budgets := Given} = Options, Supervisor) ->
     case check_currency(Handle, Options) of
         ok ->
-            Warnings = budget_warnings(Handle, Opened, Given) ++ storage_warnings(Opened)
+            Warnings = budget_warnings(Handle, Opened, Given) ++ storage_warnings(Path, Opened)
                 ++ clock_warnings(Handle, Options),
             ok = declare_states(Handle, Given),
             Ledger = to_record(Handle, Options, Supervisor),
@@ -121,16 +122,25 @@ declare_missing(Handle, Missing) ->
                    cost_ledger_error:describe(Error)]]
     end.
 
-storage_warnings(#{reader_slots_short := Short, filesystem := Filesystem,
-                   gate_in_memory := GateInMemory}) ->
+storage_warnings(Path, #{reader_slots_short := Short, filesystem := Filesystem,
+                         gate_in_memory := GateInMemory}) ->
     [Text || {true, Text} <-
                  [{Short, "another process fixed the table of readers smaller than this VM has "
                    "threads; close all users of the ledger once to let it grow"},
                   {Filesystem =/= none,
                    ["the ledger is on ", case Filesystem of none -> ""; _ -> Filesystem end,
                     ", which may not keep it when the machine stops"]},
+                  {is_open_to_others(Path), "others than its owner may enter the directory; "
+                   "chmod 700 it"},
                   {GateInMemory, "the disk is full: the gate page is in memory only, and other "
                    "processes cannot read it"}]].
+
+%% A directory that was there keeps its mode: it may be shared on purpose.
+is_open_to_others(Path) ->
+    case file:read_file_info(Path, [raw]) of
+        {ok, #file_info{mode = Mode}} -> Mode band 8#077 =/= 0;
+        {error, _} -> false
+    end.
 
 clock_warnings(_Handle, #{clock := manual}) ->
     [];

@@ -177,4 +177,8 @@ new_currency(Currency) -> Currency.
 holder(Name) ->
     Text = io_lib:format("node ~ts, OS process ~ts, ledger ~ts", [node(), os:getpid(), Name]),
     Binary = unicode:characters_to_binary(Text),
-    binary:part(Binary, 0, min(255, byte_size(Binary))).
+    case unicode:characters_to_binary(binary:part(Binary, 0, min(255, byte_size(Binary)))) of
+        Whole when is_binary(Whole) -> Whole;
+        {incomplete, Whole, _Rest} -> Whole;
+        {error, Whole, _Rest} -> Whole
+    end.

@@ -68,6 +68,7 @@ groups() ->
        a_ledger_is_kept_in_one_currency,
        an_attribute_that_is_nil_is_absent,
        files_that_vanish_are_reported,
+       a_directory_that_others_may_enter_is_reported,
        a_ledger_runs_under_a_supervisor_of_the_user,
        a_stopped_ledger_answers_by_on_unavailable,
        the_manual_clock_never_goes_back,
@@ -719,6 +720,23 @@ files_that_vanish_are_reported(Config) ->
     end,
     cost_ledger_test:release_events(Handler),
     close(L).
+
+a_directory_that_others_may_enter_is_reported(Config) ->
+    Path = ?config(path, Config),
+    ok = filelib:ensure_path(Path),
+    ok = file:change_mode(Path, 8#755),
+    Name = list_to_atom("shared_" ++ integer_to_list(erlang:unique_integer([positive]))),
+    Handler = cost_ledger_test:catch_events(Name),
+    Name = cost_ledger_test:open(Name, Path, #{}),
+    ?assertMatch([_], [Text || {opened_with_warning, _, #{warning := Text}} <- flush_events(),
+                               binary:match(Text, <<"chmod 700">>) =/= nomatch]),
+    close(Name),
+    ok = file:change_mode(Path, 8#700),
+    Name = cost_ledger_test:open(Name, Path, #{}),
+    ?assertEqual([], [Text || {opened_with_warning, _, #{warning := Text}} <- flush_events(),
+                              binary:match(Text, <<"chmod 700">>) =/= nomatch]),
+    cost_ledger_test:release_events(Handler),
+    close(Name).
 
 a_ledger_runs_under_a_supervisor_of_the_user(Config) ->
     Name = list_to_atom("user_" ++ integer_to_list(erlang:unique_integer([positive]))),

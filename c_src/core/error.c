@@ -121,12 +121,24 @@ const char *ledger_error_text(int code, char *buffer, size_t size) {
     return buffer;
 }
 
+/* A text that was cut may end in the middle of a character of UTF-8. */
+static void cut_last_character(char *text) {
+    size_t size = strlen(text);
+    while (size > 0 && ((unsigned char)text[size - 1] & 0xc0) == 0x80)
+        size--;
+    if (size > 0 && (unsigned char)text[size - 1] >= 0x80)
+        size--;
+    text[size] = '\0';
+}
+
 int ledger_fail(struct ledger_failure *failure, int code, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     failure->code = code;
-    vsnprintf(failure->detail, sizeof failure->detail, format, arguments);
+    int size = vsnprintf(failure->detail, sizeof failure->detail, format, arguments);
     va_end(arguments);
+    if (size >= (int)sizeof failure->detail)
+        cut_last_character(failure->detail);
     return code;
 }
 
