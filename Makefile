@@ -21,7 +21,7 @@ PACKAGES := gcc make libc6-dev liblmdb-dev libmsgpack-dev libssl-dev \
             erlang-runtime-tools erlang-eunit erlang-common-test erlang-dialyzer \
             erlang-proper rebar3 \
             libcmocka-dev python3 python3-lmdb python3-msgpack
-CHECK_PACKAGES := clang-format clang-tidy cppcheck valgrind
+CHECK_PACKAGES := clang-format cppcheck valgrind
 
 missing = $(shell for package in $(1); do \
             dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed \
