@@ -272,6 +272,34 @@ static void a_policy_in_doubt_is_the_one_that_the_file_has(void **state) {
 }
 
 /* Making a ledger fails at every operation; afterwards it can be made all the same. */
+/* Bytes that one booking puts on the disk, on average. */
+static size_t bytes_a_booking(struct ledger *ledger, const char *directory) {
+    const size_t bookings = 50;
+    size_t count, bytes = 0;
+    disk_record(directory);
+    for (size_t i = 0; i < bookings; i++)
+        book(ledger, "planning");
+    const struct disk_event *events = disk_events(&count);
+    for (size_t i = 0; i < count; i++)
+        bytes += events[i].kind == DISK_WRITE ? events[i].size : 0;
+    disk_forget();
+    return bytes / bookings;
+}
+
+/* The ledger that this replaces folded the whole table at every booking. Here a booking may only
+ * cost what its trees have grown in depth: two or three pages in each of the three that it touches.
+ */
+static void a_booking_costs_no_more_in_a_large_ledger(void **state) {
+    struct ledger *ledger = open_ledger(*state);
+    book_many(ledger, "planning", 100);
+    size_t small = bytes_a_booking(ledger, *state);
+    book_many(ledger, "planning", rounds(50000));
+    size_t large = bytes_a_booking(ledger, *state);
+    assert_true(small > 0);
+    assert_in_range(large, 1, small + 8 * 4096);
+    close_ledger(ledger);
+}
+
 static void a_ledger_that_could_not_be_made_can_be_made_later(void **state) {
     for (enum fault fault = FAULT_NO_SPACE; fault < FAULTS; fault++) {
         size_t nth = 1;
@@ -312,6 +340,7 @@ int main(void) {
         in_directory(a_policy_that_could_not_be_written_is_not_in_force),
         in_directory(a_policy_in_doubt_is_the_one_that_the_file_has),
         in_directory(a_ledger_that_could_not_be_made_can_be_made_later),
+        in_directory(a_booking_costs_no_more_in_a_large_ledger),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
