@@ -319,19 +319,13 @@ static int store_touched(struct batch *batch) {
     return rc;
 }
 
-/* The series of a state; MDB_NOTFOUND while nothing was booked for it. */
-static int state_series(struct batch *batch, struct ledger_text state, uint32_t *series) {
-    MDB_dbi names = dbi_of(batch, DB_NAMES);
-    uint32_t number;
-    int rc = names_find(batch->txn, names, DIMENSION_STATE, state, &number);
-    return rc != 0 ? rc : names_find_series(batch->txn, names, &number, 1, series);
-}
-
 static int compute_state(struct batch *batch, const struct ledger_policy *policy, uint32_t state,
                          MDB_cursor *cursor, struct gate_update *update) {
     struct totals totals;
     uint32_t series = 0;
-    int rc = state_series(batch, policy->states[state], &series);
+    /* MDB_NOTFOUND while nothing was booked for the state. */
+    int rc = names_find_series_of(batch->txn, dbi_of(batch, DB_NAMES), DIMENSION_STATE,
+                                  policy->states[state], &series);
     bool empty = rc == MDB_NOTFOUND;
     *update = (struct gate_update){.state = state, .allowed_from_us = GATE_ALLOWED};
     if (empty)

@@ -34,7 +34,6 @@
 #define LEDGER_FORMAT_VERSION 1
 /* The last microsecond that an entry can be booked at: the end of the year 9999. */
 #define LEDGER_TIME_MAX INT64_C(253402300799999999)
-#define LEDGER_ENTRY_SIZE_DEFAULT ((size_t)1 << 20)
 
 struct ledger;
 

@@ -103,6 +103,13 @@ int names_find_series(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size_t
     return get_number(txn, dbi, &key, series);
 }
 
+int names_find_series_of(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, struct ledger_text value,
+                         uint32_t *series) {
+    uint32_t number;
+    int rc = names_find(txn, dbi, dimension, value, &number);
+    return rc != 0 ? rc : names_find_series(txn, dbi, &number, 1, series);
+}
+
 int names_intern(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, struct ledger_text value,
                  uint32_t *number, bool *made) {
     struct key key;

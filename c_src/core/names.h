@@ -28,6 +28,9 @@ int names_find(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, struct ledger_text 
                uint32_t *number);
 int names_find_series(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size_t count,
                       uint32_t *series);
+/* The series of one name alone. */
+int names_find_series_of(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, struct ledger_text value,
+                         uint32_t *series);
 
 /* Finds or makes; *made says which. */
 int names_intern(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, struct ledger_text value,

@@ -23,20 +23,19 @@ int ledger_policy(struct ledger *ledger, struct ledger_policy *copy) {
 /* MDB_NOTFOUND for a state that has no entry. */
 static int series_of(struct ledger *ledger, MDB_txn *txn, const struct ledger_text *state,
                      uint32_t *series) {
-    MDB_dbi names = ledger->storage.databases[DB_NAMES];
-    uint32_t number;
     *series = SERIES_EVERYTHING;
     if (state == NULL)
         return 0;
-    int rc = names_find(txn, names, DIMENSION_STATE, *state, &number);
-    return rc != 0 ? rc : names_find_series(txn, names, &number, 1, series);
+    return names_find_series_of(txn, ledger->storage.databases[DB_NAMES], DIMENSION_STATE, *state,
+                                series);
 }
 
 static int count_series(struct ledger *ledger, MDB_txn *txn, MDB_cursor *cursor,
                         const struct ledger_text *state, int64_t now_us,
                         const uint64_t window_ms[2], struct ledger_counts *counts) {
     uint32_t series;
-    struct totals all, before;
+    struct totals all;
+    ledger_sum use;
     *counts = (struct ledger_counts){0};
     if (state != NULL)
         counts->state = *state;
@@ -45,9 +44,8 @@ static int count_series(struct ledger *ledger, MDB_txn *txn, MDB_cursor *cursor,
         return rc == MDB_NOTFOUND ? 0 : rc;
     rc = series_totals_now(cursor, series, &all);
     for (int i = 0; rc == 0 && i < 2; i++) {
-        rc = series_totals_before(cursor, series, window_start(now_us, window_ms[i]), &before);
-        counts->in_window[i] =
-            (uint64_t)(all.column[COLUMN_INVOCATIONS] - before.column[COLUMN_INVOCATIONS]);
+        rc = window_use(cursor, series, COLUMN_INVOCATIONS, &all, now_us, window_ms[i], &use);
+        counts->in_window[i] = (uint64_t)use;
     }
     counts->all = (uint64_t)all.column[COLUMN_INVOCATIONS];
     return rc;

@@ -12,9 +12,9 @@
 /* First id that a window of `window_ms` holds at ledger time `now_us`. */
 uint64_t window_start(int64_t now_us, uint64_t window_ms);
 
-/* The column's sum over the window. */
-int window_use(MDB_cursor *cursor, uint32_t series, enum totals_column column, int64_t now_us,
-               uint64_t window_ms, ledger_sum *use);
+/* The column's sum over the window, given the series' totals now. */
+int window_use(MDB_cursor *cursor, uint32_t series, enum totals_column column,
+               const struct totals *now, int64_t now_us, uint64_t window_ms, ledger_sum *use);
 
 /* The first ledger time from `now_us` on at which use is below `limit` if nothing more is
  * booked: GATE_ALLOWED when it is so now, GATE_NEVER for limit 0. Exact, because without a

@@ -159,7 +159,7 @@ struct ledger_options options_for(const char *directory) {
                                    .holder = "a test",
                                    .currency = "USD",
                                    .map_size = (size_t)16 << 20,
-                                   .max_entry_size = LEDGER_ENTRY_SIZE_DEFAULT,
+                                   .max_entry_size = (size_t)1 << 20,
                                    .readers = 4,
                                    .meta_sync = true,
                                    .clock = CLOCK_MODE_MANUAL,
@@ -317,4 +317,18 @@ void scratch_close(struct scratch *scratch) {
     mdb_cursor_close(scratch->cursor);
     mdb_txn_abort(scratch->txn);
     mdb_env_close(scratch->env);
+}
+
+struct scratch scratch;
+
+int make_scratch(void **state) {
+    if (make_directory(state) != 0)
+        return -1;
+    scratch_open(&scratch, *state);
+    return 0;
+}
+
+int remove_scratch(void **state) {
+    scratch_close(&scratch);
+    return remove_directory(state);
 }

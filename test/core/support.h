@@ -106,6 +106,10 @@ struct scratch {
     MDB_cursor *cursor;
 };
 /* One database in a write transaction, with a cursor on it. */
+extern struct scratch scratch;
+/* cmocka's set-up and tear-down of `scratch` in a directory of its own. */
+int make_scratch(void **state);
+int remove_scratch(void **state);
 void scratch_open(struct scratch *scratch, const char *directory);
 void scratch_close(struct scratch *scratch);
 

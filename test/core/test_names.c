@@ -3,20 +3,6 @@
 
 #include <stdio.h>
 
-static struct scratch scratch;
-
-static int set_up(void **state) {
-    if (make_directory(state) != 0)
-        return -1;
-    scratch_open(&scratch, *state);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    scratch_close(&scratch);
-    return remove_directory(state);
-}
-
 static uint32_t intern(uint8_t dimension, struct ledger_text value, bool expect_made) {
     uint32_t number = 0, found = 0;
     bool made;
@@ -151,7 +137,7 @@ static void the_last_number_is_not_followed_by_the_first(void **state) {
                      MDB_NOTFOUND);
 }
 
-#define on_scratch(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define on_scratch(test) cmocka_unit_test_setup_teardown(test, make_scratch, remove_scratch)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

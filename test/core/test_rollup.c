@@ -5,20 +5,6 @@
 
 #define HOUR_US (HOUR_MS * 1000)
 
-static struct scratch scratch;
-
-static int set_up(void **state) {
-    if (make_directory(state) != 0)
-        return -1;
-    scratch_open(&scratch, *state);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    scratch_close(&scratch);
-    return remove_directory(state);
-}
-
 static struct rollup load(uint32_t series, enum rollup_granularity granularity, uint64_t id) {
     struct rollup rollup;
     assert_int_equal(rollup_load(scratch.txn, scratch.dbi, series, granularity,
@@ -137,7 +123,7 @@ static void a_row_cut_short_or_too_long_is_damage(void **state) {
     }
 }
 
-#define on_scratch(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define on_scratch(test) cmocka_unit_test_setup_teardown(test, make_scratch, remove_scratch)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -11,20 +11,6 @@ struct list {
     struct amounts amounts[ITEMS_MAX];
 };
 
-static struct scratch scratch;
-
-static int set_up(void **state) {
-    if (make_directory(state) != 0)
-        return -1;
-    scratch_open(&scratch, *state);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    scratch_close(&scratch);
-    return remove_directory(state);
-}
-
 static struct amounts one_invocation(int64_t cost) {
     struct amounts amounts = {0};
     amounts_set(&amounts, COLUMN_INVOCATIONS, 1);
@@ -334,7 +320,7 @@ static void random_bytes_are_read_without_harm(void **state) {
     }
 }
 
-#define on_scratch(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define on_scratch(test) cmocka_unit_test_setup_teardown(test, make_scratch, remove_scratch)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

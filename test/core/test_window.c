@@ -5,22 +5,15 @@
 #include "../../c_src/core/series.h"
 #include "../../c_src/core/window.h"
 
-static struct scratch scratch;
 static struct series_block block;
 static size_t count;
 static uint64_t ids[5000];
 
 static int set_up(void **state) {
-    if (make_directory(state) != 0)
+    if (make_scratch(state) != 0)
         return -1;
-    scratch_open(&scratch, *state);
     count = 0;
     return series_load(scratch.txn, scratch.dbi, 1, &block);
-}
-
-static int tear_down(void **state) {
-    scratch_close(&scratch);
-    return remove_directory(state);
 }
 
 static void add(uint64_t id) {
@@ -35,8 +28,11 @@ static void add_done(void) {
 }
 
 static uint64_t use_of(int64_t now_us, uint64_t window_ms) {
+    struct totals now;
     ledger_sum use;
-    assert_int_equal(window_use(scratch.cursor, 1, COLUMN_INVOCATIONS, now_us, window_ms, &use), 0);
+    assert_int_equal(series_totals_now(scratch.cursor, 1, &now), 0);
+    assert_int_equal(
+        window_use(scratch.cursor, 1, COLUMN_INVOCATIONS, &now, now_us, window_ms, &use), 0);
     return (uint64_t)use;
 }
 
@@ -156,7 +152,7 @@ static void use_and_room_equal_brute_force(void **state) {
     }
 }
 
-#define on_scratch(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define on_scratch(test) cmocka_unit_test_setup_teardown(test, set_up, remove_scratch)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
