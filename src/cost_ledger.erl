@@ -11,8 +11,11 @@
 %%%   no_writer           the writer did not come back within call_timeout; nothing was booked
 %%%   {outcome_unknown, Text}
 %%%                       the disk failed in the middle of a commit; the entry may be booked
+%%%   {conflict, Id}      the id of the request was used by another one, which made Id
+%%%   {budget_exhausted, Denial}
+%%%                       which budgets deny it, and until when
 %%%   {Name, Text}        otherwise from the ledger's table of errors: disk_full, map_full,
-%%%                       io_error, ...; nothing was booked
+%%%                       io_error, resolved, ...; nothing was booked
 %%%
 %%% Times are Unix milliseconds of ledger time; money is in nano-units of the ledger's currency.
 -module(cost_ledger).
@@ -23,14 +26,21 @@
 -export([check_budget/1, check_budget/2]).
 -export([record_invocation/1, record_invocation/2, record_invocation/3]).
 -export([stats/0, stats/1, history/0, history/1, history/2]).
--export([set_budgets/2, set_budgets/3, policy_history/0, policy_history/1]).
+-export([check/1, check/2, reserve/1, reserve/2, settle/2, release/1, release/2, meter/2,
+         transfer/2, transfer/3, hold_info/1, holds/0, holds/1, with_budget/2, with_budget/3]).
+-export([budget_status/1, budget_status/2, grant/3, grant/4, balance/1, balance/2]).
+-export([set_budgets/2, set_budgets/3, set_policy/2, set_policy/3, policy/0, policy/1, policy/2,
+         policy_history/0, policy_history/1, reset/2, reset/3]).
+-export([subscribe/0, subscribe/1, unsubscribe/0, unsubscribe/1]).
 -export([set_clock/1, set_clock/2, advance_clock/1, advance_clock/2]).
 -export([accept_clock/0, accept_clock/1, i/0, i/1]).
--export_type([ledger/0, counts/0, stats/0, history_options/0, change/0, reason/0]).
+-export_type([ledger/0, counts/0, stats/0, history_options/0, change/0, reason/0, scope/0]).
 
 -type ledger() :: atom().
 -type reason() :: overloaded | timeout | unavailable | no_writer | {atom(), binary()}
-                | {atom(), Path :: [term()], binary()}.
+                | {atom(), Path :: [term()], binary()} | {conflict, pos_integer()}
+                | {budget_exhausted, cost_ledger_status:denial()}.
+-type scope() :: all | #{atom() => atom() | string() | binary()}.
 -type counts() :: #{atom() | binary() => non_neg_integer()}.
 -type stats() :: #{hourly := counts(), daily := counts(), session := counts(),
                    budgets := #{atom() | binary() =>
@@ -39,7 +49,8 @@
                    ledger_time := integer()}.
 -type history_options() :: #{state => atom(), since => integer(), limit => non_neg_integer()}
                          | [{atom(), term()}].
--type change() :: #{by := atom() | string() | binary(), reason := atom() | string() | binary()}.
+-type change() :: #{by := atom() | string() | binary(), reason := atom() | string() | binary(),
+                    id => cost_ledger_record:id()}.
 
 %% The caller sees the public function that was called, whichever helper found the fault.
 -define(BADARG(Function, Arguments, Position, Text),
@@ -113,7 +124,7 @@ exhausted(#ledger{name = Name, handle = Handle}, State) ->
 
 %% The gate knows the atoms that the options named; the policy may know more names.
 undeclared(#ledger{handle = Handle} = Record, Ledger, State) ->
-    case declare(Handle, State) of
+    case cost_ledger_states:declare(Handle, State) of
         ok -> check_budget(Ledger, State);
         closed -> unavailable(Record, Ledger, State);
         undeclared -> ?BADARG(check_budget, [Ledger, State], 2, undeclared_text(Ledger, State))
@@ -136,16 +147,6 @@ unavailable(Record, Ledger, _State) ->
     case Answer of
         allow -> ok;
         _ -> budget_exhausted
-    end.
-
-declare(Handle, State) ->
-    try atom_to_binary(State) of
-        Name ->
-            case cost_ledger_nif:declare(Handle, State, Name) of
-                {error, _} -> undeclared;
-                Result -> Result
-            end
-    catch error:badarg -> undeclared
     end.
 
 undeclared_text(Ledger, State) ->
@@ -174,8 +175,8 @@ record_invocation(State, Other) ->
           ok | {error, reason()}.
 record_invocation(Ledger, State, Meta) ->
     case cost_ledger_registry:find(Ledger) of
-        #ledger{handle = Handle} = Record ->
-            case is_declared(Handle, State) of
+        #ledger{} = Record ->
+            case cost_ledger_states:is_declared(Record, State) of
                 true -> book(Record, State, Meta);
                 false -> ?BADARG(record_invocation, [Ledger, State, Meta], 2, undeclared_text(Ledger, State));
                 closed -> {error, unavailable}
@@ -189,25 +190,183 @@ record_invocation(Ledger, State, Meta) ->
 book(#ledger{name = Name} = Record, State, Meta) ->
     case cost_ledger_record:draft(State, Meta) of
         {ok, Draft, DurationMs, PromptType} ->
-            case cost_ledger_queue:book(Record, Draft) of
-                {ok, _Id} -> cost_ledger_events:invocation(Name, State, DurationMs, PromptType);
+            case cost_ledger_queue:call(Record, record, Draft) of
+                {ok, _Id, _Flags} -> cost_ledger_events:invocation(Name, State, DurationMs, PromptType);
                 {error, _} = Error -> Error
             end;
         {invalid, Text} ->
             ?BADARG(record_invocation, [Name, State, Meta], 3, Text)
     end.
 
-is_declared(Handle, State) ->
-    case cost_ledger_nif:allowed_from(Handle, State) of
-        undeclared ->
-            case declare(Handle, State) of
-                ok -> true;
-                undeclared -> false;
+%%% Attempts and holds -------------------------------------------------------------------------
+
+-spec check(cost_ledger_record:attributes()) ->
+          {ok, cost_ledger_status:decision()} | {error, reason()}.
+check(Attributes) -> check(?DEFAULT_LEDGER, Attributes).
+
+%% All rules about an attempt, without reserving anything. Reads the ledger: for the gate of a
+%% state alone there is check_budget.
+-spec check(ledger(), cost_ledger_record:attributes()) ->
+          {ok, cost_ledger_status:decision()} | {error, reason()}.
+check(Ledger, Attributes) ->
+    case cost_ledger_record:attempt(check, Attributes) of
+        {ok, Fields, #{critical := Critical} = What} ->
+            Attempt = {cost_ledger_record:attempt_term(Fields), Critical},
+            with_ledger(check, [Ledger, Attributes],
+                        fun(Record) -> check(Record, What, Attempt) end);
+        {invalid, Text} ->
+            ?BADARG(check, [Ledger, Attributes], 2, Text)
+    end.
+
+check(#ledger{handle = Handle} = Record, What, Attempt) ->
+    case What of
+        #{state := State} ->
+            case cost_ledger_states:is_declared(Record, State) of
+                true -> cost_ledger_status:check(Handle, Attempt);
+                false -> {undeclared, State};
                 closed -> closed
             end;
         _ ->
-            true
+            cost_ledger_status:check(Handle, Attempt)
     end.
+
+-spec reserve(cost_ledger_record:attributes()) ->
+          {ok, cost_ledger_holds:hold()} | {error, reason()}.
+reserve(Attributes) -> reserve(?DEFAULT_LEDGER, Attributes).
+
+%% Admits an attempt and holds what it asks for, in one transaction: concurrent callers cannot
+%% overshoot. {error, timeout}: the hold is given back, should it have been made.
+-spec reserve(ledger(), cost_ledger_record:attributes()) ->
+          {ok, cost_ledger_holds:hold()} | {error, reason()}.
+reserve(Ledger, Attributes) ->
+    with_ledger(reserve, [Ledger, Attributes],
+                fun(Record) -> cost_ledger_holds:reserve(Record, Attributes) end).
+
+%% Books what was used, whether or not there is room for it. After the ledger settled the hold
+%% itself, the difference (`late`).
+-spec settle(cost_ledger_holds:hold(), cost_ledger_record:usage()) ->
+          {ok, #{id := pos_integer(), overrun := boolean(), late := boolean()}}
+              | {error, reason()}.
+settle(Hold, Usage) ->
+    answer(settle, [Hold, Usage], cost_ledger_holds:settle(Hold, Usage)).
+
+-spec release(cost_ledger_holds:hold()) -> ok | {error, reason()}.
+release(Hold) -> release(Hold, #{}).
+
+%% Nothing was used. Options: id.
+-spec release(cost_ledger_holds:hold(), #{id => cost_ledger_record:id()}) ->
+          ok | {error, reason()}.
+release(Hold, Options) ->
+    answer(release, [Hold, Options], cost_ledger_holds:release(Hold, Options)).
+
+%% What was used so far, not since the last time; extends the deadline.
+-spec meter(cost_ledger_holds:hold(), cost_ledger_record:usage()) -> ok | {error, reason()}.
+meter(Hold, Usage) ->
+    answer(meter, [Hold, Usage], cost_ledger_holds:meter(Hold, Usage)).
+
+-spec transfer(cost_ledger_holds:hold(), pid()) -> ok | {error, reason()}.
+transfer(Hold, Pid) -> transfer(Hold, Pid, #{}).
+
+%% Makes Pid the owner, whose death ends the hold. Options: id.
+-spec transfer(cost_ledger_holds:hold(), pid(), #{id => cost_ledger_record:id()}) ->
+          ok | {error, reason()}.
+transfer(Hold, Pid, Options) ->
+    answer(transfer, [Hold, Pid, Options], cost_ledger_holds:transfer(Hold, Pid, Options)).
+
+%% Of a live hold; {error, {resolved, _}} otherwise.
+-spec hold_info(cost_ledger_holds:hold()) -> {ok, map()} | {error, reason()}.
+hold_info(Hold) ->
+    answer(hold_info, [Hold], cost_ledger_holds:info(Hold)).
+
+-spec holds() -> {ok, [map()]} | {error, reason()}.
+holds() -> holds(?DEFAULT_LEDGER).
+
+%% Every live hold, oldest first.
+-spec holds(ledger()) -> {ok, [map()]} | {error, reason()}.
+holds(Ledger) ->
+    with_handle(holds, [Ledger], fun cost_ledger_holds:list/1).
+
+-spec with_budget(cost_ledger_record:attributes(), fun((cost_ledger_holds:hold()) -> Answer)) ->
+          {ok, Result} | {error, reason()}
+              when Answer :: {Result, cost_ledger_record:usage()} | {release, Result},
+                   Result :: term().
+with_budget(Attributes, Fun) -> with_budget(?DEFAULT_LEDGER, Attributes, Fun).
+
+%% Reserves, calls Fun, and settles what it says it used, or releases. When Fun raises, the hold
+%% is ended as if its owner had died, and the exception goes on.
+-spec with_budget(ledger(), cost_ledger_record:attributes(),
+                  fun((cost_ledger_holds:hold()) -> Answer)) ->
+          {ok, Result} | {error, reason()}
+              when Answer :: {Result, cost_ledger_record:usage()} | {release, Result},
+                   Result :: term().
+with_budget(Ledger, Attributes, Fun) when is_function(Fun, 1) ->
+    case reserve(Ledger, Attributes) of
+        {ok, Hold} ->
+            try call_with(Hold, Fun)
+            catch
+                Class:Reason:Stack ->
+                    _ = cost_ledger_holds:abort(Hold),
+                    erlang:raise(Class, Reason, Stack)
+            end;
+        {error, _} = Error ->
+            Error
+    end;
+with_budget(Ledger, Attributes, Fun) ->
+    ?BADARG(with_budget, [Ledger, Attributes, Fun], 3, "must be a function of one argument, the hold").
+
+call_with(Hold, Fun) ->
+    case Fun(Hold) of
+        {release, Result} -> resolved(release(Hold), Result);
+        {Result, Usage} -> resolved(settle(Hold, Usage), Result)
+    end.
+
+resolved(ok, Result) -> {ok, Result};
+resolved({ok, _Settled}, Result) -> {ok, Result};
+resolved({error, _} = Error, _Result) -> Error.
+
+-spec budget_status(scope()) ->
+          {ok, #{level := atom(), tier := normal | low, resets_at := integer() | never | none,
+                 rules := [cost_ledger_status:rule_status()]}} | {error, reason()}.
+budget_status(Scope) -> budget_status(?DEFAULT_LEDGER, Scope).
+
+%% What the rules say that an attempt with these attributes would meet; `all`: every rule without
+%% `each`.
+-spec budget_status(ledger(), scope()) ->
+          {ok, #{level := atom(), tier := normal | low, resets_at := integer() | never | none,
+                 rules := [cost_ledger_status:rule_status()]}} | {error, reason()}.
+budget_status(Ledger, all) ->
+    with_handle(budget_status, [Ledger, all],
+                fun(Handle) -> cost_ledger_status:status(Handle, all) end);
+budget_status(Ledger, Scope) ->
+    case cost_ledger_record:scope_names(Scope) of
+        {ok, Names} ->
+            with_handle(budget_status, [Ledger, Scope],
+                        fun(Handle) -> cost_ledger_status:status(Handle, Names) end);
+        {invalid, Text} ->
+            ?BADARG(budget_status, [Ledger, Scope], 2, Text)
+    end.
+
+%%% Credits ------------------------------------------------------------------------------------
+
+-spec grant(scope(), integer(), map()) -> {ok, pos_integer()} | {error, reason()}.
+grant(Account, Amount, Options) -> grant(?DEFAULT_LEDGER, Account, Amount, Options).
+
+%% Books a grant to an account: #{kind => purchase | topup | adjustment, by, reason, measure =>
+%% credits | cost, id}. Only an adjustment may be negative.
+-spec grant(ledger(), scope(), integer(), map()) -> {ok, pos_integer()} | {error, reason()}.
+grant(Ledger, Account, Amount, Options) ->
+    with_ledger(grant, [Ledger, Account, Amount, Options],
+                fun(Record) -> cost_ledger_credits:grant(Record, Account, Amount, Options) end).
+
+-spec balance(scope()) -> {ok, #{credits := map(), cost := map()}} | {error, reason()}.
+balance(Account) -> balance(?DEFAULT_LEDGER, Account).
+
+%% Of an account, derived from the entries: #{granted, used, held, balance, percent, grants} of
+%% credits and of cost.
+-spec balance(ledger(), scope()) -> {ok, #{credits := map(), cost := map()}} | {error, reason()}.
+balance(Ledger, Account) ->
+    with_ledger(balance, [Ledger, Account],
+                fun(Record) -> cost_ledger_credits:balance(Record, Account) end).
 
 %%% Reading ------------------------------------------------------------------------------------
 
@@ -233,16 +392,16 @@ history(Options) -> history(?DEFAULT_LEDGER, Options).
 history(Ledger, Options) ->
     case cost_ledger_view:history_options(Options) of
         {ok, State, Since, Limit} ->
-            with_handle(history, [Ledger, Options],
-                        fun(Handle) -> history(Ledger, Options, Handle, State, Since, Limit) end);
+            with_ledger(history, [Ledger, Options],
+                        fun(Record) -> history(Ledger, Options, Record, State, Since, Limit) end);
         {invalid, Text} ->
             ?BADARG(history, [Ledger, Options], 2, Text)
     end.
 
-history(_Ledger, _Options, Handle, all, Since, Limit) ->
+history(_Ledger, _Options, #ledger{handle = Handle}, all, Since, Limit) ->
     cost_ledger_view:history(Handle, all, Since, Limit);
-history(Ledger, Options, Handle, State, Since, Limit) ->
-    case is_declared(Handle, State) of
+history(Ledger, Options, #ledger{handle = Handle} = Record, State, Since, Limit) ->
+    case cost_ledger_states:is_declared(Record, State) of
         true -> cost_ledger_view:history(Handle, atom_to_binary(State), Since, Limit);
         false -> ?BADARG(history, [Ledger, Options], 2, undeclared_text(Ledger, State));
         closed -> closed
@@ -261,12 +420,13 @@ set_budgets(Budgets, Change) -> set_budgets(?DEFAULT_LEDGER, Budgets, Change).
           {ok, Version :: pos_integer()} | {error, reason()}.
 set_budgets(Ledger, Budgets, Change) ->
     case cost_ledger_policy:change(Change) of
-        {ok, By, Reason} ->
+        {ok, By, Reason, Id} ->
             case cost_ledger_budgets:check(Budgets) of
                 ok ->
-                    with_handle(set_budgets, [Ledger, Budgets, Change],
-                                fun(Handle) ->
-                                        cost_ledger_policy:set(Handle, Budgets, By, Reason)
+                    with_ledger(set_budgets, [Ledger, Budgets, Change],
+                                fun(Record) ->
+                                        cost_ledger_policy:set_budgets(Record, Budgets,
+                                                                       {By, Reason, Id})
                                 end);
                 {error, _} = Error ->
                     Error
@@ -275,11 +435,71 @@ set_budgets(Ledger, Budgets, Change) ->
             ?BADARG(set_budgets, [Ledger, Budgets, Change], 3, Text)
     end.
 
+-spec set_policy(map(), change()) -> {ok, Version :: pos_integer()} | {error, reason()}.
+set_policy(Policy, Change) -> set_policy(?DEFAULT_LEDGER, Policy, Change).
+
+%% Policy: any of rules (replaces all), budgets (merged), settings (merged), version (of what was
+%% read: another in force is {error, {version_conflict, _}}). Checked as a whole, in force when it
+%% returns; what changes nothing is not booked.
+-spec set_policy(ledger(), map(), change()) -> {ok, Version :: pos_integer()} | {error, reason()}.
+set_policy(Ledger, Policy, Change) ->
+    case cost_ledger_policy:change(Change) of
+        {ok, By, Reason, Id} ->
+            with_ledger(set_policy, [Ledger, Policy, Change],
+                        fun(Record) ->
+                                cost_ledger_policy:set(Record, Policy, {By, Reason, Id})
+                        end);
+        {invalid, Text} ->
+            ?BADARG(set_policy, [Ledger, Policy, Change], 3, Text)
+    end.
+
+-spec policy() -> {ok, map()} | {error, reason()}.
+policy() -> policy(?DEFAULT_LEDGER).
+
+%% #{version, states, rules, settings, series}: what is in force.
+-spec policy(ledger()) -> {ok, map()} | {error, reason()}.
+policy(Ledger) ->
+    with_handle(policy, [Ledger], fun cost_ledger_policy:read/1).
+
+%% As it was in that version: what a run that is pinned to it goes by.
+-spec policy(ledger(), Version :: pos_integer()) -> {ok, map()} | {error, reason()}.
+policy(Ledger, Version) ->
+    with_handle(policy, [Ledger, Version],
+                fun(Handle) -> cost_ledger_policy:read(Handle, Version) end).
+
+-spec reset(Rule :: atom() | string() | binary(), map()) -> {ok, pos_integer()} | {error, reason()}.
+reset(Rule, Change) -> reset(?DEFAULT_LEDGER, Rule, Change).
+
+%% Use of that rule counts from now on; with scope => #{Dimension => Value} in Change, only that of
+%% those values.
+-spec reset(ledger(), Rule :: atom() | string() | binary(), map()) ->
+          {ok, pos_integer()} | {error, reason()}.
+reset(Ledger, Rule, Change) ->
+    with_ledger(reset, [Ledger, Rule, Change],
+                fun(Record) -> cost_ledger_policy:reset(Record, Rule, Change) end).
+
+-spec subscribe() -> ok | {error, reason()}.
+subscribe() -> subscribe(?DEFAULT_LEDGER).
+
+%% From now on the caller gets {cost_ledger, Ledger, {budget_warning, #{}}} and {cost_ledger,
+%% Ledger, {hold_expired, #{}}}, until it ends or the ledger is stopped.
+-spec subscribe(ledger()) -> ok | {error, reason()}.
+subscribe(Ledger) ->
+    with_ledger(subscribe, [Ledger], fun cost_ledger_effects:subscribe/1).
+
+-spec unsubscribe() -> ok | {error, reason()}.
+unsubscribe() -> unsubscribe(?DEFAULT_LEDGER).
+
+-spec unsubscribe(ledger()) -> ok | {error, reason()}.
+unsubscribe(Ledger) ->
+    with_ledger(unsubscribe, [Ledger], fun cost_ledger_effects:unsubscribe/1).
+
 -spec policy_history() -> {ok, [map()]} | {error, reason()}.
 policy_history() -> policy_history(?DEFAULT_LEDGER).
 
-%% Every change of the budgets, newest first: #{id, timestamp, version, by, reason, changes},
-%% changes => [#{rule, from, to}]; `undefined` where there was no such rule.
+%% Every change of the policy, newest first: #{id, timestamp, version, by, reason, changes},
+%% changes => [#{rule, from, to, was, is} | #{setting, from, to}]: from and to are limits, was and
+%% is whole rules; `undefined` where there was none.
 -spec policy_history(ledger()) -> {ok, [map()]} | {error, reason()}.
 policy_history(Ledger) ->
     with_handle(policy_history, [Ledger], fun cost_ledger_policy:history/1).
@@ -289,11 +509,12 @@ policy_history(Ledger) ->
 -spec set_clock(integer()) -> ok | {error, backwards | not_manual | unavailable}.
 set_clock(UnixMs) -> set_clock(?DEFAULT_LEDGER, UnixMs).
 
-%% Moves the time of a ledger opened with clock => manual.
+%% Moves the time of a ledger opened with clock => manual; returns when the holds that are due by
+%% then have ended.
 -spec set_clock(ledger(), integer()) -> ok | {error, backwards | not_manual | unavailable}.
 set_clock(Ledger, UnixMs) when is_integer(UnixMs), abs(UnixMs) =< 100000000000000 ->
-    with_handle(set_clock, [Ledger, UnixMs],
-                fun(Handle) -> cost_ledger_nif:set_clock(Handle, UnixMs * 1000) end);
+    with_ledger(set_clock, [Ledger, UnixMs],
+                fun(Record) -> cost_ledger_time:set(Record, UnixMs) end);
 set_clock(Ledger, UnixMs) ->
     ?BADARG(set_clock, [Ledger, UnixMs], 2, "must be Unix milliseconds, an integer up to 10^14").
 
@@ -303,8 +524,8 @@ advance_clock(Ms) -> advance_clock(?DEFAULT_LEDGER, Ms).
 -spec advance_clock(ledger(), non_neg_integer()) ->
           ok | {error, backwards | not_manual | unavailable}.
 advance_clock(Ledger, Ms) when is_integer(Ms), Ms >= 0, Ms =< 10000000000000 ->
-    with_handle(advance_clock, [Ledger, Ms],
-                fun(Handle) -> cost_ledger_nif:advance_clock(Handle, Ms * 1000) end);
+    with_ledger(advance_clock, [Ledger, Ms],
+                fun(Record) -> cost_ledger_time:advance(Record, Ms) end);
 advance_clock(Ledger, Ms) ->
     ?BADARG(advance_clock, [Ledger, Ms], 2, "must be a number of ms, an integer from 0 to 10^13").
 
@@ -331,15 +552,22 @@ i(Ledger) ->
     end.
 
 %% Calls Fun on the handle of the ledger, the first of the public function's arguments.
-with_handle(Function, [Ledger | _] = Arguments, Fun) ->
+with_handle(Function, Arguments, Fun) ->
+    with_ledger(Function, Arguments, fun(#ledger{handle = Handle}) -> Fun(Handle) end).
+
+with_ledger(Function, [Ledger | _] = Arguments, Fun) ->
     case cost_ledger_registry:find(Ledger) of
-        #ledger{handle = Handle} ->
-            case Fun(Handle) of
-                closed -> {error, unavailable};
-                Result -> Result
-            end;
-        undefined when Ledger =:= ?DEFAULT_LEDGER ->
-            {error, unavailable};
-        undefined ->
-            ?BADARG(Function, Arguments, 1, never_opened(Ledger))
+        #ledger{} = Record -> answer(Function, Arguments, Fun(Record));
+        undefined when Ledger =:= ?DEFAULT_LEDGER -> {error, unavailable};
+        undefined -> ?BADARG(Function, Arguments, 1, never_opened(Ledger))
     end.
+
+%% What the modules below answer, as the public function does.
+answer(_Function, _Arguments, closed) ->
+    {error, unavailable};
+answer(Function, Arguments, {invalid, Position, Text}) ->
+    ?BADARG(Function, Arguments, Position, Text);
+answer(Function, [Ledger | _] = Arguments, {undeclared, State}) ->
+    ?BADARG(Function, Arguments, 2, undeclared_text(Ledger, State));
+answer(_Function, _Arguments, Result) ->
+    Result.

@@ -7,6 +7,8 @@
          call_timeout :: timeout(),
          max_entry_size :: pos_integer(),
          path :: binary(),
+         identity :: non_neg_integer(), %% tells this ledger from another of that name
+         subscribers :: atom(),         %% scope of pg
          clock :: system | manual,
          supervisor :: pid()}).
 

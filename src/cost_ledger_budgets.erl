@@ -7,7 +7,8 @@
 
 -include("cost_ledger.hrl").
 
--export([defaults/0, check/1, merge/2, differences/2, to_policy/3, from_policy/1, to_atom/1]).
+-export([defaults/0, check/1, merge/2, differences/2, to_rules/1, change_policy/2, from_policy/1,
+         to_atom/1]).
 -export_type([budgets/0, limits/0, limit/0]).
 
 -type limit() :: non_neg_integer() | infinity.
@@ -89,40 +90,65 @@ merge(Budgets, Changes) ->
                       Acc#{State => maps:merge(maps:get(State, Acc, New), Limits)}
               end, Budgets, Changes).
 
-%% The states that are declared already keep their order: it is that of their gate cells.
--spec to_policy(Version :: non_neg_integer(), Declared :: [binary()], budgets()) ->
-          cost_ledger_nif:policy().
-to_policy(Version, Declared, Budgets) ->
+%% Hour and day of each state, in the order of the states' names.
+-spec to_rules(budgets()) -> [cost_ledger_rules:stored()].
+to_rules(Budgets) ->
     ByName = maps:from_list([{to_name(State), Limits}
                              || {State, Limits} <- maps:to_list(Budgets)]),
-    New = lists:sort(maps:keys(maps:without(Declared, ByName))),
-    States = Declared ++ New,
-    Indexes = lists:seq(0, length(States) - 1),
-    Rules = [rule(State, Index, Period, maps:get(State, ByName))
-             || {State, Index} <- lists:zip(States, Indexes), is_map_key(State, ByName),
-                Period <- [hour, day]],
-    {Version, States, Rules}.
+    [rule(State, Key, maps:get(Key, Limits))
+     || {State, Limits} <- lists:sort(maps:to_list(ByName)), Key <- [max_per_hour, max_per_day],
+        is_map_key(Key, Limits)].
 
-rule(State, Index, hour, #{max_per_hour := Limit}) ->
-    {<<State/binary, "/hour">>, Index, ?HOUR_MS, Limit};
-rule(State, Index, day, #{max_per_day := Limit}) ->
-    {<<State/binary, "/day">>, Index, ?DAY_MS, Limit}.
+rule(State, Key, Limit) ->
+    {Suffix, Window} = case Key of
+                           max_per_hour -> {<<"/hour">>, ?HOUR_MS};
+                           max_per_day -> {<<"/day">>, ?DAY_MS}
+                       end,
+    #{<<"name">> => <<State/binary, Suffix/binary>>, <<"scope">> => #{<<"state">> => State},
+      <<"measure">> => <<"invocations">>, <<"window">> => [<<"rolling">>, Window],
+      <<"limit">> => case Limit of infinity -> nil; _ -> Limit end}.
 
-%% The budgets that a policy's rules stand for.
--spec from_policy(#{states := [binary()], rules := list(), _ => _}) -> budgets().
-from_policy(#{states := States, rules := Rules}) ->
-    ByIndex = list_to_tuple(States),
-    Unlimited = maps:from_list([{State, #{max_per_hour => infinity, max_per_day => infinity}}
-                                || State <- States]),
-    ByName = lists:foldl(
-               fun({_Name, Index, Window, Limit}, Acc) ->
-                       State = element(Index + 1, ByIndex),
-                       Acc#{State := (maps:get(State, Acc))#{key(Window) := Limit}}
-               end, Unlimited, Rules),
-    maps:from_list([{to_atom(State), Limits} || {State, Limits} <- maps:to_list(ByName)]).
+%% Checked changes over a policy, limit by limit. The states that are declared already keep their
+%% order: it is that of their gate cells.
+-spec change_policy(budgets(), cost_ledger_nif:policy()) -> cost_ledger_nif:policy().
+change_policy(Changes, #{<<"states">> := Declared, <<"rules">> := Rules} = Policy) ->
+    Names = [to_name(State) || State <- maps:keys(Changes)],
+    New = lists:sort(Names -- Declared),
+    Unlimited = #{max_per_hour => infinity, max_per_day => infinity},
+    Whole = maps:map(fun(State, Limits) ->
+                             case lists:member(to_name(State), New) of
+                                 true -> maps:merge(Unlimited, Limits);
+                                 false -> Limits
+                             end
+                     end, Changes),
+    Policy#{<<"states">> := Declared ++ New, <<"rules">> := put_rules(to_rules(Whole), Rules)}.
 
-key(?HOUR_MS) -> max_per_hour;
-key(?DAY_MS) -> max_per_day.
+%% Each takes the place of the one of its name, or comes last.
+put_rules(Changed, Rules) ->
+    ByName = maps:from_list([{Name, Rule} || #{<<"name">> := Name} = Rule <- Changed]),
+    Kept = [maps:get(Name, ByName, Rule) || #{<<"name">> := Name} = Rule <- Rules],
+    Known = [Name || #{<<"name">> := Name} <- Rules],
+    Kept ++ [Rule || #{<<"name">> := Name} = Rule <- Changed, not lists:member(Name, Known)].
+
+%% The hourly and daily caps that a policy's rules come to.
+-spec from_policy(cost_ledger_nif:policy()) -> budgets().
+from_policy(#{<<"states">> := States, <<"rules">> := Rules}) ->
+    Caps = lists:foldl(fun add_cap/2, #{}, Rules),
+    maps:from_list([{to_atom(State), #{max_per_hour => cap(State, ?HOUR_MS, Caps),
+                                       max_per_day => cap(State, ?DAY_MS, Caps)}}
+                    || State <- States]).
+
+%% Of rules that the gate stands on, and that are alike.
+add_cap(#{<<"scope">> := #{<<"state">> := State} = Scope, <<"measure">> := <<"invocations">>,
+          <<"window">> := [<<"rolling">>, Window], <<"limit">> := Limit} = Rule, Caps)
+  when map_size(Scope) =:= 1, is_integer(Limit), not is_map_key(<<"on_exhausted">>, Rule) ->
+    maps:update_with({State, Window}, fun(Other) -> min(Other, Limit) end, Limit, Caps);
+add_cap(_Rule, Caps) ->
+    Caps.
+
+%% What is said of a state takes the place of what is said of each.
+cap(State, Window, Caps) ->
+    maps:get({State, Window}, Caps, maps:get({nil, Window}, Caps, infinity)).
 
 to_name(State) when is_atom(State) -> atom_to_binary(State);
 to_name(State) -> State.

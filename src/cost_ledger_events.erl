@@ -22,6 +22,14 @@
 %%%   [cost_ledger, files_replaced]      error     count                     path
 %%%       data.mdb was removed or replaced under the open ledger: what is booked now is lost
 %%%
+%%%   [cost_ledger, budget_warning]      warning   used, limit, percent      rule, scope, threshold,
+%%%                                                                          measure, window, id
+%%%       booked use reached a threshold of a rule
+%%%   [cost_ledger, hold_expired]        warning   count                     hold, id, unpriced
+%%%       nobody settled a hold: the ledger did, by entry id; `unpriced` if without a cost
+%%%   [cost_ledger, series_built]        notice    count                     path
+%%%       series that were declared for an old ledger are complete
+%%%
 %%% Metadata also has `ledger`, the name. What is of level notice or above is logged in any case:
 %%% an operator must see it whether or not a telemetry handler is attached.
 -module(cost_ledger_events).
@@ -30,7 +38,7 @@
 
 -export([is_heard/1, invocation/4, budget_exhausted/3, unavailable/2, available/2,
          write_failed/3, write_recovered/3, clock_ahead/3, files_replaced/2,
-         opened_with_warning/3]).
+         opened_with_warning/3, budget_warning/2, hold_expired/2, series_built/2]).
 
 %% Whether anyone may listen to events of that level: what is costly to measure, or on a hot
 %% path, is left out when nobody does.
@@ -82,6 +90,21 @@ clock_ahead(Ledger, AheadMs, Path) ->
 opened_with_warning(Ledger, Path, Warning) ->
     emit(warning, opened_with_warning, #{count => 1},
          #{ledger => Ledger, path => Path, warning => unicode:characters_to_binary(Warning)}).
+
+-spec budget_warning(atom(), cost_ledger_effects:warning()) -> ok.
+budget_warning(Ledger, Warning) ->
+    {Measurements, Metadata} = {maps:with([used, limit, percent], Warning),
+                                maps:without([used, limit, percent], Warning)},
+    emit(warning, budget_warning, Measurements, Metadata#{ledger => Ledger}).
+
+-spec hold_expired(atom(), #{hold := pos_integer(), id := pos_integer(), unpriced := boolean()}) ->
+          ok.
+hold_expired(Ledger, Expired) ->
+    emit(warning, hold_expired, #{count => 1}, Expired#{ledger => Ledger}).
+
+-spec series_built(atom(), binary()) -> ok.
+series_built(Ledger, Path) ->
+    emit(notice, series_built, #{count => 1}, #{ledger => Ledger, path => Path}).
 
 emit(Level, Name, Measurements, Metadata) ->
     Executed = execute([cost_ledger, Name], Measurements, Metadata),

@@ -6,13 +6,14 @@
 %%% c_src/core/error.c.
 -module(cost_ledger_nif).
 
--export([open/1, close/1]).
--export([gate/2, allowed_from/2, now/1, is_closed/1, declare/3]).
--export([attach/3, writer/1, submit/4, encode/1]).
--export([commit/2, outcome/3, set_policy/4, tick/1, accept_clock/1, set_clock/2,
-         advance_clock/2]).
--export([count/4, history/5, fetch/2, policy/1, facts/1]).
--export_type([handle/0, failure/0, policy/0, draft/0, entry/0]).
+-export([open/1, close/1, commit/2, build/2, outcome/3, set_policy/6, tick/1, accept_clock/1,
+         set_clock/2, advance_clock/2]).
+-export([gate/2, allowed_from/2, now/1, is_closed/1, attach/3, writer/1, submit/4, encode/1,
+         digest/1]).
+-export([declare/3, count/4, history/5, fetch/2, check/3, statuses/2, balance/4, hold/2, holds/3,
+         series/1, policy/1, facts/1]).
+-export_type([handle/0, failure/0, policy/0, draft/0, entry/0, operation/0, result/0, effects/0,
+              status/0, decision/0, hold/0]).
 
 -on_load(init/0).
 
@@ -22,12 +23,36 @@
 -type handle() :: reference().
 -type failure() :: {error, {atom(), binary()}}.
 -type draft() :: binary().
-%% {Version, States, Rules}; a rule is {Name, index of its state, WindowMs, Limit}.
--type policy() :: {non_neg_integer(), [binary()],
-                   [{binary(), non_neg_integer(), pos_integer(), non_neg_integer() | infinity}]}.
+%% As stored: c_src/core/policy.h, with binaries for strings.
+-type policy() :: #{binary() => term()}.
 -type entry() :: #{id := pos_integer(), kind := atom(), status := atom(),
                    names := [{pos_integer(), binary()}], duration_ms := non_neg_integer(),
-                   cost => integer(), credits => integer(), tokens => tuple(), change => map()}.
+                   cost => integer(), credits => integer(), tokens => tuple(), change => map(),
+                   client_id => binary(), flags => pos_integer(), link => pos_integer(),
+                   hold => pos_integer(), parent => pos_integer(),
+                   policy_version => pos_integer()}.
+%% What is to be done with a draft: `record` books it. A hold is named by its id, an owner is the
+%% external form of its pid. abort and withdraw come with an empty draft.
+-type operation() :: record
+                   | {reserve, Parent :: non_neg_integer(), ExtendMs :: non_neg_integer(),
+                      IsCritical :: boolean(), Owner :: binary()}
+                   | {settle | release | meter | abort, Hold :: pos_integer()}
+                   | {transfer, Hold :: pos_integer(), Owner :: binary()}
+                   | {withdraw, Token :: pos_integer()}
+                   | {reset, Rule :: binary()}.
+-type result() :: Id :: non_neg_integer() | {Id :: pos_integer(), Flags :: pos_integer()}
+                | {denied, {decision(), [status()]}} | failure()
+                | {error, {conflict, pos_integer()}}.
+%% What a transaction brought about besides what was asked.
+-type effects() :: {NextDeadlineUs :: pos_integer() | none,
+                    [{warning, status()} | building
+                     | {expired, Hold :: pos_integer(), Entry :: pos_integer(),
+                        IsUnpriced :: boolean()}]}.
+%% Of one rule; scope is [{Dimension, Value}].
+-type status() :: #{atom() => term()}.
+-type decision() :: #{denials := non_neg_integer(), tier := normal | low, level := atom(),
+                      resets_at := integer() | never | none, held_until := integer() | none}.
+-type hold() :: #{atom() => term()}.
 
 init() ->
     Priv = case code:priv_dir(cost_ledger) of
@@ -49,27 +74,36 @@ init() ->
 
 %%% Dirty IO -----------------------------------------------------------------------------------
 
-%% {Path, Holder, Currency, MapSize, MaxEntrySize, Readers, MetaSync, system | manual, Policy}
+%% {Path, Holder, Currency, MapSize, MaxEntrySize, Readers, MetaSync, system | manual, Policy,
+%%  [[Dimension]], BootId}
 -spec open(tuple()) -> {ok, handle(), map()} | failure().
 open(_Arguments) -> ?STUB.
 
 -spec close(handle()) -> ok.
 close(_Handle) -> ?STUB.
 
-%% One result per request, in order. Everything that could be booked is durable.
--spec commit(handle(), [{Token :: pos_integer(), draft()}]) ->
-          [Id :: pos_integer() | failure()] | closed.
+%% One result per request, in order. Everything that could be done is durable. Ends first what is
+%% due; without requests it does only that.
+-spec commit(handle(), [{Token :: non_neg_integer(), operation(), draft()}]) ->
+          {[result()], effects()} | closed.
 commit(_Handle, _Requests) -> ?STUB.
+
+%% Adds about so many older entries to the series that are being built.
+-spec build(handle(), Entries :: pos_integer()) -> done | more | failure() | closed.
+build(_Handle, _Entries) -> ?STUB.
 
 %% What became of a token that was sent when so many were booked. Waits for a commit in flight.
 %% `unknown`: it was not booked. An error where that cannot be told any more.
 -spec outcome(handle(), Token :: pos_integer(), BookedBefore :: non_neg_integer()) ->
-          Id :: pos_integer() | unknown | failure() | closed.
+          Id :: non_neg_integer() | {Id :: pos_integer(), Flags :: pos_integer()}
+              | unknown | failure() | closed.
 outcome(_Handle, _Token, _BookedBefore) -> ?STUB.
 
--spec set_policy(handle(), policy(), By :: binary(), Reason :: binary()) ->
-          {ok, Version :: pos_integer()} | failure() | closed.
-set_policy(_Handle, _Policy, _By, _Reason) -> ?STUB.
+%% Idempotent by Id, a text, with the digest of the request; `undefined`: not.
+-spec set_policy(handle(), policy(), By :: binary(), Reason :: binary(),
+                 Id :: binary() | undefined, Digest :: binary() | undefined) ->
+          {ok, Version :: pos_integer(), effects()} | failure() | closed.
+set_policy(_Handle, _Policy, _By, _Reason, _Id, _Digest) -> ?STUB.
 
 -spec tick(handle()) -> {WallClockJumpedAhead :: boolean(), AheadUs :: integer()} | closed.
 tick(_Handle) -> ?STUB.
@@ -113,9 +147,15 @@ writer(_Handle) -> ?STUB.
           ok | overloaded | no_writer | closed.
 submit(_Handle, _Writer, _Bytes, _Message) -> ?STUB.
 
-%% {Status, [{Dimension, Name}], DurationMs, Cost, Credits, Tokens}; `undefined` where absent.
+%% {Kind, Status | none, [{Dimension, Name}], DurationMs, Cost, Credits, Tokens, Change,
+%%  PolicyVersion (0: none), ClientId, Extra}; `undefined` where absent. A request with a ClientId
+%% gets the digest of all the rest of it; Extra is what it says besides the entry.
 -spec encode(tuple()) -> draft() | {error, Field :: atom()} | failure().
 encode(_Entry) -> ?STUB.
+
+%% SHA-256.
+-spec digest(binary()) -> binary() | failure().
+digest(_Binary) -> ?STUB.
 
 %%% Dirty CPU ----------------------------------------------------------------------------------
 
@@ -137,8 +177,37 @@ history(_Handle, _State, _Before, _Since, _Limit) -> ?STUB.
 -spec fetch(handle(), Id :: non_neg_integer()) -> {ok, [entry()]} | failure() | closed.
 fetch(_Handle, _Id) -> ?STUB.
 
--spec policy(handle()) -> {ok, #{version := pos_integer(), states := [binary()], rules := list(),
-                                 changed_by_entry := non_neg_integer()}} | failure() | closed.
+%% The tuple of encode/1: what an attempt has, and asks for. Of the rules that deny it.
+-spec check(handle(), tuple(), IsCritical :: boolean()) ->
+          {ok, decision(), [status()]} | failure() | closed.
+check(_Handle, _Attempt, _IsCritical) -> ?STUB.
+
+%% Of the rules that an attempt with these names meets; `all`: of those without `each`.
+-spec statuses(handle(), all | [{Dimension :: pos_integer(), binary()}]) ->
+          {ok, decision(), [status()]} | failure() | closed.
+statuses(_Handle, _Names) -> ?STUB.
+
+%% With up to so many grants that are not used up, newest first.
+-spec balance(handle(), [{Dimension :: pos_integer(), binary()}], credits | cost,
+              Limit :: non_neg_integer()) ->
+          {ok, {Granted :: integer(), Used :: integer(), Held :: integer(),
+                Percent :: non_neg_integer()}, [{entry(), Remaining :: integer()}]}
+              | failure() | closed.
+balance(_Handle, _Names, _Measure, _Limit) -> ?STUB.
+
+%% At most one: the live hold of that id.
+-spec hold(handle(), Id :: non_neg_integer()) -> {ok, [hold()]} | failure() | closed.
+hold(_Handle, _Id) -> ?STUB.
+
+%% Live holds from an id on, newest first.
+-spec holds(handle(), From :: non_neg_integer(), Limit :: non_neg_integer()) ->
+          {ok, [hold()]} | failure() | closed.
+holds(_Handle, _From, _Limit) -> ?STUB.
+
+-spec series(handle()) -> {ok, [{[Dimension :: pos_integer()], IsReady :: boolean()}]} | closed.
+series(_Handle) -> ?STUB.
+
+-spec policy(handle()) -> {ok, policy()} | failure() | closed.
 policy(_Handle) -> ?STUB.
 
 -spec facts(handle()) -> {ok, map()} | failure() | closed.

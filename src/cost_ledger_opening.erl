@@ -65,10 +65,10 @@ open_when_free(#{name := Name, path := Path} = Options, Polls) ->
 opened(Handle, Opened, #{name := Name, path := Path, budgets := Given} = Options, Supervisor) ->
     case check_currency(Handle, Options) of
         ok ->
-            Warnings = budget_warnings(Handle, Opened, Given) ++ storage_warnings(Path, Opened)
+            Ledger = to_record(Handle, Options, Supervisor),
+            Warnings = policy_warnings(Ledger, Opened, Options) ++ storage_warnings(Path, Opened)
                 ++ clock_warnings(Handle, Options),
             ok = declare_states(Handle, Given),
-            Ledger = to_record(Handle, Options, Supervisor),
             ok = cost_ledger_registry:publish(Ledger),
             [cost_ledger_events:opened_with_warning(Name, Path, Text) || Text <- Warnings],
             case cost_ledger_registry:end_outage(Name) of
@@ -83,7 +83,9 @@ opened(Handle, Opened, #{name := Name, path := Path, budgets := Given} = Options
 
 to_record(Handle, #{name := Name, path := Path, on_unavailable := OnUnavailable, clock := Clock,
                     call_timeout := Timeout, max_entry_size := MaxEntrySize}, Supervisor) ->
-    #ledger{name = Name, handle = Handle, path = Path, on_unavailable = OnUnavailable,
+    {ok, #{created_at := CreatedAt}} = cost_ledger_nif:facts(Handle),
+    #ledger{name = Name, handle = Handle, path = Path, identity = CreatedAt,
+            subscribers = cost_ledger_effects:scope(Name), on_unavailable = OnUnavailable,
             call_timeout = Timeout, max_entry_size = MaxEntrySize, clock = Clock,
             supervisor = Supervisor}.
 
@@ -100,23 +102,52 @@ check_currency(Handle, #{currency := Currency}) ->
             Error
     end.
 
-%% The stored limits win and the difference is told. A state that only the options name has no
+%% The stored policy wins and the difference is told. A state that only the options name has no
 %% stored limits: it is declared, by a change of the policy like any other.
-budget_warnings(_Handle, #{created := true}, _Given) ->
+policy_warnings(_Ledger, #{created := true}, _Options) ->
     [];
-budget_warnings(Handle, #{created := false}, Given) ->
+policy_warnings(#ledger{handle = Handle} = Ledger, #{created := false},
+                #{budgets := Given} = Options) ->
     {ok, Policy} = cost_ledger_nif:policy(Handle),
     {Limits, Missing} =
         cost_ledger_budgets:differences(Given, cost_ledger_budgets:from_policy(Policy)),
     [["the stored budgets are in force, not those of the options (", lists:join("; ", Limits),
       "); change them with set_budgets"] || Limits =/= []]
-        ++ declare_missing(Handle, Missing).
+        ++ seed_warnings(Policy, Options) ++ declare_missing(Ledger, Missing).
 
-declare_missing(_Handle, Missing) when map_size(Missing) =:= 0 ->
+%% Rules and settings are told of only where the options name them.
+seed_warnings(Policy, #{seed := Seed} = Options) ->
+    Stored = by_name(Policy),
+    Differing = case Options of
+                    #{rules := _} ->
+                        Wanted = by_name(Seed),
+                        lists:sort([Name || {Name, Rule} <- maps:to_list(Wanted),
+                                            maps:get(Name, Stored, undefined) =/= Rule]
+                                   ++ maps:keys(maps:without(maps:keys(Wanted), Stored)));
+                    _ ->
+                        []
+                end,
+    Settings = case Options of
+                   #{settings := _} ->
+                       [maps:get(setting, Difference)
+                        || Difference <- cost_ledger_settings:differences(
+                                           maps:get(<<"settings">>, Policy, #{}),
+                                           maps:get(<<"settings">>, Seed, #{}))];
+                   _ ->
+                       []
+               end,
+    [["the stored ", What, " are in force, not those of the options (", lists:join(", ", Names),
+      " differ); change them with set_policy"]
+     || {What, Names} <- [{"rules", Differing}, {"settings", Settings}], Names =/= []].
+
+by_name(#{<<"rules">> := Rules}) ->
+    maps:from_list([{Name, Rule} || #{<<"name">> := Name} = Rule <- Rules]).
+
+declare_missing(_Ledger, Missing) when map_size(Missing) =:= 0 ->
     [];
-declare_missing(Handle, Missing) ->
-    Reason = <<"states that the start options declare">>,
-    case cost_ledger_policy:set(Handle, Missing, <<"start options">>, Reason) of
+declare_missing(Ledger, Missing) ->
+    Change = {<<"start options">>, <<"states that the start options declare">>, undefined},
+    case cost_ledger_policy:set_budgets(Ledger, Missing, Change) of
         {ok, _Version} -> [];
         Error -> [["states of the options could not be declared: ",
                    cost_ledger_error:describe(Error)]]

@@ -3,7 +3,12 @@
 %%%   name             atom()                          default
 %%%   path             file:name_all()                 required
 %%%   budgets          #{State => #{max_per_hour, max_per_day}}, merged over the three default
-%%%                    states; seeds a new ledger
+%%%                    states, or over `rules`; seeds a new ledger
+%%%   rules            [Rule], in place of the default budgets; seeds a new ledger: see
+%%%                    docs/budgets.md for this and the next two
+%%%   settings         #{Key => #{type, value, ...}}; seeds a new ledger
+%%%   series           [[Dimension]]                   []; combinations that rules and accounts may
+%%%                    stand on besides [state]; a ledger gets those that it does not have
 %%%   clock            system | manual                 system
 %%%   currency         three capital letters           <<"USD">> for a new ledger; given for an
 %%%                                                    old one, it must be that ledger's
@@ -66,8 +71,8 @@ parse(Options) when is_map(Options) ->
             bad([path], "a path is required: the directory that holds the ledger");
         ok ->
             #{path := Path, queue := Queue} = Given,
-            fits(Given#{path := filename:absname(path_binary(Path)),
-                        queue := maps:merge(default_queue(), Queue)});
+            seeds(fits(Given#{path := filename:absname(path_binary(Path)),
+                              queue := maps:merge(default_queue(), Queue)}));
         Error ->
             Error
     end;
@@ -75,12 +80,22 @@ parse(Other) ->
     bad([], ["options must be a map or a list of pairs, not ", cost_ledger_error:describe(Other)]).
 
 defaults() ->
-    #{name => ?DEFAULT_LEDGER, budgets => #{}, clock => system, currency => undefined,
+    #{name => ?DEFAULT_LEDGER, budgets => #{}, series => [], clock => system, currency => undefined,
       map_size => 1 bsl 40, max_entry_size => 1 bsl 20, queue => #{}, sync => full,
       on_unavailable => allow, call_timeout => 30000}.
 
 default_queue() ->
     #{calls => 10000, bytes => 64 bsl 20}.
+
+%% The policy that a new ledger begins with, as far as it can be told before opening.
+seeds({ok, #{series := Series} = Parsed}) ->
+    {ok, Normal} = cost_ledger_rules:check_series(Series),
+    case cost_ledger_policy:seed(Parsed#{series := Normal}) of
+        {ok, Policy} -> {ok, Parsed#{seed => Policy}};
+        Error -> Error
+    end;
+seeds(Error) ->
+    Error.
 
 %% What one option alone cannot tell.
 fits(#{queue := #{bytes := Bytes}, max_entry_size := MaxEntrySize}) when Bytes < MaxEntrySize ->
@@ -118,6 +133,16 @@ check(path, Path) ->
         _ -> "the name of a directory, a string or a binary"
     end;
 check(budgets, Budgets) -> cost_ledger_budgets:check(Budgets);
+check(rules, Rules) when is_list(Rules) -> ok; % looked at together with the rest
+check(rules, _) -> "a list of rules";
+check(settings, Settings) when is_map(Settings); is_list(Settings) -> ok;
+check(settings, _) -> "a map of settings";
+check(seed, _) -> ok; % options that were parsed before, in a child specification
+check(series, Series) ->
+    case cost_ledger_rules:check_series(Series) of
+        {ok, _} -> ok;
+        {error, Path, Text} -> {error, {bad_option, Path, Text}}
+    end;
 check(clock, Clock) when Clock =:= system; Clock =:= manual -> ok;
 check(clock, _) -> "system or manual";
 check(currency, undefined) -> ok;
@@ -162,12 +187,18 @@ path_binary(Path) ->
 
 -spec to_nif(parsed()) -> tuple().
 to_nif(#{path := Path, name := Name, currency := Currency, map_size := MapSize,
-         max_entry_size := MaxEntrySize, sync := Sync, clock := Clock, budgets := Budgets}) ->
+         max_entry_size := MaxEntrySize, sync := Sync, clock := Clock, seed := Seed,
+         series := Series}) ->
     %% Reads run on dirty CPU schedulers only: so many can read at once, and no more.
     Readers = erlang:system_info(dirty_cpu_schedulers) + 2,
-    Merged = cost_ledger_budgets:merge(cost_ledger_budgets:defaults(), Budgets),
     {Path, holder(Name), new_currency(Currency), MapSize, MaxEntrySize, Readers, Sync =:= full,
-     Clock, cost_ledger_budgets:to_policy(0, [], Merged)}.
+     Clock, Seed, numbers(Series), cost_ledger_registry:boot_id()}.
+
+numbers(Series) ->
+    {ok, Normal} = cost_ledger_rules:check_series(Series),
+    Numbers = maps:from_list(cost_ledger_rules:dimensions()),
+    [[maps:get(Dimension, Numbers) || Dimension <- Dimensions]
+     || Dimensions <- Normal, Dimensions =/= [state]].
 
 %% Of a new ledger; an old one has its own.
 new_currency(undefined) -> <<"USD">>;

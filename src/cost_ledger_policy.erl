@@ -1,76 +1,362 @@
-%%% Changes of the policy, and their history. A change is read, merged, and put in force by
-%%% compare-and-set: when someone else was faster, it is merged again over what they made.
+%%% The policy: reading it, changing it, and its history. A change is made over what is in force
+%%% and put there by compare-and-set; when someone else was faster, it is made again over what
+%%% they made, unless it named the version that it was meant for.
 -module(cost_ledger_policy).
 
--export([change/1, set/4, history/1]).
+-include("cost_ledger.hrl").
+
+-export([change/1, set/3, set_budgets/3, reset/3, read/1, read/2, history/1, seed/1]).
 
 -define(TEXT_BYTES_MAX, 4096).
 
+-type change() :: {By :: binary(), Reason :: binary(), Id :: binary() | undefined}.
+-type failure() :: cost_ledger_nif:failure() | {error, {atom(), Path :: [term()], binary()}}.
+
 %% Who and why; both are required, because a change without them cannot be audited.
--spec change(term()) -> {ok, By :: binary(), Reason :: binary()} | {invalid, iodata()}.
-change(#{by := By, reason := Reason}) ->
-    case {text(By), text(Reason)} of
-        {invalid, _} -> {invalid, "by must be a non-empty text of up to 4096 bytes"};
-        {_, invalid} -> {invalid, "reason must be a non-empty text of up to 4096 bytes"};
-        {ByText, ReasonText} -> {ok, ByText, ReasonText}
+-spec change(term()) ->
+          {ok, By :: binary(), Reason :: binary(), Id :: binary() | undefined}
+              | {invalid, iodata()}.
+change(#{by := By, reason := Reason} = Change) ->
+    case {text(By), text(Reason), id(maps:get(id, Change, undefined))} of
+        {invalid, _, _} -> {invalid, "by must be a non-empty text of up to 4096 bytes"};
+        {_, invalid, _} -> {invalid, "reason must be a non-empty text of up to 4096 bytes"};
+        {_, _, {invalid, Text}} -> {invalid, Text};
+        {ByText, ReasonText, {ok, Id}} -> {ok, ByText, ReasonText, Id}
     end;
 change(Other) ->
     {invalid, ["must say who and why, like #{by => \"ops\", reason => \"load test\"}, not ",
                cost_ledger_error:describe(Other)]}.
 
-text(Atom) when is_atom(Atom), Atom =/= undefined, Atom =/= nil ->
-    atom_to_binary(Atom);
-text(Text) when is_list(Text); is_binary(Text) ->
-    try unicode:characters_to_binary(Text) of
-        <<_, _/binary>> = Binary when byte_size(Binary) =< ?TEXT_BYTES_MAX -> Binary;
-        _ -> invalid
-    catch error:badarg -> invalid
-    end;
-text(_) ->
-    invalid.
+id(Absent) when Absent =:= undefined; Absent =:= nil -> {ok, undefined};
+id(Id) -> cost_ledger_record:id(Id).
 
--spec set(cost_ledger_nif:handle(), cost_ledger_budgets:budgets(), binary(), binary()) ->
-          {ok, pos_integer()} | cost_ledger_nif:failure() | closed.
-set(Handle, Budgets, By, Reason) ->
-    case cost_ledger_nif:policy(Handle) of
-        {ok, #{version := Version, states := States} = Current} ->
-            Merged = cost_ledger_budgets:merge(cost_ledger_budgets:from_policy(Current), Budgets),
-            Policy = cost_ledger_budgets:to_policy(Version, States, Merged),
-            case cost_ledger_nif:set_policy(Handle, Policy, By, Reason) of
-                {error, {version_conflict, _}} -> set(Handle, Budgets, By, Reason);
-                Result -> Result
+text(Given) when Given =:= undefined; Given =:= nil ->
+    invalid;
+text(Given) ->
+    case cost_ledger_rules:text(Given, 1, ?TEXT_BYTES_MAX) of
+        {ok, Text} -> Text;
+        {error, _} -> invalid
+    end.
+
+%%% Changing -----------------------------------------------------------------------------------
+
+%% Limits over those in force.
+-spec set_budgets(#ledger{}, cost_ledger_budgets:budgets(), change()) ->
+          {ok, pos_integer()} | failure() | closed.
+set_budgets(Ledger, Budgets, Change) ->
+    Make = fun(Policy) -> {ok, cost_ledger_budgets:change_policy(Budgets, Policy)} end,
+    put_in_force(Ledger, Make, any, Change, {set_budgets, Budgets}).
+
+%% Rules, budgets, settings, in this order, over what is in force.
+-spec set(#ledger{}, term(), change()) -> {ok, pos_integer()} | failure() | closed.
+set(#ledger{handle = Handle} = Ledger, Wanted, Change) ->
+    case wanted(Wanted) of
+        {ok, #{version := Version} = Map} ->
+            case cost_ledger_nif:series(Handle) of
+                {ok, Series} ->
+                    Make = fun(Policy) -> make(Map, Policy, series(Series)) end,
+                    put_in_force(Ledger, Make, Version, Change, {set_policy, Map});
+                closed ->
+                    closed
+            end;
+        {error, Path, Text} ->
+            bad(Path, Text)
+    end.
+
+wanted(Wanted) ->
+    case cost_ledger_rules:pairs(Wanted) of
+        {ok, Map} ->
+            Version = maps:get(version, Map, any),
+            case maps:keys(maps:without([rules, budgets, settings, version], Map)) of
+                [] when Version =:= any; is_integer(Version), Version > 0 ->
+                    {ok, Map#{version => Version}};
+                [] ->
+                    {error, [version], <<"version must be a version of the policy, a positive "
+                                         "integer">>};
+                [Key | _] ->
+                    {error, [Key], unicode:characters_to_binary(
+                                     ["unknown key ", cost_ledger_error:describe(Key), "; known "
+                                      "are rules, budgets, settings, version"])}
+            end;
+        _ ->
+            {error, [], unicode:characters_to_binary(
+                          ["a policy must be a map, like #{rules => [...]}, not ",
+                           cost_ledger_error:describe(Wanted)])}
+    end.
+
+series(Series) ->
+    Names = maps:from_list([{Number, Name} || {Name, Number} <- cost_ledger_rules:dimensions()]),
+    [[maps:get(Number, Names, Number) || Number <- Numbers] || {Numbers, _IsReady} <- Series].
+
+make(Wanted, Policy, Series) ->
+    Steps = [fun(P) -> add_states(maps:get(budgets, Wanted, #{}), P) end,
+             fun(P) -> put_rules(Wanted, P, Series) end,
+             fun(P) -> put_budgets(maps:get(budgets, Wanted, #{}), P) end,
+             fun(P) -> put_settings(Wanted, P) end],
+    lists:foldl(fun(Step, {ok, P}) -> Step(P);
+                   (_Step, Error) -> Error
+                end, {ok, Policy}, Steps).
+
+%% First of all, because the rules may name them.
+add_states(Budgets, #{<<"states">> := States} = Policy) ->
+    case cost_ledger_budgets:check(Budgets) of
+        ok ->
+            Names = [atom_to_binary(State) || State <- maps:keys(Budgets)],
+            {ok, Policy#{<<"states">> := States ++ lists:sort(Names -- States)}};
+        {error, {bad_budgets, Path, Text}} ->
+            bad([budgets | Path], Text)
+    end.
+
+put_rules(#{rules := Rules}, #{<<"states">> := States} = Policy, Series) ->
+    case cost_ledger_rules:check(Rules, #{states => States, series => Series}) of
+        {ok, Stored} -> {ok, Policy#{<<"rules">> := Stored}};
+        {error, Path, Text} -> bad(Path, Text)
+    end;
+put_rules(_Wanted, Policy, _Series) ->
+    {ok, Policy}.
+
+%% A limit that is left out of a new state is no limit.
+put_budgets(Budgets, #{<<"rules">> := Rules} = Policy) ->
+    Known = [State || State <- maps:keys(Budgets), has_rule(State, Rules)],
+    New = maps:map(fun(_State, Limits) ->
+                           maps:merge(#{max_per_hour => infinity, max_per_day => infinity}, Limits)
+                   end, maps:without(Known, Budgets)),
+    {ok, cost_ledger_budgets:change_policy(maps:merge(Budgets, New), Policy)}.
+
+has_rule(State, Rules) ->
+    Name = atom_to_binary(State),
+    lists:any(fun(#{<<"name">> := Rule}) ->
+                      Rule =:= <<Name/binary, "/hour">> orelse Rule =:= <<Name/binary, "/day">>
+              end, Rules).
+
+put_settings(#{settings := Changes}, Policy) ->
+    case cost_ledger_settings:merge(maps:get(<<"settings">>, Policy, #{}), Changes) of
+        {ok, Settings} when map_size(Settings) =:= 0 -> {ok, maps:remove(<<"settings">>, Policy)};
+        {ok, Settings} -> {ok, Policy#{<<"settings">> => Settings}};
+        {error, Path, Text} -> bad(Path, Text)
+    end;
+put_settings(_Wanted, Policy) ->
+    {ok, Policy}.
+
+bad(Path, Text) ->
+    {error, {bad_policy, Path, Text}}.
+
+put_in_force(Ledger, Make, Version, {_By, _Reason, undefined} = Change, _Request) ->
+    put_in_force(Ledger, Make, Version, Change);
+put_in_force(#ledger{handle = Handle} = Ledger, Make, Version, {By, Reason, Id}, Request) ->
+    case digest({Request, By, Reason}) of
+        Digest when is_binary(Digest) ->
+            Change = {By, Reason, {Id, Digest}},
+            %% Asked with a version that is never in force: only what was done before succeeds.
+            case cost_ledger_nif:set_policy(Handle, #{<<"version">> => 0, <<"states">> => [],
+                                                      <<"rules">> => []}, By, Reason, Id, Digest) of
+                {ok, Made, _Effects} -> {ok, Made};
+                {error, {version_conflict, _}} -> put_in_force(Ledger, Make, Version, Change);
+                Error -> Error
             end;
         Error ->
             Error
     end.
 
+put_in_force(#ledger{handle = Handle} = Ledger, Make, Version, Change) ->
+    case cost_ledger_nif:policy(Handle) of
+        {ok, InForce} ->
+            Read = case Version of any -> InForce; _ -> InForce#{<<"version">> := Version} end,
+            case Make(Read) of
+                {ok, Policy} ->
+                    case put_policy(Handle, Policy, Change) of
+                        {ok, Made, {_Next, Effects}} ->
+                            _ = cost_ledger_effects:tell(Ledger, Effects),
+                            {ok, Made};
+                        {error, {version_conflict, _}} when Version =:= any ->
+                            put_in_force(Ledger, Make, Version, Change);
+                        Error ->
+                            Error
+                    end;
+                Error ->
+                    Error
+            end;
+        Error ->
+            Error
+    end.
+
+put_policy(Handle, Policy, {By, Reason, undefined}) ->
+    cost_ledger_nif:set_policy(Handle, Policy, By, Reason, undefined, undefined);
+put_policy(Handle, Policy, {By, Reason, {Id, Digest}}) ->
+    cost_ledger_nif:set_policy(Handle, Policy, By, Reason, Id, Digest).
+
+digest(Request) ->
+    cost_ledger_nif:digest(term_to_binary(Request, [deterministic])).
+
+%%% Resetting ----------------------------------------------------------------------------------
+
+%% Use of a rule, or of one value of it, counts from now on.
+-spec reset(#ledger{}, term(), term()) ->
+          {ok, pos_integer()} | {error, term()} | {invalid, Position :: pos_integer(), iodata()}.
+reset(Ledger, Rule, Change) ->
+    case {cost_ledger_rules:text(Rule, 1, ?TEXT_BYTES_MAX), change(Change)} of
+        {{error, Text}, _} ->
+            {invalid, 2, ["the rule's name ", Text]};
+        {_, {invalid, Text}} ->
+            {invalid, 3, Text};
+        {{ok, Name}, {ok, By, Reason, Id}} ->
+            case reset_names(maps:get(scope, Change, all)) of
+                {ok, Names} -> reset(Ledger, Name, Names, {By, Reason, Id});
+                {invalid, Text} -> {invalid, 3, ["scope ", Text]}
+            end
+    end.
+
+reset_names(all) -> {ok, []};
+reset_names(Scope) -> cost_ledger_record:scope_names(Scope).
+
+reset(Ledger, Name, Names, {By, Reason, Id}) ->
+    Map = #{<<"rule">> => Name, <<"by">> => By, <<"reason">> => Reason},
+    Draft = cost_ledger_nif:encode({reset, none, Names, 0, undefined, undefined, undefined, Map,
+                                    0, Id, <<>>}),
+    true = is_binary(Draft),
+    case cost_ledger_queue:call(Ledger, {reset, Name}, Draft) of
+        {ok, Entry, _Flags} -> {ok, Entry};
+        Error -> Error
+    end.
+
+%%% Reading ------------------------------------------------------------------------------------
+
+%% The policy in force.
+-spec read(cost_ledger_nif:handle()) -> {ok, map()} | failure() | closed.
+read(Handle) ->
+    case cost_ledger_nif:policy(Handle) of
+        {ok, Policy} -> to_api(Handle, Policy);
+        Error -> Error
+    end.
+
+%% As it was in that version: changes are undone from the newest on.
+-spec read(cost_ledger_nif:handle(), term()) -> {ok, map()} | failure() | closed.
+read(Handle, Version) ->
+    case cost_ledger_nif:policy(Handle) of
+        {ok, #{<<"version">> := Newest} = Policy}
+          when is_integer(Version), Version >= 1, Version =< Newest ->
+            undo_to(Handle, Version, Policy);
+        {ok, #{<<"version">> := Newest}} ->
+            Text = io_lib:format("there is no version ~0tp; the newest is ~b", [Version, Newest]),
+            {error, {no_version, unicode:characters_to_binary(Text)}};
+        Error ->
+            Error
+    end.
+
+undo_to(Handle, Version, #{<<"version">> := Version} = Policy) ->
+    to_api(Handle, Policy);
+undo_to(Handle, Version, #{<<"changed_by_entry">> := Id} = Policy) ->
+    case change_entry(Handle, Id) of
+        {ok, Change} -> undo_to(Handle, Version, undo(Change, Policy));
+        Error -> Error
+    end.
+
+undo(#{<<"version">> := Version, <<"previous">> := Previous, <<"states">> := Added,
+       <<"changes">> := Changes} = Change, #{<<"states">> := States, <<"rules">> := Rules} = Policy) ->
+    Undone = Policy#{<<"version">> := Version - 1, <<"changed_by_entry">> := Previous,
+                     <<"states">> := lists:sublist(States, length(States) - length(Added)),
+                     <<"rules">> := lists:foldl(fun undo_rule/2, Rules, Changes)},
+    case Change of
+        #{<<"settings">> := [From, _To]} -> Undone#{<<"settings">> => From};
+        _ -> Undone
+    end.
+
+undo_rule([From, nil], Rules) ->
+    Rules ++ [From];
+undo_rule([From, #{<<"name">> := Name}], Rules) ->
+    lists:flatmap(fun(#{<<"name">> := Other}) when Other =:= Name, From =:= nil -> [];
+                     (#{<<"name">> := Other}) when Other =:= Name -> [From];
+                     (Rule) -> [Rule]
+                  end, Rules).
+
+to_api(Handle, #{<<"version">> := Version, <<"states">> := States, <<"rules">> := Rules} = Policy) ->
+    case {cost_ledger_settings:values(maps:get(<<"settings">>, Policy, #{})),
+          cost_ledger_nif:series(Handle)} of
+        {{ok, Settings}, {ok, Series}} ->
+            {ok, #{version => Version, settings => Settings,
+                   states => [cost_ledger_budgets:to_atom(State) || State <- States],
+                   rules => [cost_ledger_rules:from_stored(Rule) || Rule <- Rules],
+                   series => series(Series)}};
+        {{error, Path, Text}, _} ->
+            {error, {damaged_setting, Path, Text}};
+        {_, closed} ->
+            closed
+    end.
+
 %% Follows the chain from the newest change back.
--spec history(cost_ledger_nif:handle()) -> {ok, [map()]} | cost_ledger_nif:failure() | closed.
+-spec history(cost_ledger_nif:handle()) -> {ok, [map()]} | failure() | closed.
 history(Handle) ->
     case cost_ledger_nif:policy(Handle) of
-        {ok, #{changed_by_entry := Id}} -> history(Handle, Id, []);
+        {ok, #{<<"changed_by_entry">> := Id}} -> history(Handle, Id, []);
         Error -> Error
     end.
 
 history(_Handle, 0, Changes) ->
     {ok, lists:reverse(Changes)};
 history(Handle, Id, Changes) ->
-    case cost_ledger_nif:fetch(Handle, Id) of
-        {ok, [#{change := #{<<"version">> := Version, <<"by">> := By, <<"reason">> := Reason,
-                            <<"previous">> := Previous, <<"changes">> := Rules}}]} ->
+    case change_entry(Handle, Id) of
+        {ok, #{<<"version">> := Version, <<"by">> := By, <<"reason">> := Reason,
+               <<"previous">> := Previous, <<"changes">> := Rules} = Map} ->
             Change = #{id => Id, timestamp => Id div 1000, version => Version, by => By,
-                       reason => Reason, changes => [change_of(Rule) || Rule <- Rules]},
+                       reason => Reason,
+                       changes => [rule_change(Rule) || Rule <- Rules] ++ setting_changes(Map)},
             history(Handle, Previous, [Change | Changes]);
-        {ok, _} ->
-            {error, {damaged, <<"an entry of kind policy has no change">>}};
         Error ->
             Error
     end.
 
-change_of([From, To]) ->
+change_entry(Handle, Id) ->
+    case cost_ledger_nif:fetch(Handle, Id) of
+        {ok, [#{change := #{<<"version">> := _} = Change}]} -> {ok, Change};
+        {ok, _} -> {error, {damaged, <<"an entry of kind policy has no change">>}};
+        Error -> Error
+    end.
+
+%% from and to are the limits; was and is the whole rules.
+rule_change([From, To]) ->
     #{<<"name">> := Name} = case To of nil -> From; _ -> To end,
-    #{rule => Name, from => limit(From), to => limit(To)}.
+    #{rule => Name, from => limit(From), to => limit(To), was => rule(From), is => rule(To)}.
+
+rule(nil) -> undefined;
+rule(Stored) -> cost_ledger_rules:from_stored(Stored).
 
 limit(nil) -> undefined;
-limit(#{<<"limit">> := nil}) -> infinity;
-limit(#{<<"limit">> := Limit}) -> Limit.
+limit(Stored) -> maps:get(limit, cost_ledger_rules:from_stored(Stored)).
+
+setting_changes(#{<<"settings">> := [From, To]}) -> cost_ledger_settings:differences(From, To);
+setting_changes(_Change) -> [].
+
+%%% Start options ------------------------------------------------------------------------------
+
+%% What options seed an empty ledger with. `rules` replaces the default budgets, `budgets` merges
+%% over them; every state that either names is declared.
+-spec seed(#{atom() => term()}) ->
+          {ok, cost_ledger_nif:policy()} | {error, {atom(), Path :: [term()], binary()}}.
+seed(#{budgets := Budgets, series := Series} = Options) ->
+    Defaults = cost_ledger_budgets:defaults(),
+    Rules = maps:get(rules, Options, undefined),
+    Named = case Rules of
+                undefined -> [];
+                _ -> cost_ledger_rules:states_named(Rules)
+            end,
+    States = lists:usort([atom_to_binary(State)
+                          || State <- maps:keys(Defaults) ++ maps:keys(Budgets)] ++ Named),
+    Empty = #{<<"version">> => 0, <<"states">> => States, <<"changed_by_entry">> => 0,
+              <<"rules">> => []},
+    Seeded = case Rules of
+                 undefined ->
+                     Merged = cost_ledger_budgets:merge(Defaults, Budgets),
+                     {ok, cost_ledger_budgets:change_policy(Merged, Empty)};
+                 _ ->
+                     seed_rules(Rules, Budgets, Empty, Series)
+             end,
+    case Seeded of
+        {ok, Policy} -> put_settings(maps:with([settings], Options), Policy);
+        Error -> Error
+    end.
+
+seed_rules(Rules, Budgets, Empty, Series) ->
+    case put_rules(#{rules => Rules}, Empty, [[state] | Series]) of
+        {ok, Policy} -> put_budgets(Budgets, Policy);
+        Error -> Error
+    end.

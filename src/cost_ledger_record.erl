@@ -1,31 +1,51 @@
-%%% What a caller says of one invocation, checked and written as a draft; and entries as the API
-%%% gives them back. Runs in the caller: the writer only gets drafts.
+%%% What a caller says of an invocation, an attempt or its usage, checked and written as a draft;
+%%% and entries as the API gives them back. Runs in the caller: the writer only gets drafts.
 -module(cost_ledger_record).
 
--export([draft/2, from_entry/1]).
--export_type([meta/0, status/0, tokens/0, record/0]).
+-export([draft/2, attempt/2, usage/1, encode/3, attempt_term/1, id/1, scope_names/1, from_entry/1,
+         from_hold/2, named/1]).
+-export_type([meta/0, attributes/0, usage/0, status/0, tokens/0, record/0, fields/0]).
 
 -type status() :: completed | failed | aborted.
 -type tokens() :: #{input => non_neg_integer(), output => non_neg_integer(),
                     cache_read => non_neg_integer(), cache_creation => non_neg_integer(),
                     reasoning => non_neg_integer()}.
-%% Money in nano-units of the ledger's currency. Absent cost is unpriced; free is 0.
+-type name() :: atom() | binary().
+-type id() :: atom() | string() | binary().
+%% Money in nano-units of the ledger's currency. Absent cost is unpriced; free is 0. A request
+%% with the same id is done once.
 -type meta() :: #{duration_ms => non_neg_integer(), prompt_type => atom() | binary(),
                   status => status(), cost => non_neg_integer(), credits => non_neg_integer(),
                   tokens => tokens(), org => name(), project => name(), user => name(),
-                  agent => name(), model => name(), provider => name()}.
--type name() :: atom() | binary().
-%% state, status and prompt_type are atoms where the VM has them.
+                  agent => name(), model => name(), provider => name(), id => id()}.
+%% What an attempt asks for. Required to reserve an invocation: state.
+-type attributes() :: #{state => atom(), org => name(), project => name(), user => name(),
+                        agent => name(), model => name(), provider => name(),
+                        prompt_type => name(), kind => invocation | run,
+                        cost => non_neg_integer(), credits => non_neg_integer(),
+                        tokens => non_neg_integer() | tokens(), critical => boolean(),
+                        id => id(), owner => pid(), deadline_ms => pos_integer(),
+                        parent => cost_ledger_holds:hold(), policy_version => pos_integer()}.
+%% What was used.
+-type usage() :: #{cost => non_neg_integer(), credits => non_neg_integer(), tokens => tokens(),
+                   status => status(), duration_ms => non_neg_integer(), model => name(),
+                   provider => name(), agent => name(), prompt_type => name(), id => id()}.
+%% state, status and prompt_type are atoms where the VM has them. `overrun`: a budget was beyond
+%% its limit afterwards; `unattended`: the ledger booked it, because nobody settled.
 -type record() :: #{id := pos_integer(), kind := atom(), state => atom() | binary(),
                     timestamp := integer(), duration_ms := non_neg_integer(),
                     status := status() | none, prompt_type => atom() | binary(),
                     cost => integer(), credits => integer(), tokens => tokens(),
                     org => binary(), project => binary(), user => binary(), agent => binary(),
-                    model => binary(), provider => binary()}.
+                    model => binary(), provider => binary(), client_id => binary(),
+                    overrun => true, late => true, unattended => true, hold => pos_integer(),
+                    parent => pos_integer(), policy_version => pos_integer(),
+                    corrects => pos_integer()}.
 
 %% Of every amount; the same in c_src/core/entry.h.
 -define(AMOUNT_MAX, 1000000000000000).
 -define(NAME_BYTES_MAX, 65535).
+-define(ID_BYTES_MAX, 1000). % c_src/core/keys.h
 
 -define(STATE, 1).
 -define(PROMPT_TYPE, 9).
@@ -33,13 +53,26 @@
                       provider => 7, prompt_type => ?PROMPT_TYPE}).
 -define(TOKEN_CLASSES, [input, output, cache_read, cache_creation, reasoning]).
 
+%% Bits of an entry's flags: c_src/core/entry.h.
+-define(FLAGS, [{overrun, 1}, {late, 2}, {completes, 4}, {unattended, 8}]).
+
 -record(fields,
         {status = completed :: status(),
          names = [] :: [{pos_integer(), binary()}],
          duration_ms = 0 :: non_neg_integer(),
          cost = undefined :: undefined | non_neg_integer(),
          credits = undefined :: undefined | non_neg_integer(),
-         tokens = undefined :: undefined | tuple()}).
+         tokens = undefined :: undefined | tuple(),
+         id = undefined :: undefined | binary(),
+         %% Of attempts only.
+         kind = invocation :: invocation | run,
+         critical = false :: boolean(),
+         policy_version = 0 :: non_neg_integer(),
+         rest = #{} :: #{owner => pid(), deadline_ms => pos_integer(), parent => term()}}).
+
+-opaque fields() :: #fields{}.
+
+%%% What callers say ---------------------------------------------------------------------------
 
 %% `invalid` comes with what is wrong, naming the key.
 -spec draft(atom(), term()) ->
@@ -50,49 +83,213 @@ draft(State, Meta) when is_map(Meta) ->
                      Absent when Absent =:= undefined; Absent =:= nil -> unknown;
                      Given -> Given
                  end,
-    try maps:fold(fun field/3, #fields{names = [{?STATE, atom_to_binary(State)}]},
-                  Meta#{prompt_type => PromptType}) of
-        #fields{status = Status, names = Names, duration_ms = Duration, cost = Cost,
-                credits = Credits, tokens = Tokens} ->
-            case cost_ledger_nif:encode({Status, Names, Duration, Cost, Credits, Tokens}) of
-                Draft when is_binary(Draft) -> {ok, Draft, Duration, PromptType};
-                {error, Reason} -> {invalid, cost_ledger_error:describe(Reason)}
-            end
-    catch
-        throw:{invalid, Text} -> {invalid, Text}
+    First = #fields{names = [{?STATE, atom_to_binary(State)}]},
+    case fold(meta, Meta#{prompt_type => PromptType}, First) of
+        {ok, #fields{duration_ms = Duration} = Fields} ->
+            case encode(invocation, Fields, <<>>) of
+                {ok, Draft} -> {ok, Draft, Duration, PromptType};
+                Invalid -> Invalid
+            end;
+        Invalid ->
+            Invalid
     end;
 draft(_State, Other) ->
     {invalid, ["metadata must be a map, like #{duration_ms => 1200}, not ",
                cost_ledger_error:describe(Other)]}.
 
-field(duration_ms, Value, Fields) ->
+%% The fields, and what a hold has besides: owner, deadline_ms, parent.
+-spec attempt(reserve | check, term()) ->
+          {ok, fields(), #{state => term(), kind := invocation | run, critical := boolean(),
+                           owner => pid(), deadline_ms => pos_integer(), parent => term()}}
+              | {invalid, iodata()}.
+attempt(Use, Attributes) ->
+    case to_map(Attributes) of
+        {ok, Map} ->
+            case fold(attempt, maps:without([state], Map), #fields{}) of
+                {ok, Fields} -> attempt(Use, Map, Fields);
+                Invalid -> Invalid
+            end;
+        error ->
+            {invalid, ["attributes must be a map, like #{state => executing, cost => 75}, not ",
+                       cost_ledger_error:describe(Attributes)]}
+    end.
+
+attempt(reserve, Map, #fields{kind = invocation}) when not is_map_key(state, Map) ->
+    {invalid, "state is required: which state is the invocation of?"};
+attempt(_Use, Map, #fields{kind = Kind, critical = Critical, rest = Rest, names = Names} = Fields) ->
+    What = Rest#{kind => Kind, critical => Critical},
+    case Map of
+        #{state := State} when is_atom(State), State =/= undefined, State =/= nil ->
+            {ok, Fields#fields{names = [{?STATE, atom_to_binary(State)} | Names]},
+             What#{state => State}};
+        #{state := State} ->
+            {invalid, ["state must be an atom, not ", cost_ledger_error:describe(State)]};
+        _ ->
+            {ok, Fields, What}
+    end.
+
+-spec usage(term()) -> {ok, fields()} | {invalid, iodata()}.
+usage(Usage) ->
+    case to_map(Usage) of
+        {ok, Map} -> fold(usage, Map, #fields{});
+        error -> {invalid, ["usage must be a map, like #{cost => 60}, not ",
+                            cost_ledger_error:describe(Usage)]}
+    end.
+
+to_map(Map) when is_map(Map) -> {ok, Map};
+to_map(List) when is_list(List) ->
+    try {ok, maps:from_list(lists:reverse(List))}
+    catch error:badarg -> error
+    end;
+to_map(_) -> error.
+
+%% What a client calls its request.
+-spec id(term()) -> {ok, binary()} | {invalid, iodata()}.
+id(Id) ->
+    try {ok, id_text(Id)}
+    catch throw:{invalid, Text} -> {invalid, Text}
+    end.
+
+%% Names of a scope: a map of dimensions to values, all given.
+-spec scope_names(term()) -> {ok, [{pos_integer(), binary()}]} | {invalid, iodata()}.
+scope_names(Scope) when is_map(Scope) ->
+    try
+        {ok, [scope_name(Key, Value) || {Key, Value} <- lists:sort(maps:to_list(Scope))]}
+    catch throw:{invalid, Text} -> {invalid, Text}
+    end;
+scope_names(Other) ->
+    {invalid, ["must be a map of dimensions, like #{org => <<\"acme\">>}, or all, not ",
+               cost_ledger_error:describe(Other)]}.
+
+scope_name(Key, Value) when is_map_key(Key, ?DIMENSIONS), Value =/= undefined, Value =/= nil ->
+    {maps:get(Key, ?DIMENSIONS), name(Key, text_or_term(Value))};
+scope_name(Key, Value) when is_map_key(Key, ?DIMENSIONS) ->
+    invalid([atom_to_binary(Key), " must have a value, not ", cost_ledger_error:describe(Value)]);
+scope_name(Key, _Value) ->
+    invalid(["unknown dimension ", cost_ledger_error:describe(Key), "; known are state, org, "
+             "project, user, agent, model, provider, prompt_type"]).
+
+text_or_term([_ | _] = List) ->
+    try unicode:characters_to_binary(List) of
+        Binary when is_binary(Binary) -> Binary;
+        _ -> List
+    catch error:badarg -> List
+    end;
+text_or_term(Term) -> Term.
+
+%% Extra is what the request says besides; it is part of what its id stands for.
+-spec encode(invocation | run | usage, fields(), Extra :: binary()) ->
+          {ok, cost_ledger_nif:draft()} | {invalid, iodata()}.
+encode(Kind, Fields, Extra) ->
+    case cost_ledger_nif:encode(to_term(Kind, Fields, Extra)) of
+        Draft when is_binary(Draft) -> {ok, Draft};
+        {error, Reason} -> {invalid, cost_ledger_error:describe(Reason)}
+    end.
+
+%% For cost_ledger_nif:check/3.
+-spec attempt_term(fields()) -> tuple().
+attempt_term(#fields{kind = Kind} = Fields) ->
+    to_term(Kind, Fields, <<>>).
+
+%% Usage is written as a run: that needs no state.
+to_term(usage, Fields, Extra) ->
+    to_term(run, Fields, Extra);
+to_term(Kind, #fields{status = Status, names = Names, duration_ms = Duration, cost = Cost,
+                      credits = Credits, tokens = Tokens, policy_version = Version, id = Id},
+        Extra) ->
+    {Kind, Status, Names, Duration, Cost, Credits, Tokens, undefined, Version, Id, Extra}.
+
+%%% Fields -------------------------------------------------------------------------------------
+
+fold(Use, Map, First) ->
+    try {ok, maps:fold(fun(Key, Value, Fields) -> field(Use, Key, Value, Fields) end, First, Map)}
+    catch throw:{invalid, Text} -> {invalid, Text}
+    end.
+
+-define(IS_NAME(Key), (Key =:= org orelse Key =:= project orelse Key =:= user
+                       orelse Key =:= agent orelse Key =:= model orelse Key =:= provider
+                       orelse Key =:= prompt_type)).
+-define(IS_ABSENT(Value), (Value =:= undefined orelse Value =:= nil)).
+
+field(Use, duration_ms, Value, Fields) when Use =/= attempt ->
     Fields#fields{duration_ms = amount(duration_ms, Value)};
-field(cost, Value, Fields) ->
+field(_Use, cost, Value, Fields) ->
     Fields#fields{cost = amount(cost, Value)};
-field(credits, Value, Fields) ->
+field(_Use, credits, Value, Fields) ->
     Fields#fields{credits = amount(credits, Value)};
-field(status, Status, Fields)
-  when Status =:= completed; Status =:= failed; Status =:= aborted ->
+field(Use, status, Status, Fields)
+  when Use =/= attempt,
+       Status =:= completed orelse Status =:= failed orelse Status =:= aborted ->
     Fields#fields{status = Status};
-field(status, Value, _Fields) ->
+field(Use, status, Value, _Fields) when Use =/= attempt ->
     invalid(["status must be completed, failed or aborted, not ",
              cost_ledger_error:describe(Value)]);
-field(tokens, Value, Fields) ->
+field(attempt, tokens, Total, Fields) when not is_map(Total) ->
+    Fields#fields{tokens = {amount(tokens, Total), 0, 0, 0, 0}};
+field(_Use, tokens, Value, Fields) ->
     Fields#fields{tokens = tokens(Value)};
-%% An attribute that is not there, as Erlang and as Elixir say it.
-field(Key, Absent, Fields)
-  when Absent =:= undefined orelse Absent =:= nil,
-       Key =:= org orelse Key =:= project orelse Key =:= user orelse Key =:= agent
-       orelse Key =:= model orelse Key =:= provider ->
+field(_Use, id, Absent, Fields) when ?IS_ABSENT(Absent) ->
     Fields;
-field(Key, Value, #fields{names = Names} = Fields)
-  when Key =:= prompt_type; Key =:= org; Key =:= project; Key =:= user; Key =:= agent;
-       Key =:= model; Key =:= provider ->
+field(_Use, id, Id, Fields) ->
+    Fields#fields{id = id_text(Id)};
+%% What was reserved for one account cannot be settled for another.
+field(usage, Key, Value, _Fields) when Key =:= org; Key =:= project; Key =:= user ->
+    unknown(usage, Key, Value);
+%% An attribute that is not there, as Erlang and as Elixir say it.
+field(_Use, Key, Absent, Fields) when ?IS_NAME(Key), ?IS_ABSENT(Absent) ->
+    Fields;
+field(_Use, Key, Value, #fields{names = Names} = Fields) when ?IS_NAME(Key) ->
     Fields#fields{names = [{maps:get(Key, ?DIMENSIONS), name(Key, Value)} | Names]};
-field(Key, _Value, _Fields) ->
+field(attempt, Key, Value, Fields) ->
+    attempt_field(Key, Value, Fields);
+field(Use, Key, Value, _Fields) ->
+    unknown(Use, Key, Value).
+
+attempt_field(kind, Kind, Fields) when Kind =:= invocation; Kind =:= run ->
+    Fields#fields{kind = Kind};
+attempt_field(kind, Value, _Fields) ->
+    invalid(["kind must be invocation or run, not ", cost_ledger_error:describe(Value)]);
+attempt_field(critical, Critical, Fields) when is_boolean(Critical) ->
+    Fields#fields{critical = Critical};
+attempt_field(critical, Value, _Fields) ->
+    invalid(["critical must be true or false, not ", cost_ledger_error:describe(Value)]);
+attempt_field(policy_version, Version, Fields)
+  when is_integer(Version), Version > 0, Version < 1 bsl 63 ->
+    Fields#fields{policy_version = Version};
+attempt_field(policy_version, Absent, Fields) when ?IS_ABSENT(Absent) ->
+    Fields;
+attempt_field(policy_version, Value, _Fields) ->
+    invalid(["policy_version must be a version of the policy, a positive integer, not ",
+             cost_ledger_error:describe(Value)]);
+attempt_field(owner, Pid, #fields{rest = Rest} = Fields) when is_pid(Pid) ->
+    Fields#fields{rest = Rest#{owner => Pid}};
+attempt_field(owner, Value, _Fields) ->
+    invalid(["owner must be a pid, not ", cost_ledger_error:describe(Value)]);
+attempt_field(deadline_ms, Ms, #fields{rest = Rest} = Fields)
+  when is_integer(Ms), Ms > 0, Ms =< ?AMOUNT_MAX ->
+    Fields#fields{rest = Rest#{deadline_ms => Ms}};
+attempt_field(deadline_ms, Value, _Fields) ->
+    invalid(["deadline_ms must be an integer from 1 to 10^15, not ",
+             cost_ledger_error:describe(Value)]);
+attempt_field(parent, Absent, Fields) when ?IS_ABSENT(Absent) ->
+    Fields;
+attempt_field(parent, Hold, #fields{rest = Rest} = Fields) ->
+    Fields#fields{rest = Rest#{parent => Hold}};
+attempt_field(Key, Value, _Fields) ->
+    unknown(attempt, Key, Value).
+
+-spec unknown(meta | attempt | usage, term(), term()) -> no_return().
+unknown(meta, Key, _Value) ->
     invalid(["unknown key ", cost_ledger_error:describe(Key), " in the metadata; known are "
              "duration_ms, prompt_type, status, cost, credits, tokens, org, project, user, agent, "
-             "model, provider"]).
+             "model, provider, id"]);
+unknown(attempt, Key, _Value) ->
+    invalid(["unknown key ", cost_ledger_error:describe(Key), " in the attributes; known are "
+             "state, org, project, user, agent, model, provider, prompt_type, kind, cost, "
+             "credits, tokens, critical, id, owner, deadline_ms, parent, policy_version"]);
+unknown(usage, Key, _Value) ->
+    invalid(["unknown key ", cost_ledger_error:describe(Key), " in the usage; known are cost, "
+             "credits, tokens, status, duration_ms, model, provider, agent, prompt_type, id"]).
 
 amount(_Key, Value) when is_integer(Value), Value >= 0, Value =< ?AMOUNT_MAX ->
     Value;
@@ -124,21 +321,43 @@ name(Key, Value) ->
     invalid([cost_ledger_error:describe(Key), " must be an atom or a binary of 1 to 65535 bytes, "
              "not ", cost_ledger_error:describe(Value)]).
 
+id_text(Id) ->
+    case cost_ledger_rules:text(Id, 1, ?ID_BYTES_MAX) of
+        {ok, Text} -> Text;
+        {error, _} -> invalid(["id must be a text of 1 to 1000 bytes, not ",
+                               cost_ledger_error:describe(Id)])
+    end.
+
 -spec invalid(iodata()) -> no_return().
 invalid(Text) ->
     throw({invalid, Text}).
 
+%%% What the ledger says -----------------------------------------------------------------------
+
 %% Absent attributes are absent keys.
 -spec from_entry(cost_ledger_nif:entry()) -> record().
 from_entry(#{id := Id, names := Names} = Entry) ->
-    Named = lists:foldl(fun add_name/2, maps:without([names, change, tokens], Entry), Names),
-    Record = Named#{timestamp => Id div 1000},
-    case Entry of
-        #{tokens := Tokens} ->
-            Record#{tokens => maps:from_list(lists:zip(?TOKEN_CLASSES, tuple_to_list(Tokens)))};
-        _ ->
-            Record
-    end.
+    Plain = maps:without([names, change, tokens, flags, link], Entry),
+    Named = maps:merge(Plain, named(Names)),
+    with_link(Entry, with_flags(Entry, with_tokens(Entry, Named#{timestamp => Id div 1000}))).
+
+with_tokens(#{tokens := Tokens}, Record) ->
+    Record#{tokens => maps:from_list(lists:zip(?TOKEN_CLASSES, tuple_to_list(Tokens)))};
+with_tokens(_Entry, Record) ->
+    Record.
+
+with_flags(#{flags := Flags}, Record) ->
+    maps:merge(Record, maps:from_list([{Flag, true} || {Flag, Bit} <- ?FLAGS, Flags band Bit =/= 0]));
+with_flags(_Entry, Record) ->
+    Record.
+
+with_link(#{kind := correction, link := Link}, Record) -> Record#{corrects => Link};
+with_link(_Entry, Record) -> Record.
+
+%% Names by dimension; states and prompt types as atoms where the VM has them.
+-spec named([{pos_integer(), binary()}]) -> #{atom() => atom() | binary()}.
+named(Names) ->
+    lists:foldl(fun add_name/2, #{}, Names).
 
 add_name({?STATE, Name}, Record) -> Record#{state => cost_ledger_budgets:to_atom(Name)};
 add_name({?PROMPT_TYPE, Name}, Record) -> Record#{prompt_type => cost_ledger_budgets:to_atom(Name)};
@@ -149,3 +368,22 @@ add_name({5, Name}, Record) -> Record#{agent => Name};
 add_name({6, Name}, Record) -> Record#{model => Name};
 add_name({7, Name}, Record) -> Record#{provider => Name};
 add_name({_Unknown, _Name}, Record) -> Record.
+
+%% A live hold as hold_info/1 tells it. The owner only of a pid that means something in this VM.
+-spec from_hold(cost_ledger_nif:hold(), Us :: integer()) -> map().
+from_hold(#{id := Id, names := Names, deadline := Deadline, extend_ms := ExtendMs,
+            owner := Owner, boot_id := BootId, open_children := Children} = Hold, NowUs) ->
+    Plain = maps:with([id, kind, cost, credits, parent, policy_version, client_id], Hold),
+    Info = with_tokens(Hold, maps:merge(Plain, named(Names))),
+    Whole = Info#{reserved_at => Id div 1000, deadline => (Deadline + 999) div 1000,
+                  deadline_ms => ExtendMs, open_children => Children,
+                  age_ms => max(0, (NowUs - Id) div 1000)},
+    with_owner(BootId =:= cost_ledger_registry:boot_id(), Owner, with_metered(Hold, Whole)).
+
+with_owner(true, Owner, Info) -> Info#{owner => binary_to_term(Owner, [safe])};
+with_owner(false, _Owner, Info) -> Info.
+
+with_metered(#{metered := Metered}, Info) ->
+    Info#{metered => with_tokens(Metered, maps:with([cost, credits], Metered))};
+with_metered(_Hold, Info) ->
+    Info.

@@ -4,14 +4,29 @@
 
 -include("cost_ledger.hrl").
 
--export([publish/1, find/1, begin_outage/1, end_outage/1]).
+-export([publish/1, find/1, begin_outage/1, end_outage/1, boot_id/0]).
 
 -on_load(init/0).
 
 %% The default ledger's latch is made here, before any process can call this module: made on
 %% demand, two processes could make one each and both report.
 init() ->
+    make_boot_id(),
     make_latch(?DEFAULT_LEDGER).
+
+-define(BOOT_ID_KEY, cost_ledger_boot_id).
+
+%% Of this VM: a pid that is stored beside it means something for as long as the VM runs, and
+%% nothing after. Two fresh VMs give the same pids.
+make_boot_id() ->
+    case persistent_term:get(?BOOT_ID_KEY, undefined) of
+        undefined -> persistent_term:put(?BOOT_ID_KEY, rand:bytes(16));
+        _ -> ok
+    end.
+
+-spec boot_id() -> binary().
+boot_id() ->
+    persistent_term:get(?BOOT_ID_KEY).
 
 -define(LATCH_KEY(Name), {cost_ledger_outage, Name}).
 

@@ -1,74 +1,183 @@
-%%% The writer: the one process that books entries. Group commit: it takes what waits in its
-%%% mailbox, up to a bound, commits it in one durable transaction, and answers everyone. While
-%%% the disk syncs, the next batch gathers.
+%%% The writer: the one process that books entries and keeps holds. Group commit: it takes what
+%%% waits in its mailbox, up to a bound, commits it in one durable transaction, and answers
+%%% everyone. While the disk syncs, the next batch gathers.
 %%%
-%%% It keeps no state that the file does not have: after a crash the next one just begins.
+%%% It watches the owners of live holds, and the first of their deadlines. It keeps nothing that the
+%%% file does not have: after a crash the next one reads the holds and watches again.
 -module(cost_ledger_writer).
 -behaviour(gen_server).
 
 -include("cost_ledger.hrl").
 
--export([start_link/2]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([start_link/2, forget/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
 
 -define(BATCH_CALLS, 2000).
 -define(BATCH_BYTES, (8 bsl 20)).
+-define(HOLDS_SLICE, 1000).
+%% Entries that one slice of building series adds: callers wait for it.
+-define(BUILD_SLICE, 2000).
+%% After a failure to build, or to end what is due: the disk may be back by then.
+-define(RETRY_MS, 1000).
+-define(TIMER_MAX_MS, 16#7fffffff).
 
 -record(state,
-        {ledger :: atom(),
-         handle :: cost_ledger_nif:handle(),
-         path :: binary(),
+        {ledger :: #ledger{},
+         %% Owners of live holds, both ways.
+         monitors = #{} :: #{Hold :: pos_integer() => reference()},
+         holds = #{} :: #{reference() => Hold :: pos_integer()},
+         %% The timer for the first deadline, and when that is.
+         timer = undefined :: undefined | {reference(), Us :: pos_integer()},
+         building = false :: boolean(), % a message to go on is under way
          %% Name of the reason that commits fail for, and how many callers were told so since it
          %% was reported: told once, not once a batch.
          failing = undefined :: undefined | {atom(), non_neg_integer()}}).
+
+%% Whom to answer, and what to watch if it succeeds.
+-record(caller,
+        {alias :: reference() | none,
+         operation :: cost_ledger_nif:operation(),
+         owner :: pid() | undefined}).
 
 -spec start_link(atom(), Queue :: #{calls := pos_integer(), bytes := pos_integer()}) ->
           {ok, pid()}.
 start_link(Name, Queue) ->
     {ok, _} = gen_server:start_link(?MODULE, {Name, Queue}, []).
 
+%% Holds that others found ended, while they moved the clock.
+-spec forget(cost_ledger_nif:handle(), [pos_integer()]) -> ok.
+forget(_Handle, []) ->
+    ok;
+forget(Handle, Holds) ->
+    case cost_ledger_nif:writer(Handle) of
+        {Writer, _} -> Writer ! {forget, Holds}, ok;
+        _ -> ok
+    end.
+
 init({Name, #{calls := Calls, bytes := Bytes}}) ->
     %% The mailbox is the queue: keep it out of the heap that is collected.
     _ = process_flag(message_queue_data, off_heap),
-    #ledger{handle = Handle, path = Path} = cost_ledger_registry:find(Name),
+    #ledger{handle = Handle} = Ledger = cost_ledger_registry:find(Name),
     ok = cost_ledger_nif:attach(Handle, Calls, Bytes),
-    {ok, #state{ledger = Name, handle = Handle, path = Path}}.
+    {ok, #state{ledger = Ledger}, {continue, watch}}.
 
-handle_info({book, Alias, Token, Draft}, State) ->
-    {Requests, Aliases} = gather([{Token, Draft}], [Alias], 1, byte_size(Draft)),
-    {noreply, book(Requests, Aliases, State)};
+%% Owners that died meanwhile are told of at once; holds of another VM are ended by the first
+%% commit.
+handle_continue(watch, State) ->
+    {noreply, commit([], [], watch_holds(0, State))}.
+
+watch_holds(From, #state{ledger = #ledger{handle = Handle}} = State) ->
+    case cost_ledger_nif:holds(Handle, From, ?HOLDS_SLICE) of
+        {ok, [#{id := Last} | _] = Holds} ->
+            Watched = lists:foldl(fun watch_hold/2, State, Holds),
+            case length(Holds) of
+                ?HOLDS_SLICE -> watch_holds(Last + 1, Watched);
+                _ -> Watched
+            end;
+        _ ->
+            State
+    end.
+
+watch_hold(#{id := Id, owner := Owner, boot_id := BootId}, State) ->
+    case cost_ledger_registry:boot_id() of
+        BootId -> watch(Id, binary_to_term(Owner, [safe]), State);
+        _ -> State
+    end.
+
+handle_info({do, Alias, Token, Operation, Draft, Owner}, State) ->
+    Caller = #caller{alias = Alias, operation = Operation, owner = Owner},
+    {noreply, gather_and_commit({Token, Operation, Draft}, Caller, byte_size(Draft), State)};
+handle_info({'DOWN', Monitor, process, _Pid, _Reason}, #state{holds = Holds} = State)
+  when is_map_key(Monitor, Holds) ->
+    {Request, Caller} = owner_died(Monitor, Holds),
+    {noreply, gather_and_commit(Request, Caller, 0, State)};
+handle_info(due, State) ->
+    {noreply, commit([], [], State#state{timer = undefined})};
+handle_info({forget, Holds}, State) ->
+    {noreply, lists:foldl(fun unwatch/2, State, Holds)};
+handle_info(build, State) ->
+    {noreply, build(State)};
 handle_info(_Other, State) ->
     {noreply, State}.
 
-%% What is waiting already, in the order in which it came.
-gather(Requests, Aliases, Calls, Bytes) when Calls < ?BATCH_CALLS, Bytes < ?BATCH_BYTES ->
-    receive
-        {book, Alias, Token, Draft} ->
-            gather([{Token, Draft} | Requests], [Alias | Aliases], Calls + 1,
-                   Bytes + byte_size(Draft))
-    after 0 ->
-            {lists:reverse(Requests), lists:reverse(Aliases)}
-    end;
-gather(Requests, Aliases, _Calls, _Bytes) ->
-    {lists:reverse(Requests), lists:reverse(Aliases)}.
+gather_and_commit(Request, Caller, Bytes, #state{holds = Holds} = State) ->
+    {Requests, Callers} = gather([Request], [Caller], 1, Bytes, Holds),
+    commit(Requests, Callers, State).
 
-book(Requests, Aliases, #state{handle = Handle} = State) ->
+%% What is waiting already, in the order in which it came.
+gather(Requests, Callers, Calls, Bytes, Holds) when Calls < ?BATCH_CALLS, Bytes < ?BATCH_BYTES ->
+    receive
+        {do, Alias, Token, Operation, Draft, Owner} ->
+            Caller = #caller{alias = Alias, operation = Operation, owner = Owner},
+            gather([{Token, Operation, Draft} | Requests], [Caller | Callers], Calls + 1,
+                   Bytes + byte_size(Draft), Holds);
+        {'DOWN', Monitor, process, _Pid, _Reason} when is_map_key(Monitor, Holds) ->
+            {Request, Caller} = owner_died(Monitor, Holds),
+            gather([Request | Requests], [Caller | Callers], Calls + 1, Bytes, Holds)
+    after 0 ->
+            {lists:reverse(Requests), lists:reverse(Callers)}
+    end;
+gather(Requests, Callers, _Calls, _Bytes, _Holds) ->
+    {lists:reverse(Requests), lists:reverse(Callers)}.
+
+owner_died(Monitor, Holds) ->
+    #{Monitor := Hold} = Holds,
+    Operation = {abort, Hold},
+    {{0, Operation, <<>>}, #caller{alias = none, operation = Operation}}.
+
+commit(Requests, Callers, #state{ledger = #ledger{handle = Handle}} = State) ->
     case cost_ledger_nif:commit(Handle, Requests) of
         closed ->
-            lists:foreach(fun(Alias) -> Alias ! {Alias, {error, unavailable}} end, Aliases),
+            lists:foreach(fun(Caller) -> reply(Caller, {error, unavailable}) end, Callers),
             State;
-        Results ->
-            report(answer(Aliases, Results, []), State)
+        {Results, {Next, Effects}} ->
+            {Answered, Failed} = answer(Callers, Results, State, []),
+            after_commit(Next, Effects, report(Failed, Answered))
     end.
+
+%%% Answers ------------------------------------------------------------------------------------
+
+%% Answers everyone; with the reasons of writes that failed.
+answer([Caller | Callers], [Result | Results], State, Failed) ->
+    case Result of
+        {error, {Name, _} = Reason} = Error ->
+            reply(Caller, Error),
+            answer(Callers, Results, State, [Reason || is_the_disks(Name)] ++ Failed);
+        {denied, _} = Denied ->
+            reply(Caller, Denied),
+            answer(Callers, Results, State, Failed);
+        {Id, Flags} ->
+            reply(Caller, {ok, Id, Flags}),
+            answer(Callers, Results, resolved(Caller, Id, State), Failed);
+        Id ->
+            reply(Caller, {ok, Id, 0}),
+            answer(Callers, Results, resolved(Caller, Id, State), Failed)
+    end;
+answer([], [], State, Failed) ->
+    {State, Failed}.
+
+reply(#caller{alias = none}, _Answer) ->
+    ok;
+reply(#caller{alias = Alias}, Answer) ->
+    Alias ! {Alias, Answer},
+    ok.
+
+%% What is wrong with one request alone is its caller's to know; what is wrong with the ledger is
+%% everyone's.
+is_the_disks(Name) ->
+    not lists:member(Name, [bad_entry, entry_too_large, undeclared_state, undeclared_series,
+                            building, conflict, resolved, open_children, estimate_required,
+                            no_hold, no_rule, no_parent, too_deep, budget_exhausted]).
 
 report([], #state{failing = undefined} = State) ->
     State;
-report([], #state{ledger = Name, path = Path, failing = {_, Untold}} = State) ->
+report([], #state{ledger = #ledger{name = Name, path = Path}, failing = {_, Untold}} = State) ->
     cost_ledger_events:write_recovered(Name, Untold, Path),
     State#state{failing = undefined};
 report([{Reason, _Text} | _] = Failed, #state{failing = {Reason, Untold}} = State) ->
     State#state{failing = {Reason, Untold + length(Failed)}};
-report([{Reason, _Text} = First | _] = Failed, #state{ledger = Name, failing = Before} = State) ->
+report([{Reason, _Text} = First | _] = Failed,
+       #state{ledger = #ledger{name = Name}, failing = Before} = State) ->
     Untold = case Before of
                  undefined -> 0;
                  {_OtherReason, Count} -> Count
@@ -76,15 +185,87 @@ report([{Reason, _Text} = First | _] = Failed, #state{ledger = Name, failing = B
     cost_ledger_events:write_failed(Name, Untold + length(Failed), First),
     State#state{failing = {Reason, 0}}.
 
-%% Answers everyone; the reasons of those that failed.
-answer([Alias | Aliases], [{error, Reason} = Error | Results], Failed) ->
-    Alias ! {Alias, Error},
-    answer(Aliases, Results, [Reason | Failed]);
-answer([Alias | Aliases], [Id | Results], Failed) ->
-    Alias ! {Alias, {ok, Id}},
-    answer(Aliases, Results, Failed);
-answer([], [], Failed) ->
-    Failed.
+%%% Owners -------------------------------------------------------------------------------------
+
+resolved(#caller{operation = record}, _Id, State) ->
+    State;
+resolved(#caller{operation = {reserve, _, _, _, _}, owner = Owner}, Hold, State) ->
+    watch(Hold, Owner, State);
+resolved(#caller{operation = {transfer, Hold, _}, owner = Owner}, _Id, State) ->
+    watch(Hold, Owner, unwatch(Hold, State));
+resolved(#caller{operation = {Ending, Hold}}, _Id, State)
+  when Ending =:= settle; Ending =:= release; Ending =:= abort ->
+    unwatch(Hold, State);
+resolved(_Caller, _Id, State) ->
+    State.
+
+%% A request that is repeated finds its hold watched already, or gone; of one that is gone the
+%% owner's death changes nothing.
+watch(Hold, _Owner, #state{monitors = Monitors} = State) when is_map_key(Hold, Monitors) ->
+    State;
+watch(Hold, Owner, #state{monitors = Monitors, holds = Holds} = State) ->
+    Monitor = erlang:monitor(process, Owner),
+    State#state{monitors = Monitors#{Hold => Monitor}, holds = Holds#{Monitor => Hold}}.
+
+unwatch(Hold, #state{monitors = Monitors, holds = Holds} = State) ->
+    case maps:take(Hold, Monitors) of
+        {Monitor, Rest} ->
+            true = erlang:demonitor(Monitor, [flush]),
+            State#state{monitors = Rest, holds = maps:remove(Monitor, Holds)};
+        error ->
+            State
+    end.
+
+%%% What follows -------------------------------------------------------------------------------
+
+after_commit(Next, [], State) ->
+    await_deadline(Next, State);
+after_commit(Next, Effects, #state{ledger = Ledger} = State) ->
+    Ended = cost_ledger_effects:tell(Ledger, Effects),
+    Unwatched = lists:foldl(fun unwatch/2, State, Ended),
+    await_deadline(Next, go_on_building(lists:member(building, Effects), Unwatched)).
+
+%% A manual clock has no timers: whoever moves it ends what is due.
+await_deadline(_Next, #state{ledger = #ledger{clock = manual}} = State) ->
+    State;
+await_deadline(none, State) ->
+    State;
+await_deadline(Us, #state{timer = {_, Us}} = State) ->
+    State;
+await_deadline(Us, #state{ledger = #ledger{handle = Handle}, timer = Timer,
+                          failing = Failing} = State) ->
+    case Timer of
+        {Old, _} -> _ = erlang:cancel_timer(Old), ok;
+        undefined -> ok
+    end,
+    Ms = max(0, (Us - cost_ledger_nif:now(Handle) + 999) div 1000),
+    Wait = case Failing of
+               undefined -> Ms;
+               _ -> max(Ms, ?RETRY_MS)
+           end,
+    State#state{timer = {erlang:send_after(min(Wait, ?TIMER_MAX_MS), self(), due), Us}}.
+
+go_on_building(true, #state{building = false} = State) ->
+    self() ! build,
+    State#state{building = true};
+go_on_building(_Building, State) ->
+    State.
+
+%% One slice, then whoever waits: the next one comes after them.
+build(#state{ledger = #ledger{name = Name, handle = Handle, path = Path}} = State) ->
+    case cost_ledger_nif:build(Handle, ?BUILD_SLICE) of
+        more ->
+            self() ! build,
+            State;
+        done ->
+            cost_ledger_events:series_built(Name, Path),
+            State#state{building = false};
+        closed ->
+            State#state{building = false};
+        {error, _} ->
+            _ = erlang:send_after(?RETRY_MS, self(), build),
+            State
+    end.
 
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown_request}, State}.

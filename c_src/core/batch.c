@@ -4,62 +4,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "rollup.h"
-#include "series.h"
-#include "window.h"
+#include "batch_internal.h"
+#include "keys.h"
+#include "marks.h"
+#include "meta.h"
 
-/* A series that the batch adds to. */
-struct touched {
-    struct series_block block;
-    struct rollup hour;
-    struct rollup day;
-};
-
-/* What was looked up a moment ago; direct-mapped, so a miss only costs the lookup. */
-#define MEMO_SLOTS 512
-struct name_memo {
-    uint8_t dimension; /* 0: empty */
-    struct ledger_text text;
-    uint32_t number;
-};
-struct series_memo {
-    uint8_t count; /* 0: empty */
-    uint32_t numbers[SERIES_NAMES_MAX];
-    uint32_t series;
-};
-
-struct batch {
-    struct ledger *ledger;
-    MDB_txn *txn;
-    MDB_cursor *entries;
-    int64_t now_us;
-    uint64_t last_id;
-    struct name_memo names[MEMO_SLOTS];
-    struct series_memo series[MEMO_SLOTS];
-    struct touched **touched; /* open addressing by series, capacity a power of two */
-    size_t touched_capacity;
-    size_t touched_count;
-    bool states[POLICY_STATES_MAX]; /* touched, by index */
-    struct gate_update *updates;
-    size_t update_count;
-};
-
-static MDB_dbi dbi_of(const struct batch *batch, enum storage_database database) {
-    return batch->ledger->storage.databases[database];
-}
-
-int batch_begin(struct ledger *ledger, int64_t now_us, struct batch **out) {
+int batch_begin(struct ledger *ledger, const struct ledger_policy *policy, const struct plan *plan,
+                int64_t now_us, struct batch **out) {
     struct batch *batch = calloc(1, sizeof *batch);
     *out = NULL;
     if (batch == NULL)
         return ENOMEM;
     batch->ledger = ledger;
-    batch->now_us = now_us;
+    batch->policy = policy;
+    batch->plan = plan;
     int rc = mdb_txn_begin(ledger->storage.env, NULL, 0, &batch->txn);
+    batch->moment = (struct moment){.txn = batch->txn,
+                                    .warned = batch_dbi(batch, DB_WARNED),
+                                    .now_us = now_us > 0 ? now_us : 0,
+                                    .save = sums_save,
+                                    .context = batch};
     if (rc == 0)
         rc = storage_last_id(&ledger->storage, batch->txn, &batch->last_id);
+    batch->first_id = batch->last_id;
     if (rc == 0)
-        rc = mdb_cursor_open(batch->txn, dbi_of(batch, DB_ENTRIES), &batch->entries);
+        rc = mdb_cursor_open(batch->txn, batch_dbi(batch, DB_ENTRIES), &batch->entries);
+    if (rc == 0)
+        rc = mdb_cursor_open(batch->txn, batch_dbi(batch, DB_SERIES), &batch->moment.series);
+    if (rc == 0)
+        rc = marks_any_reset(batch->txn, batch->moment.warned, &batch->moment.any_reset);
+    if (rc == 0)
+        rc = names_any_undefined(batch->txn, batch_dbi(batch, DB_NAMES), &batch->any_undefined);
     if (rc != 0)
         batch_end(batch);
     else
@@ -67,16 +42,27 @@ int batch_begin(struct ledger *ledger, int64_t now_us, struct batch **out) {
     return rc;
 }
 
+static void close_cursors(struct batch *batch) {
+    mdb_cursor_close(batch->entries);
+    mdb_cursor_close(batch->moment.series);
+    batch->entries = batch->moment.series = NULL;
+}
+
 void batch_end(struct batch *batch) {
     if (batch == NULL)
         return;
     if (batch->txn != NULL) {
-        mdb_cursor_close(batch->entries);
+        close_cursors(batch);
         mdb_txn_abort(batch->txn);
     }
-    for (size_t i = 0; i < batch->touched_capacity; i++)
-        free(batch->touched[i]);
-    free(batch->touched);
+    sums_free(batch);
+    uses_free(&batch->uses);
+    while (batch->chunks != NULL) {
+        struct chunk *next = batch->chunks->next;
+        free(batch->chunks);
+        batch->chunks = next;
+    }
+    ledger_effects_free(&batch->effects);
     free(batch->updates);
     free(batch);
 }
@@ -89,18 +75,22 @@ uint64_t batch_last_id(const struct batch *batch) {
     return batch->last_id;
 }
 
-int batch_read(struct batch *batch, const void *draft, size_t size, struct ledger_entry *entry,
-               int *state) {
-    struct ledger *ledger = batch->ledger;
-    if (size > ledger->max_entry_size)
-        return LEDGER_E_ENTRY_TOO_LARGE;
-    int rc = entry_read_draft(ledger->decoder, draft, size, entry);
-    if (rc != 0)
-        return rc;
-    if (entry->kind != KIND_INVOCATION)
-        return LEDGER_E_BAD_ENTRY;
-    *state = policy_state(&ledger->policy, entry->names[DIMENSION_STATE]);
-    return *state < 0 ? LEDGER_E_UNDECLARED_STATE : 0;
+bool batch_wrote(const struct batch *batch) {
+    return batch->wrote;
+}
+
+bool batch_took_id(const struct batch *batch) {
+    return batch->last_id != batch->first_id;
+}
+
+int batch_next_id(struct batch *batch, uint64_t *id) {
+    uint64_t now = (uint64_t)batch->moment.now_us;
+    *id = now > batch->last_id ? now : batch->last_id + 1;
+    if (*id > LEDGER_TIME_MAX)
+        return LEDGER_E_ID_EXHAUSTED;
+    batch->last_id = *id;
+    batch->wrote = true;
+    return 0;
 }
 
 /* ---- names ------------------------------------------------------------------------------ */
@@ -123,146 +113,140 @@ static uint64_t hash_text(uint8_t dimension, struct ledger_text text) {
     return hash;
 }
 
-static int intern(struct batch *batch, uint8_t dimension, struct ledger_text text, uint32_t *number,
-                  bool *made) {
+/* Finds, or makes when `made` is given. */
+static int look_up(struct batch *batch, uint8_t dimension, struct ledger_text text, bool *made,
+                   struct name_memo **out) {
     struct name_memo *memo = &batch->names[hash_text(dimension, text) % MEMO_SLOTS];
-    *made = false;
-    if (memo->dimension == dimension && text_equal(memo->text, text)) {
-        *number = memo->number;
+    MDB_dbi names = batch_dbi(batch, DB_NAMES);
+    uint32_t number;
+    *out = memo;
+    if (made != NULL)
+        *made = false;
+    if (memo->dimension == dimension && text_equal(memo->text, text))
         return 0;
-    }
-    int rc = names_intern(batch->txn, dbi_of(batch, DB_NAMES), dimension, text, number, made);
+    int rc = made == NULL
+                 ? names_find(batch->txn, names, dimension, text, &number)
+                 : names_intern(batch->txn, names, dimension, text, &number, made);
     if (rc == 0)
-        *memo = (struct name_memo){dimension, text, *number};
+        *memo = (struct name_memo){dimension, batch->any_undefined, text, number};
     return rc;
 }
 
-/* Numbers for all of the entry's names; the new ones are its definitions. */
-static int intern_names(struct batch *batch, struct ledger_entry *entry,
-                        struct entry_definition *definitions, size_t *definition_count) {
+int batch_intern_names(struct batch *batch, const struct ledger_text *names, enum name_user user,
+                       uint32_t *numbers, struct entry_definition *definitions,
+                       size_t *definition_count) {
     int rc = 0;
-    *definition_count = 0;
+    size_t count = 0;
     for (uint8_t dimension = 1; rc == 0 && dimension < DIMENSION_LIMIT; dimension++) {
-        struct ledger_text text = entry->names[dimension];
+        struct ledger_text text = names[dimension];
+        struct name_memo *memo;
         bool made;
+        numbers[dimension] = 0;
         if (text.data == NULL)
             continue;
-        rc = intern(batch, dimension, text, &entry->name_numbers[dimension], &made);
-        if (rc == 0 && made)
-            definitions[(*definition_count)++] =
-                (struct entry_definition){entry->name_numbers[dimension], dimension, text};
+        rc = look_up(batch, dimension, text, &made, &memo);
+        if (rc != 0)
+            break;
+        numbers[dimension] = memo->number;
+        if (user == NAMED_BY_HOLD) {
+            if (made)
+                rc = names_put_undefined(batch->txn, batch_dbi(batch, DB_NAMES), memo->number);
+            memo->undefined = memo->undefined || made;
+            batch->any_undefined = batch->any_undefined || made;
+            continue;
+        }
+        bool undefined = made;
+        if (!made && memo->undefined)
+            rc = names_take_undefined(batch->txn, batch_dbi(batch, DB_NAMES), memo->number,
+                                      &undefined);
+        memo->undefined = false;
+        if (undefined)
+            definitions[count++] = (struct entry_definition){memo->number, dimension, text};
     }
+    if (definition_count != NULL)
+        *definition_count = count;
     return rc;
+}
+
+/* Memory that lives as long as the batch, because memos point into it; NULL without. */
+static char *keep_bytes(struct batch *batch, size_t size) {
+    struct chunk *chunk = batch->chunks;
+    if (chunk == NULL || chunk->capacity - chunk->size < size) {
+        size_t capacity = size > CHUNK_BYTES ? size : CHUNK_BYTES;
+        chunk = malloc(sizeof *chunk + capacity);
+        if (chunk == NULL)
+            return NULL;
+        *chunk = (struct chunk){batch->chunks, 0, capacity};
+        batch->chunks = chunk;
+    }
+    chunk->size += size;
+    return chunk->bytes + chunk->size - size;
+}
+
+int batch_load_names(struct batch *batch, const uint32_t *numbers, struct ledger_text *names) {
+    for (int dimension = 0; dimension < DIMENSION_LIMIT; dimension++) {
+        struct ledger_text text;
+        uint8_t of;
+        names[dimension] = (struct ledger_text){0};
+        if (numbers[dimension] == 0)
+            continue;
+        int rc = names_text(batch->txn, batch_dbi(batch, DB_NAMES), numbers[dimension], &of, &text);
+        if (rc == 0 && of != dimension)
+            rc = LEDGER_E_DAMAGED;
+        if (rc != 0)
+            return rc;
+        char *kept = keep_bytes(batch, text.size);
+        if (kept == NULL)
+            return ENOMEM;
+        memcpy(kept, text.data, text.size);
+        names[dimension] = (struct ledger_text){kept, text.size};
+    }
+    return 0;
 }
 
 /* ---- series ----------------------------------------------------------------------------- */
 
-static int intern_series(struct batch *batch, const uint32_t *numbers, uint8_t count,
-                         uint32_t *series) {
-    uint64_t hash = count;
-    for (uint8_t i = 0; i < count; i++)
+bool batch_has_family(const struct batch *batch, int family, const struct ledger_text *names) {
+    if (family == FAMILY_EVERYTHING)
+        return true;
+    const struct declared_series *declared = &batch->ledger->declared[family - 1];
+    bool has = declared->ready;
+    for (uint8_t i = 0; has && i < declared->count; i++)
+        has = names[declared->dimensions[i]].data != NULL;
+    return has;
+}
+
+int batch_find_series(struct batch *batch, int family, const struct ledger_text *names, bool make,
+                      uint32_t *series) {
+    uint32_t numbers[SERIES_NAMES_MAX];
+    *series = SERIES_EVERYTHING;
+    if (family == FAMILY_EVERYTHING)
+        return 0;
+    const struct declared_series *declared = &batch->ledger->declared[family - 1];
+    uint64_t hash = declared->count;
+    for (uint8_t i = 0; i < declared->count; i++) {
+        struct name_memo *memo;
+        int rc = look_up(batch, declared->dimensions[i], names[declared->dimensions[i]], NULL,
+                         &memo);
+        if (rc != 0)
+            return rc;
+        numbers[i] = memo->number;
         hash = mix(hash, numbers[i]);
+    }
     struct series_memo *memo = &batch->series[hash % MEMO_SLOTS];
-    if (memo->count == count && memcmp(memo->numbers, numbers, count * sizeof *numbers) == 0) {
+    if (memo->count == declared->count &&
+        memcmp(memo->numbers, numbers, declared->count * sizeof *numbers) == 0) {
         *series = memo->series;
         return 0;
     }
-    int rc = names_intern_series(batch->txn, dbi_of(batch, DB_NAMES), numbers, count, series);
+    MDB_dbi dbi = batch_dbi(batch, DB_NAMES);
+    int rc = make ? names_intern_series(batch->txn, dbi, numbers, declared->count, series)
+                  : names_find_series(batch->txn, dbi, numbers, declared->count, series);
     if (rc == 0) {
-        memo->count = count;
+        memo->count = declared->count;
         memo->series = *series;
-        memcpy(memo->numbers, numbers, count * sizeof *numbers);
+        memcpy(memo->numbers, numbers, declared->count * sizeof *numbers);
     }
-    return rc;
-}
-
-static struct touched **slot_of(struct batch *batch, uint32_t series) {
-    size_t mask = batch->touched_capacity - 1;
-    size_t at = mix(0, series) & mask;
-    while (batch->touched[at] != NULL && batch->touched[at]->block.series != series)
-        at = (at + 1) & mask;
-    return &batch->touched[at];
-}
-
-static int grow_touched(struct batch *batch) {
-    struct touched **old = batch->touched;
-    size_t old_capacity = batch->touched_capacity;
-    size_t capacity = old_capacity == 0 ? 16 : 2 * old_capacity;
-    struct touched **new = calloc(capacity, sizeof *new);
-    if (new == NULL)
-        return ENOMEM;
-    batch->touched = new;
-    batch->touched_capacity = capacity;
-    for (size_t i = 0; i < old_capacity; i++)
-        if (old[i] != NULL)
-            *slot_of(batch, old[i]->block.series) = old[i];
-    free(old);
-    return 0;
-}
-
-static int touch(struct batch *batch, uint32_t series, uint64_t id, struct touched **out) {
-    int rc = 0;
-    if (2 * (batch->touched_count + 1) > batch->touched_capacity && (rc = grow_touched(batch)) != 0)
-        return rc;
-    struct touched **slot = slot_of(batch, series);
-    if (*slot == NULL) {
-        struct touched *new = malloc(sizeof *new);
-        if (new == NULL)
-            return ENOMEM;
-        rc = series_load(batch->txn, dbi_of(batch, DB_SERIES), series, &new->block);
-        if (rc == 0)
-            rc = rollup_load(batch->txn, dbi_of(batch, DB_ROLLUPS), series, ROLLUP_HOUR,
-                             rollup_period(ROLLUP_HOUR, id), &new->hour);
-        if (rc == 0)
-            rc = rollup_load(batch->txn, dbi_of(batch, DB_ROLLUPS), series, ROLLUP_DAY,
-                             rollup_period(ROLLUP_DAY, id), &new->day);
-        if (rc != 0) {
-            free(new);
-            return rc;
-        }
-        *slot = new;
-        batch->touched_count++;
-    }
-    *out = *slot;
-    return 0;
-}
-
-static int add_to_series(struct batch *batch, uint32_t series, const struct ledger_entry *entry,
-                         const struct amounts *amounts) {
-    struct touched *touched;
-    MDB_dbi rollups = dbi_of(batch, DB_ROLLUPS);
-    int rc = touch(batch, series, entry->id, &touched);
-    if (rc == 0)
-        rc = series_append(batch->txn, dbi_of(batch, DB_SERIES), &touched->block, entry->id,
-                           amounts);
-    if (rc == 0)
-        rc = rollup_add(batch->txn, rollups, &touched->hour, entry, amounts);
-    if (rc == 0)
-        rc = rollup_add(batch->txn, rollups, &touched->day, entry, amounts);
-    return rc;
-}
-
-/* The series of one declared family that the entry belongs to, if it has all its dimensions. */
-static int add_to_family(struct batch *batch, const struct declared_series *family,
-                         const struct ledger_entry *entry, const struct amounts *amounts) {
-    uint32_t numbers[SERIES_NAMES_MAX], series;
-    for (uint8_t i = 0; i < family->count; i++) {
-        numbers[i] = entry->name_numbers[family->dimensions[i]];
-        if (numbers[i] == 0)
-            return 0;
-    }
-    int rc = intern_series(batch, numbers, family->count, &series);
-    return rc != 0 ? rc : add_to_series(batch, series, entry, amounts);
-}
-
-static int count_entry(struct batch *batch, const struct ledger_entry *entry) {
-    struct amounts amounts;
-    entry_amounts(entry, &amounts);
-    if (amounts.mask == 0)
-        return 0;
-    int rc = add_to_series(batch, SERIES_EVERYTHING, entry, &amounts);
-    for (size_t i = 0; rc == 0 && i < batch->ledger->declared_count; i++)
-        rc = add_to_family(batch, &batch->ledger->declared[i], entry, &amounts);
     return rc;
 }
 
@@ -282,104 +266,330 @@ static int put_entry(struct batch *batch, const struct ledger_entry *entry,
     return mdb_cursor_put(batch->entries, &key, &value, MDB_APPEND | MDB_NOOVERWRITE);
 }
 
-int batch_add(struct batch *batch, struct ledger_entry *entry, int state) {
+int batch_fetch(struct batch *batch, uint64_t id, struct ledger_entry *entry) {
+    uint8_t bytes[8];
+    MDB_val key = {sizeof bytes, bytes}, value;
+    put_be64(bytes, id);
+    int rc = mdb_get(batch->txn, batch_dbi(batch, DB_ENTRIES), &key, &value);
+    entry->id = id;
+    if (rc == MDB_NOTFOUND)
+        return LEDGER_E_DAMAGED;
+    return rc != 0 ? rc
+                   : entry_read_stored(batch->ledger->decoder, value.mv_data, value.mv_size, entry);
+}
+
+/* What the entry adds to a rule's measure. */
+static ledger_sum measured(enum rule_measure measure, const struct amounts *amounts) {
+    struct totals totals = {0};
+    totals_add(&totals, amounts);
+    return use_measure(measure, &totals);
+}
+
+/* Whether some rule that could deny it is beyond its limit with what the entry adds. */
+static bool overruns(struct sums *sums, const struct amounts *amounts) {
+    if (sums->uses.count == 0)
+        return false;
+    sums_refresh(sums);
+    for (size_t i = 0; i < sums->uses.count; i++) {
+        const struct use *use = &sums->uses.items[i];
+        if (use->rule->effect == EFFECT_WARN || use_is_unlimited(use))
+            continue;
+        ledger_sum added = measured(use->rule->measure, amounts);
+        if (added > 0 && use->used + use->held + added > use_hard_cap(use))
+            return true;
+    }
+    return false;
+}
+
+int batch_book(struct batch *batch, struct ledger_entry *entry,
+               const struct ledger_entry *corrected) {
     struct entry_definition definitions[DIMENSION_LIMIT];
-    size_t definition_count;
-    uint64_t now = batch->now_us > 0 ? (uint64_t)batch->now_us : 0;
-    entry->id = now > batch->last_id ? now : batch->last_id + 1;
-    if (entry->id > LEDGER_TIME_MAX)
-        return LEDGER_E_ID_EXHAUSTED;
-    int rc = intern_names(batch, entry, definitions, &definition_count);
+    size_t definition_count, count = 0;
+    struct sums *series[FAMILIES_MAX];
+    struct amounts amounts;
+    int rc = batch_next_id(batch, &entry->id);
+    if (rc == 0)
+        rc = batch_intern_names(batch, entry->names, NAMED_BY_ENTRY, entry->name_numbers,
+                                definitions, &definition_count);
+    entry_amounts(entry, corrected, &amounts);
+    int families = amounts.mask == 0 ? 0 : (int)batch->ledger->declared_count + 1;
+    for (int family = 0; rc == 0 && family < families; family++) {
+        uint32_t number;
+        if (!batch_has_family(batch, family, entry->names))
+            continue;
+        rc = batch_find_series(batch, family, entry->names, true, &number);
+        if (rc == 0)
+            rc = sums_get(batch, family, number, entry->names, &series[count]);
+        if (rc == 0 && overruns(series[count++], &amounts))
+            entry->flags |= ENTRY_OVERRUN;
+    }
     if (rc == 0)
         rc = put_entry(batch, entry, definitions, definition_count);
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = sums_add(batch, series[i], entry, &amounts);
+    return rc;
+}
+
+/* ---- requests --------------------------------------------------------------------------- */
+
+static int read_draft(struct batch *batch, const struct ledger_request *request,
+                      struct ledger_entry *entry) {
+    struct ledger *ledger = batch->ledger;
+    if (request->size > ledger->max_entry_size)
+        return LEDGER_E_ENTRY_TOO_LARGE;
+    int rc = entry_read_draft(ledger->decoder, request->draft, request->size, entry);
+    if (rc == 0 && entry->client_id.data != NULL && entry->client_id.size > KEYS_CLIENT_ID_BYTES_MAX)
+        rc = LEDGER_E_BAD_ENTRY;
+    return rc;
+}
+
+/* What each operation's draft must be. */
+static int check_draft(struct batch *batch, const struct ledger_request *request,
+                       const struct ledger_entry *entry) {
+    bool fits = false;
+    switch (request->operation) {
+    case OPERATION_RECORD:
+        fits = entry->kind == KIND_INVOCATION || entry->kind == KIND_GRANT;
+        break;
+    case OPERATION_RESERVE:
+        fits = entry->kind == KIND_INVOCATION || entry->kind == KIND_RUN;
+        break;
+    case OPERATION_SETTLE:
+    case OPERATION_METER:
+        fits = entry->kind == KIND_RUN;
+        break;
+    case OPERATION_RELEASE:
+    case OPERATION_TRANSFER:
+        fits = entry->kind == KIND_RELEASE;
+        break;
+    case OPERATION_RESET:
+        fits = entry->kind == KIND_RESET;
+        break;
+    case OPERATION_POLICY:
+    case OPERATION_ABORT:
+    case OPERATION_WITHDRAW:
+        break;
+    }
+    if (!fits)
+        return LEDGER_E_BAD_ENTRY;
+    struct ledger_text state = entry->names[DIMENSION_STATE];
+    return state.data == NULL || policy_state(batch->policy, state) >= 0
+               ? 0
+               : LEDGER_E_UNDECLARED_STATE;
+}
+
+static int grant(struct batch *batch, struct ledger_request *request, struct ledger_entry *entry) {
+    /* An account is a declared series, whole. */
+    if (entry->cost == 0 && entry->credits == 0)
+        return LEDGER_E_BAD_ENTRY;
+    struct ledger_rule account = {0};
+    for (uint8_t dimension = 1; dimension < DIMENSION_LIMIT; dimension++)
+        if (entry->names[dimension].data != NULL && account.scope_count < RULE_SCOPE_MAX)
+            account.scope[account.scope_count++] =
+                (struct rule_part){dimension, entry->names[dimension]};
+    const struct ledger *ledger = batch->ledger;
+    int family = plan_family(&account, ledger->declared, ledger->declared_count);
+    if (family < 0)
+        return LEDGER_E_UNDECLARED_SERIES;
+    if (family > 0 && !ledger->declared[family - 1].ready)
+        return LEDGER_E_BUILDING;
+    int rc = batch_book(batch, entry, NULL);
+    request->id = entry->id;
+    return rc;
+}
+
+static int reset(struct batch *batch, struct ledger_request *request, struct ledger_entry *entry) {
+    const struct ledger_rule *rule = policy_rule(batch->policy, request->text);
+    bool whole = true;
+    uint32_t series = MARKS_WHOLE_RULE;
+    for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++)
+        whole = whole && entry->names[dimension].data == NULL;
+    if (rule == NULL || rule->granted)
+        return LEDGER_E_NO_RULE;
+    if (!whole && rule_matches(rule, entry->names) != RULE_MATCHES)
+        return LEDGER_E_NO_RULE;
+    int family = plan_family(rule, batch->ledger->declared, batch->ledger->declared_count);
+    int rc = batch_book(batch, entry, NULL);
+    request->id = entry->id;
+    if (rc == 0 && !whole)
+        rc = batch_find_series(batch, family, entry->names, true, &series);
     if (rc == 0)
-        rc = count_entry(batch, entry);
-    if (rc != 0)
+        rc = marks_put_reset(batch->txn, batch->moment.warned, rule->name, series, entry->id);
+    batch->all_states = true;
+    return rc == 0 ? sums_reset(batch, rule) : rc;
+}
+
+static int perform(struct batch *batch, struct ledger_request *request,
+                   struct ledger_entry *entry) {
+    int rc;
+    switch (request->operation) {
+    case OPERATION_RECORD:
+        if (entry->kind == KIND_GRANT)
+            return grant(batch, request, entry);
+        rc = batch_book(batch, entry, NULL);
+        request->id = entry->id;
+        request->flags = entry->flags;
         return rc;
-    batch->last_id = entry->id;
-    if (state >= 0)
-        batch->states[state] = true;
+    case OPERATION_RESERVE:
+        return holding_reserve(batch, request, entry);
+    case OPERATION_SETTLE:
+        return resolving_settle(batch, request, entry);
+    case OPERATION_RELEASE:
+        return resolving_release(batch, request, entry);
+    case OPERATION_METER:
+        return holding_meter(batch, request, entry);
+    case OPERATION_TRANSFER:
+        return holding_transfer(batch, request);
+    case OPERATION_RESET:
+        return reset(batch, request, entry);
+    case OPERATION_POLICY:
+    case OPERATION_ABORT:
+    case OPERATION_WITHDRAW:
+        break;
+    }
+    return LEDGER_E_BAD_ENTRY;
+}
+
+static int do_without_draft(struct batch *batch, struct ledger_request *request) {
+    int rc = 0;
+    if (request->operation == OPERATION_ABORT)
+        rc = resolving_abort(batch, request->hold);
+    else if (request->hold != 0) {
+        struct ledger_entry release = {.kind = KIND_RELEASE};
+        rc = resolving_release(batch, request, &release);
+        if (rc == LEDGER_E_RESOLVED || rc == LEDGER_E_NO_HOLD)
+            rc = 0;
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* A request that was done before has the same answer; another one under its id has none. */
+static int find_done(struct batch *batch, struct ledger_request *request,
+                     const struct ledger_entry *entry, bool *done) {
+    struct key_row row;
+    *done = false;
+    if (entry->client_id.data == NULL)
+        return 0;
+    int rc = keys_find(batch->txn, batch_dbi(batch, DB_KEYS), entry->client_id, &row);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    request->id = row.id;
+    request->flags = row.flags;
+    if (row.operation != request->operation || entry->request_digest == NULL ||
+        memcmp(row.digest, entry->request_digest, ENTRY_DIGEST_BYTES) != 0)
+        return LEDGER_E_CONFLICT;
+    *done = true;
     return 0;
+}
+
+static int remember_done(struct batch *batch, const struct ledger_request *request,
+                         const struct ledger_entry *entry) {
+    struct key_row row = {.operation = (uint8_t)request->operation,
+                          .flags = request->flags,
+                          .id = request->id};
+    if (entry->client_id.data == NULL)
+        return 0;
+    if (entry->request_digest != NULL)
+        memcpy(row.digest, entry->request_digest, ENTRY_DIGEST_BYTES);
+    return keys_put(batch->txn, batch_dbi(batch, DB_KEYS), entry->client_id, &row);
+}
+
+int batch_expire(struct batch *batch) {
+    return resolving_expire(batch);
+}
+
+int batch_do(struct batch *batch, struct ledger_request *request) {
+    struct ledger_entry entry;
+    bool done;
+    request->rc = 0;
+    if (request->operation == OPERATION_ABORT || request->operation == OPERATION_WITHDRAW)
+        return do_without_draft(batch, request);
+    request->rc = read_draft(batch, request, &entry);
+    if (request->rc == 0)
+        request->rc = check_draft(batch, request, &entry);
+    if (request->rc == 0)
+        request->rc = find_done(batch, request, &entry, &done);
+    if (request->rc != 0 || done)
+        return ledger_error_is_own(request->rc) ? 0 : request->rc;
+    int rc = perform(batch, request, &entry);
+    if (ledger_error_is_own(rc)) {
+        request->rc = rc;
+        return 0;
+    }
+    return rc != 0 ? rc : remember_done(batch, request, &entry);
 }
 
 /* ---- the end of a batch ----------------------------------------------------------------- */
 
-static int store_touched(struct batch *batch) {
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < batch->touched_capacity; i++) {
-        struct touched *touched = batch->touched[i];
-        if (touched == NULL)
-            continue;
-        rc = series_store(batch->txn, dbi_of(batch, DB_SERIES), &touched->block);
-        if (rc == 0)
-            rc = rollup_store(batch->txn, dbi_of(batch, DB_ROLLUPS), &touched->hour);
-        if (rc == 0)
-            rc = rollup_store(batch->txn, dbi_of(batch, DB_ROLLUPS), &touched->day);
-    }
-    return rc;
+static int tell_needs(struct batch *batch) {
+    return batch->ledger->needs_told ? 0 : meta_put_needs(batch->ledger, batch->txn);
 }
 
-static int compute_state(struct batch *batch, const struct ledger_policy *policy, uint32_t state,
-                         MDB_cursor *cursor, struct gate_update *update) {
-    struct totals totals;
-    uint32_t series = 0;
-    /* MDB_NOTFOUND while nothing was booked for the state. */
-    int rc = names_find_series_of(batch->txn, dbi_of(batch, DB_NAMES), DIMENSION_STATE,
-                                  policy->states[state], &series);
-    bool empty = rc == MDB_NOTFOUND;
-    *update = (struct gate_update){.state = state, .allowed_from_us = GATE_ALLOWED};
-    if (empty)
-        rc = 0;
-    else if (rc == 0 && (rc = series_totals_now(cursor, series, &totals)) == 0)
-        update->invocations = (uint64_t)totals.column[COLUMN_INVOCATIONS];
-    for (uint32_t i = 0; rc == 0 && i < policy->rule_count; i++) {
-        const struct ledger_rule *rule = &policy->rules[i];
-        uint64_t from = rule->limit == 0 ? GATE_NEVER : GATE_ALLOWED;
-        if (rule->state != state || rule->limit == POLICY_UNLIMITED)
-            continue;
-        if (!empty)
-            rc = window_allowed_from(cursor, series, COLUMN_INVOCATIONS, batch->now_us,
-                                     rule->window_ms, rule->limit, &from);
-        if (from > update->allowed_from_us)
-            update->allowed_from_us = from;
-    }
-    return rc;
+int batch_store(struct batch *batch) {
+    return sums_store(batch);
 }
 
-int batch_finish(struct batch *batch, const struct ledger_policy *policy, bool all_states) {
-    MDB_cursor *cursor = NULL;
-    int rc = store_touched(batch);
-    batch->updates = calloc((size_t)policy->state_count + 1, sizeof *batch->updates);
-    if (rc == 0 && batch->updates == NULL)
-        rc = ENOMEM;
+int batch_finish(struct batch *batch, bool all_states) {
+    batch->all_states = batch->all_states || all_states;
+    int rc = publishing_warn(batch);
     if (rc == 0)
-        rc = mdb_cursor_open(batch->txn, dbi_of(batch, DB_SERIES), &cursor);
-    for (uint32_t state = 0; rc == 0 && state < policy->state_count; state++)
-        if (all_states || batch->states[state])
-            rc =
-                compute_state(batch, policy, state, cursor, &batch->updates[batch->update_count++]);
-    mdb_cursor_close(cursor);
+        rc = sums_store(batch);
+    if (rc == 0)
+        rc = publishing_gate(batch);
     return rc;
+}
+
+static void store_words(struct gate_cell *cell, const struct gate_words *own,
+                        const struct gate_words *all) {
+    uint64_t ok = own->ok_from_us > all->ok_from_us ? own->ok_from_us : all->ok_from_us;
+    uint64_t critical = own->critical_from_us > all->critical_from_us ? own->critical_from_us
+                                                                       : all->critical_from_us;
+    atomic_store_explicit(&cell->invocations, own->invocations, memory_order_relaxed);
+    atomic_store_explicit(&cell->critical_from_us, critical, memory_order_release);
+    atomic_store_explicit(&cell->ok_from_us, ok, memory_order_release);
 }
 
 void batch_publish(struct batch *batch) {
-    struct gate_page *gate = batch->ledger->gate;
-    for (size_t i = 0; i < batch->update_count; i++) {
-        const struct gate_update *update = &batch->updates[i];
-        struct gate_cell *cell = &gate->cells[update->state];
-        atomic_store_explicit(&cell->invocations, update->invocations, memory_order_relaxed);
-        atomic_store_explicit(&cell->critical_from_us, update->allowed_from_us,
-                              memory_order_release);
-        atomic_store_explicit(&cell->ok_from_us, update->allowed_from_us, memory_order_release);
-    }
+    struct ledger *ledger = batch->ledger;
+    struct gate_page *gate = ledger->gate;
+    for (size_t i = 0; i < batch->update_count; i++)
+        ledger->gate_words[batch->updates[i].state] = batch->updates[i].words;
+    if (batch->all_changed)
+        ledger->gate_all = batch->all;
+    if (batch->all_changed)
+        for (uint32_t state = 0; state < batch->policy->state_count; state++)
+            store_words(&gate->cells[state], &ledger->gate_words[state], &ledger->gate_all);
+    else
+        for (size_t i = 0; i < batch->update_count; i++)
+            store_words(&gate->cells[batch->updates[i].state], &batch->updates[i].words,
+                        &ledger->gate_all);
     atomic_store_explicit(&gate->header.last_id, batch->last_id, memory_order_relaxed);
 }
 
 int batch_commit(struct batch *batch) {
-    mdb_cursor_close(batch->entries);
-    int rc = mdb_txn_commit(batch->txn);
+    int rc = tell_needs(batch);
+    if (rc != 0)
+        return rc;
+    close_cursors(batch);
+    rc = mdb_txn_commit(batch->txn);
     batch->txn = NULL; /* freed, whatever the answer */
-    if (rc == 0)
+    if (rc == 0) {
+        batch->ledger->needs_told = true;
         batch_publish(batch);
+    }
     return rc;
+}
+
+struct ledger_effects batch_take_effects(struct batch *batch) {
+    struct ledger_effects effects = batch->effects;
+    batch->effects = (struct ledger_effects){0};
+    return effects;
+}
+
+void ledger_effects_free(struct ledger_effects *effects) {
+    for (size_t i = 0; i < effects->warning_count; i++)
+        free(effects->warnings[i].memory);
+    free(effects->warnings);
+    free(effects->expiries);
+    *effects = (struct ledger_effects){0};
 }

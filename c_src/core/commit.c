@@ -10,30 +10,50 @@
  *                       it holds (settle_doubt)
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "batch.h"
 #include "directory.h"
 #include "internal.h"
+#include "keys.h"
+#include "marks.h"
 #include "meta.h"
 
 /* The new policy is in force, with its cells named, before anyone is told of it. Takes over
- * *next. */
-static void adopt(struct ledger *ledger, struct ledger_policy *next) {
+ * *next and *plan. */
+static void adopt(struct ledger *ledger, struct ledger_policy *next, struct plan *plan) {
     struct ledger_policy old = ledger->policy;
+    struct plan old_plan = ledger->plan;
     gate_declare(ledger->gate, next);
     pthread_rwlock_wrlock(&ledger->policy_lock);
     ledger->policy = *next;
+    ledger->plan = *plan;
     pthread_rwlock_unlock(&ledger->policy_lock);
     policy_free(&old);
+    plan_free(&old_plan);
 }
 
-/* Closes the environment, opens it again, and derives from the file whatever this process
- * knows: the policy in force and every word of the gate. */
-static int resync(struct ledger *ledger, uint64_t *last_id, struct ledger_failure *failure) {
+static int make_plan(const struct ledger *ledger, const struct ledger_policy *policy,
+                     struct plan *plan, struct ledger_failure *failure) {
+    uint32_t at = 0;
+    int rc = plan_make(policy, ledger->declared, ledger->declared_count, plan, &at);
+    if (rc == 0)
+        return 0;
+    plan_free(plan);
+    if (rc == ENOMEM)
+        return ledger_fail(failure, rc, "the rules");
+    struct ledger_text name = policy->rules[at].name;
+    return ledger_fail(failure, rc, "rule %.*s", (int)name.size, name.data);
+}
+
+/* The policy in force and every word of the gate are derived anew. */
+int ledger_resync(struct ledger *ledger, uint64_t *last_id, struct ledger_failure *failure) {
     MDB_txn *txn;
     struct ledger_policy policy = {0};
+    struct plan plan;
     ledger->resync_due = true;
+    ledger->deadlines.fresh = false;
     int rc = storage_reopen(&ledger->storage, failure);
     if (rc != 0)
         return rc;
@@ -46,44 +66,49 @@ static int resync(struct ledger *ledger, uint64_t *last_id, struct ledger_failur
     }
     if (rc != 0)
         return ledger_fail(failure, rc, "reading %s again", ledger->storage.options.directory);
-    adopt(ledger, &policy);
+    rc = make_plan(ledger, &policy, &plan, failure);
+    if (rc != 0) {
+        policy_free(&policy);
+        return rc;
+    }
+    adopt(ledger, &policy, &plan);
     rc = ledger_publish_all(ledger, failure);
     ledger->resync_due = rc != 0;
     return rc;
 }
 
-/* After a disk failure. `batch_last` is the id of the last entry of a commit that was begun; 0
- * when it did not come to that, and then nothing is in doubt. Otherwise the file knows: entries
- * that are not there were not booked; entries that are there were if another commit, on top of
- * them, succeeds. (A second sync would prove nothing: Linux reports a lost write once.) */
+/* After a disk failure, in a commit that was `begun`; otherwise nothing is in doubt. `batch_last`
+ * is the last id that it gave out: the file knows. What is not there was not booked; what is there
+ * was if another commit, on top of it, succeeds. (A second sync would prove nothing: Linux reports
+ * a lost write once.) A commit that gave out no id (0), which only changed holds, leaves no trace
+ * to look for. */
 #define ROOM_FOR_A_BATCH (UINT64_C(1) << 20)
 
-static int settle_doubt(struct ledger *ledger, uint64_t batch_last, int rc,
+static int settle_doubt(struct ledger *ledger, bool begun, uint64_t batch_last, int rc,
                         struct ledger_failure *failure) {
     const char *directory = ledger->storage.options.directory;
     struct ledger_failure again;
     uint64_t last_id = 0;
     if (rc == EIO && directory_is_full(directory, ROOM_FOR_A_BATCH))
         rc = ENOSPC;
-    int settled = resync(ledger, &last_id, &again);
-    if (batch_last == 0 || (settled == 0 && last_id != batch_last))
+    int settled = ledger_resync(ledger, &last_id, &again);
+    if (!begun || (batch_last != 0 && settled == 0 && last_id != batch_last))
         return ledger_fail(failure, rc, "writing to %s", directory);
-    if (settled == 0 && (settled = meta_prove(ledger)) == 0)
+    if (batch_last != 0 && settled == 0 && (settled = meta_prove(ledger)) == 0)
         return 0;
     /* The failed proof left the environment unusable in its turn. */
-    (void)resync(ledger, &last_id, &again);
+    (void)ledger_resync(ledger, &last_id, &again);
     return ledger_fail(failure, LEDGER_E_OUTCOME_UNKNOWN, "%s: %s, then %s", directory,
                        ledger_error_name(rc), ledger_error_name(settled));
 }
 
-/* After a disk failure the storage may have stayed closed: try again before every batch. */
-static int ensure_open(struct ledger *ledger, struct ledger_failure *failure) {
+int ledger_ensure_open(struct ledger *ledger, struct ledger_failure *failure) {
     uint64_t last_id;
     if (ledger->lock < 0)
         return ledger_fail(failure, LEDGER_E_CLOSED, "the ledger");
     if (ledger->storage.env != NULL && !ledger->resync_due)
         return 0;
-    return resync(ledger, &last_id, failure);
+    return ledger_resync(ledger, &last_id, failure);
 }
 
 static bool still_wanted(const struct ledger_batch *batch) {
@@ -99,47 +124,80 @@ static uint64_t room_for(const struct ledger_request *requests, size_t count) {
     return room;
 }
 
+/* A reserve that is to be withdrawn may be in this very batch, before the request. */
+static void find_withdrawn(struct ledger *ledger, struct ledger_request *requests, size_t at) {
+    struct ledger_request *request = &requests[at];
+    uint64_t token = request->hold, id = 0, flags;
+    for (size_t i = 0; i < at && id == 0; i++)
+        if (requests[i].operation == OPERATION_RESERVE && requests[i].token == token &&
+            requests[i].rc == 0)
+            id = requests[i].id;
+    if (id == 0)
+        (void)outcomes_find(&ledger->outcomes, token, &id, &flags);
+    request->hold = id;
+}
+
+static int do_requests(struct ledger *ledger, struct batch *batch, struct ledger_request *requests,
+                       size_t count) {
+    int rc = batch_expire(batch);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        uint64_t token = requests[i].hold;
+        if (requests[i].operation == OPERATION_WITHDRAW)
+            find_withdrawn(ledger, requests, i);
+        rc = batch_do(batch, &requests[i]);
+        if (requests[i].operation == OPERATION_WITHDRAW && rc != 0)
+            requests[i].hold = token; /* for the next attempt */
+    }
+    return rc;
+}
+
+/* Denials hold what a transaction saw that is gone. */
+static void forget_denials(struct ledger_request *requests, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        free(requests[i].denial);
+        requests[i].denial = NULL;
+    }
+}
+
 enum pass { PASS_OK, PASS_RERUN_SINGLY, PASS_FAILED };
 
-/* One transaction over requests[0 .. count). Sets every rc. */
+/* One transaction over requests[first .. first + count). Sets every rc. */
 static enum pass run(struct ledger *ledger, const struct ledger_batch *input, size_t first,
-                     size_t count, struct ledger_failure *failure) {
+                     size_t count, struct ledger_effects *effects,
+                     struct ledger_failure *failure) {
     struct batch *batch = NULL;
-    struct ledger_entry entry;
     struct ledger_request *requests = input->requests + first;
-    size_t booked = 0;
     storage_extend(&ledger->storage, room_for(requests, count));
-    int rc = batch_begin(ledger, input->now_us, &batch);
-    for (size_t i = 0; rc == 0 && i < count; i++) {
-        struct ledger_request *request = &requests[i];
-        int state;
-        request->rc = batch_read(batch, request->draft, request->size, &entry, &state);
-        if (request->rc != 0)
-            continue;
-        rc = batch_add(batch, &entry, state);
-        request->id = entry.id;
-        booked++;
-    }
-    if (rc == 0 && booked > 0)
-        rc = batch_finish(batch, &ledger->policy, false);
-    uint64_t last_id = batch == NULL ? 0 : batch_last_id(batch);
-    bool committing = rc == 0 && booked > 0;
+    int rc = batch_begin(ledger, &ledger->policy, &ledger->plan, input->now_us, &batch);
+    if (rc == 0)
+        rc = do_requests(ledger, batch, requests, count);
+    bool committing = rc == 0 && batch_wrote(batch);
+    if (committing)
+        rc = batch_finish(batch, false);
+    uint64_t last_id = batch == NULL || !batch_took_id(batch) ? 0 : batch_last_id(batch);
+    committing = committing && rc == 0;
     if (committing && !still_wanted(input))
         rc = ledger_fail(failure, LEDGER_E_WRITER_DEAD, "before the commit");
     else if (committing)
         rc = batch_commit(batch);
+    if (committing && rc == 0)
+        *effects = batch_take_effects(batch);
     batch_end(batch);
+    if (rc != 0) {
+        ledger->deadlines.fresh = false;
+        forget_denials(requests, count);
+    }
     if (rc != 0 && rc != LEDGER_E_WRITER_DEAD && !ledger_error_is_fatal(rc) && count > 1)
         return PASS_RERUN_SINGLY;
     if (ledger_error_is_fatal(rc))
-        rc = settle_doubt(ledger, committing ? last_id : 0, rc, failure);
+        rc = settle_doubt(ledger, committing, last_id, rc, failure);
     else if (rc != 0 && rc != LEDGER_E_WRITER_DEAD)
         ledger_fail(failure, rc, "writing to %s", ledger->storage.options.directory);
     for (size_t i = 0; i < count; i++) {
         if (rc != 0)
             requests[i].rc = rc;
         else if (requests[i].rc == 0)
-            outcomes_add(&ledger->outcomes, requests[i].token, requests[i].id);
+            outcomes_add(&ledger->outcomes, requests[i].token, requests[i].id, requests[i].flags);
     }
     return rc == 0 ? PASS_OK : PASS_FAILED;
 }
@@ -154,26 +212,61 @@ static bool ends_the_batch(int rc) {
            rc == LEDGER_E_OUTCOME_UNKNOWN;
 }
 
+/* What the ledger has to do next, whether or not anything was committed. */
+static void look_ahead(struct ledger *ledger, struct ledger_effects *effects) {
+    const struct deadline *first = deadlines_first(&ledger->deadlines);
+    effects->next_deadline_us = first == NULL ? 0 : first->us > 0 ? first->us : 1;
+    for (size_t i = 0; i < ledger->declared_count; i++)
+        effects->building = effects->building || !ledger->declared[i].ready;
+}
+
+static void join_effects(struct ledger_effects *all, struct ledger_effects *more) {
+    /* Of batches that are run singly: what the first of them brought about is enough to carry
+     * over where memory is short. */
+    size_t warnings = all->warning_count + more->warning_count;
+    size_t expiries = all->expiry_count + more->expiry_count;
+    struct ledger_warning *grown = realloc(all->warnings, (warnings + 1) * sizeof *grown);
+    if (grown != NULL) {
+        all->warnings = grown;
+        if (more->warning_count > 0)
+            memcpy(grown + all->warning_count, more->warnings,
+                   more->warning_count * sizeof *grown);
+        all->warning_count = warnings;
+        more->warning_count = 0;
+    }
+    struct ledger_expiry *longer = realloc(all->expiries, (expiries + 1) * sizeof *longer);
+    if (longer != NULL) {
+        all->expiries = longer;
+        if (more->expiry_count > 0)
+            memcpy(longer + all->expiry_count, more->expiries,
+                   more->expiry_count * sizeof *longer);
+        all->expiry_count = expiries;
+    }
+    ledger_effects_free(more);
+}
+
 int ledger_commit(struct ledger *ledger, struct ledger_batch *batch,
-                  struct ledger_failure *failure) {
+                  struct ledger_effects *effects, struct ledger_failure *failure) {
     failure->code = 0;
-    int rc = ensure_open(ledger, failure);
+    *effects = (struct ledger_effects){0};
+    int rc = ledger_ensure_open(ledger, failure);
     if (rc != 0) {
         fail_from(batch, 0, rc);
         return rc;
     }
-    enum pass pass = run(ledger, batch, 0, batch->count, failure);
-    if (pass != PASS_RERUN_SINGLY)
-        return pass == PASS_OK ? 0 : failure->code;
-    for (size_t i = 0; i < batch->count; i++) {
-        pass = run(ledger, batch, i, 1, failure);
+    enum pass pass = run(ledger, batch, 0, batch->count, effects, failure);
+    for (size_t i = 0; pass == PASS_RERUN_SINGLY && i < batch->count; i++) {
+        struct ledger_effects more = {0};
+        enum pass single = run(ledger, batch, i, 1, &more, failure);
+        join_effects(effects, &more);
         /* A disk that failed, or a writer that is gone, fails what is left as well. */
-        if (pass == PASS_FAILED && ends_the_batch(failure->code)) {
+        if (single == PASS_FAILED && ends_the_batch(failure->code)) {
             fail_from(batch, i + 1, failure->code);
             break;
         }
     }
-    return 0;
+    look_ahead(ledger, effects);
+    return pass == PASS_FAILED ? failure->code : 0;
 }
 
 /* ---- policy ----------------------------------------------------------------------------- */
@@ -198,55 +291,124 @@ static int check_change(const struct ledger *ledger, const struct ledger_policy 
 
 #define FILE_ROOM_FOR_POLICY (UINT64_C(4) << 20) /* the largest policy, twice, and its pages */
 
+/* What was remembered of rules that are gone, or that measure something else now, is not theirs. */
+static int forget_rules(struct ledger *ledger, MDB_txn *txn, const struct ledger_policy *next) {
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < ledger->policy.rule_count; i++) {
+        const struct ledger_rule *old = &ledger->policy.rules[i];
+        const struct ledger_rule *new = policy_rule(next, old->name);
+        if (new == NULL || !rule_same_budget(old, new))
+            rc = marks_delete(txn, ledger->storage.databases[DB_WARNED], old->name);
+    }
+    return rc;
+}
+
 /* Books the change and the new policy in one transaction, and publishes what follows. */
-static int book_change(struct ledger *ledger, struct ledger_policy *next, struct ledger_text change,
-                       int64_t now_us) {
+static int book_change(struct ledger *ledger, struct ledger_policy *next, const struct plan *plan,
+                       struct ledger_entry *entry, int64_t now_us, uint64_t *last_id,
+                       bool *committing, struct ledger_effects *effects) {
     struct batch *batch = NULL;
-    struct ledger_entry entry = {.kind = KIND_POLICY, .change = change};
-    storage_extend(&ledger->storage, 4 * change.size + FILE_ROOM_FOR_POLICY);
-    int rc = batch_begin(ledger, now_us, &batch);
+    MDB_dbi keys = ledger->storage.databases[DB_KEYS];
+    storage_extend(&ledger->storage, 4 * entry->change.size + FILE_ROOM_FOR_POLICY);
+    int rc = batch_begin(ledger, next, plan, now_us, &batch);
     if (rc == 0)
-        rc = batch_add(batch, &entry, -1);
-    next->changed_by_entry = entry.id;
+        rc = forget_rules(ledger, batch_transaction(batch), next);
+    if (rc == 0)
+        rc = batch_book(batch, entry, NULL);
+    next->changed_by_entry = entry->id;
     if (rc == 0)
         rc = meta_put_policy(ledger, batch_transaction(batch), next);
+    if (rc == 0 && entry->client_id.data != NULL) {
+        struct key_row row = {
+            .operation = OPERATION_POLICY, .id = entry->id, .version = next->version};
+        memcpy(row.digest, entry->request_digest, ENTRY_DIGEST_BYTES);
+        rc = keys_put(batch_transaction(batch), keys, entry->client_id, &row);
+    }
     if (rc == 0)
-        rc = batch_finish(batch, next, true);
+        rc = batch_finish(batch, true);
+    *last_id = entry->id;
+    *committing = rc == 0;
     if (rc == 0)
         rc = batch_commit(batch);
+    if (rc == 0)
+        *effects = batch_take_effects(batch);
     batch_end(batch);
     return rc;
 }
 
+/* A change that was made before has the same answer. */
+static int find_change(struct ledger *ledger, const struct ledger_change *change, bool *done,
+                       uint64_t *version, struct ledger_failure *failure) {
+    struct key_row row;
+    MDB_txn *txn;
+    *done = false;
+    if (change->client_id.data == NULL)
+        return 0;
+    int rc = storage_read_begin(&ledger->storage, &txn);
+    if (rc == 0) {
+        rc = keys_find(txn, ledger->storage.databases[DB_KEYS], change->client_id, &row);
+        storage_read_end(&ledger->storage, txn);
+    }
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : ledger_fail(failure, rc, "the id of the change");
+    if (row.operation != OPERATION_POLICY ||
+        memcmp(row.digest, change->request_digest, ENTRY_DIGEST_BYTES) != 0) {
+        *version = row.id;
+        return ledger_fail(failure, LEDGER_E_CONFLICT, "%llu", (unsigned long long)row.id);
+    }
+    *done = true;
+    *version = row.version;
+    return 0;
+}
+
 int ledger_set_policy(struct ledger *ledger, const struct ledger_policy *wanted,
-                      struct ledger_text by, struct ledger_text reason, int64_t now_us,
-                      uint64_t *version, struct ledger_failure *failure) {
+                      const struct ledger_change *change, int64_t now_us, uint64_t *version,
+                      struct ledger_effects *effects, struct ledger_failure *failure) {
     struct ledger_policy next = {0};
-    struct entry_buffer change = {0};
+    struct plan plan = {0};
+    struct entry_buffer map = {0};
+    uint64_t last_id = 0;
+    bool committing = false, done = false;
     *version = ledger->policy.version;
-    int rc = ensure_open(ledger, failure);
+    *effects = (struct ledger_effects){0};
+    int rc = ledger_ensure_open(ledger, failure);
     if (rc == 0)
-        rc = check_change(ledger, wanted, failure);
-    if (rc != 0 || policy_equal(wanted, &ledger->policy))
+        rc = find_change(ledger, change, &done, version, failure);
+    if (rc != 0 || done)
         return rc;
+    rc = check_change(ledger, wanted, failure);
+    if (rc == 0)
+        rc = make_plan(ledger, wanted, &plan, failure);
+    if (rc != 0 || policy_equal(wanted, &ledger->policy)) {
+        plan_free(&plan);
+        return rc;
+    }
     rc = policy_copy(wanted, &next);
     next.version++;
     if (rc == 0)
-        rc = policy_write_change(&change, &ledger->policy, &next, by, reason);
+        rc = policy_write_change(&map, &ledger->policy, &next, change->by, change->reason);
+    struct ledger_entry entry = {.kind = KIND_POLICY,
+                                 .change = {map.data, map.size},
+                                 .client_id = change->client_id,
+                                 .request_digest = change->request_digest,
+                                 .given = change->request_digest != NULL ? ENTRY_REQUEST_DIGEST
+                                                                         : 0};
     if (rc == 0)
-        rc = book_change(ledger, &next, (struct ledger_text){change.data, change.size}, now_us);
+        rc = book_change(ledger, &next, &plan, &entry, now_us, &last_id, &committing, effects);
     if (rc == 0) {
-        adopt(ledger, &next);
+        adopt(ledger, &next, &plan);
     } else {
         /* What the file then holds is adopted by settle_doubt(). */
         if (ledger_error_is_fatal(rc))
-            rc = settle_doubt(ledger, next.changed_by_entry, rc, failure);
+            rc = settle_doubt(ledger, committing, last_id, rc, failure);
         else
             ledger_fail(failure, rc, "writing to %s", ledger->storage.options.directory);
         policy_free(&next);
+        plan_free(&plan);
     }
     *version = ledger->policy.version;
-    entry_buffer_free(&change);
+    look_ahead(ledger, effects);
+    entry_buffer_free(&map);
     return rc;
 }
 
@@ -254,8 +416,9 @@ uint64_t ledger_booked(const struct ledger *ledger) {
     return atomic_load_explicit(&ledger->outcomes.added, memory_order_acquire);
 }
 
-int ledger_outcome(struct ledger *ledger, uint64_t token, uint64_t booked_before, uint64_t *id) {
-    if (outcomes_find(&ledger->outcomes, token, id))
+int ledger_outcome(struct ledger *ledger, uint64_t token, uint64_t booked_before, uint64_t *id,
+                   uint64_t *flags) {
+    if (outcomes_find(&ledger->outcomes, token, id, flags))
         return 0;
     bool remembered = ledger_booked(ledger) - booked_before <= OUTCOMES_KEPT;
     return remembered ? MDB_NOTFOUND : LEDGER_E_OUTCOME_UNKNOWN;

@@ -10,7 +10,8 @@ static bool in_range(const int64_t *values, size_t count, int64_t min) {
 
 const char *entry_check(const struct ledger_entry *entry) {
     bool has_outcome = entry->kind == KIND_INVOCATION || entry->kind == KIND_RUN;
-    int64_t least = entry->kind == KIND_CORRECTION ? -ENTRY_AMOUNT_MAX : 0;
+    bool may_be_negative = entry->kind == KIND_CORRECTION || entry->kind == KIND_GRANT;
+    int64_t least = may_be_negative ? -ENTRY_AMOUNT_MAX : 0;
     if (entry->kind < KIND_INVOCATION || entry->kind > KIND_PRICE)
         return "kind";
     if (has_outcome != (entry->status != STATUS_NONE) || entry->status > STATUS_ABORTED)
@@ -41,24 +42,11 @@ const char *entry_check(const struct ledger_entry *entry) {
     return NULL;
 }
 
-void entry_amounts(const struct ledger_entry *entry, struct amounts *amounts) {
-    static const enum totals_column status_columns[] = {
-        [STATUS_COMPLETED] = COLUMN_COMPLETED,
-        [STATUS_FAILED] = COLUMN_FAILED,
-        [STATUS_ABORTED] = COLUMN_ABORTED,
-    };
-    amounts->mask = 0;
-    if (entry->kind != KIND_INVOCATION)
-        return;
+static void add_priced(const struct ledger_entry *entry, struct amounts *amounts) {
     bool completed = entry->status == STATUS_COMPLETED;
-    amounts_set(amounts, COLUMN_INVOCATIONS, 1);
-    amounts_set(amounts, status_columns[entry->status], 1);
-    amounts_set(amounts, COLUMN_DURATION_MS, entry->duration_ms);
     if (entry->given & ENTRY_COST) {
         amounts_set(amounts, COLUMN_COST, entry->cost);
         amounts_set(amounts, COLUMN_COMPLETED_COST, completed ? entry->cost : 0);
-    } else {
-        amounts_set(amounts, COLUMN_UNPRICED, 1);
     }
     if (entry->given & ENTRY_CREDITS) {
         amounts_set(amounts, COLUMN_CREDITS, entry->credits);
@@ -67,4 +55,79 @@ void entry_amounts(const struct ledger_entry *entry, struct amounts *amounts) {
     if (entry->given & ENTRY_TOKENS)
         for (int class = 0; class < TOKENS_CLASSES; class ++)
             amounts_set(amounts, COLUMN_INPUT_TOKENS + class, entry->tokens[class]);
+}
+
+/* Budgets are held to the gross columns, which never fall; reports add the corrected ones. */
+static void add_difference(struct amounts *amounts, int64_t difference, enum totals_column gross,
+                           enum totals_column corrected) {
+    amounts_set(amounts, difference > 0 ? gross : corrected, difference);
+}
+
+/* What a late completion turns out to have cost in all. */
+static void add_completed(const struct ledger_entry *entry, const struct ledger_entry *corrected,
+                          struct amounts *amounts) {
+    int64_t cost = corrected->cost + entry->cost, credits = corrected->credits + entry->credits;
+    amounts_set(amounts,
+                corrected->kind == KIND_RUN ? COLUMN_RUNS_COMPLETED : COLUMN_COMPLETED, 1);
+    amounts_set(amounts, COLUMN_COMPLETED_COST, cost > 0 ? cost : 0);
+    amounts_set(amounts, COLUMN_COMPLETED_CREDITS, credits > 0 ? credits : 0);
+}
+
+static void add_correction(const struct ledger_entry *entry, const struct ledger_entry *corrected,
+                           struct amounts *amounts) {
+    amounts_set(amounts, COLUMN_CORRECTIONS, 1);
+    add_difference(amounts, entry->cost, COLUMN_COST, COLUMN_CORRECTED_COST);
+    add_difference(amounts, entry->credits, COLUMN_CREDITS, COLUMN_CORRECTED_CREDITS);
+    for (int class = 0; class < TOKENS_CLASSES; class ++)
+        add_difference(amounts, entry->tokens[class], COLUMN_INPUT_TOKENS + class,
+                       COLUMN_CORRECTED_INPUT_TOKENS + class);
+    if (entry->flags & ENTRY_COMPLETES)
+        add_completed(entry, corrected, amounts);
+}
+
+static void add_grant(struct amounts *amounts, int64_t amount, enum totals_column granted,
+                      enum totals_column withdrawn) {
+    amounts_set(amounts, amount > 0 ? granted : withdrawn, amount > 0 ? amount : -amount);
+}
+
+void entry_amounts(const struct ledger_entry *entry, const struct ledger_entry *corrected,
+                   struct amounts *amounts) {
+    static const enum totals_column invocations_by[] = {
+        [STATUS_COMPLETED] = COLUMN_COMPLETED,
+        [STATUS_FAILED] = COLUMN_FAILED,
+        [STATUS_ABORTED] = COLUMN_ABORTED,
+    };
+    static const enum totals_column runs_by[] = {
+        [STATUS_COMPLETED] = COLUMN_RUNS_COMPLETED,
+        [STATUS_FAILED] = COLUMN_RUNS_FAILED,
+        [STATUS_ABORTED] = COLUMN_RUNS_ABORTED,
+    };
+    amounts->mask = 0;
+    switch (entry->kind) {
+    case KIND_INVOCATION:
+        amounts_set(amounts, COLUMN_INVOCATIONS, 1);
+        amounts_set(amounts, invocations_by[entry->status], 1);
+        amounts_set(amounts, COLUMN_DURATION_MS, entry->duration_ms);
+        amounts_set(amounts, COLUMN_UNPRICED, entry->given & ENTRY_COST ? 0 : 1);
+        add_priced(entry, amounts);
+        break;
+    case KIND_RUN: /* its duration is that of its invocations, and more: not added up */
+        amounts_set(amounts, COLUMN_RUNS, 1);
+        amounts_set(amounts, runs_by[entry->status], 1);
+        add_priced(entry, amounts);
+        break;
+    case KIND_CORRECTION:
+        add_correction(entry, corrected, amounts);
+        break;
+    case KIND_GRANT:
+        amounts_set(amounts, COLUMN_GRANTS, 1);
+        add_grant(amounts, entry->cost, COLUMN_GRANTED_COST, COLUMN_WITHDRAWN_COST);
+        add_grant(amounts, entry->credits, COLUMN_GRANTED_CREDITS, COLUMN_WITHDRAWN_CREDITS);
+        break;
+    case KIND_RELEASE:
+    case KIND_POLICY:
+    case KIND_RESET:
+    case KIND_PRICE:
+        break;
+    }
 }

@@ -17,7 +17,7 @@
  *    8 tokens         nil | [input, output, cache_read, cache_creation, reasoning]
  *    9 breakdown      nil | [tokens, tool_calls, external_requests, penalties], nano-units
  *   10 unit_prices    nil | [as tokens], 10^-15 currency units a token
- *   11 flags          nil | uint
+ *   11 flags          nil | uint                  enum entry_flag
  *   12 digest         nil | 32 bytes: salted SHA-256 of the payload
  *   13 client_id      nil | string: the caller's idempotency key
  *   14 link           nil | id of the entry that this one corrects or follows
@@ -29,7 +29,7 @@
  *   20 policy_version nil | version of the policy that decided, where it is not the one in force
  *   21 request_digest nil | 32 bytes: SHA-256 of the request, for client_id and run_id
  *
- * This version writes positions 0 to 8 and 16; it reads and keeps them all.
+ * This version writes positions 0 to 8, 11, 13, 14, 16, 18 to 21; it reads and keeps them all.
  *
  * Thread class: any; decoding allocates (a msgpack zone), nothing blocks.
  */
@@ -116,6 +116,14 @@ enum entry_field {
     ENTRY_REQUEST_DIGEST = 1 << 7,
 };
 
+/* Bits are on disk: append only. */
+enum entry_flag {
+    ENTRY_OVERRUN = 1 << 0,    /* a rule that it added to was beyond its limit afterwards */
+    ENTRY_LATE = 1 << 1,       /* its caller settled after the ledger had */
+    ENTRY_COMPLETES = 1 << 2,  /* of a correction: what it links to was completed after all */
+    ENTRY_UNATTENDED = 1 << 3, /* the ledger resolved the hold, not its caller */
+};
+
 /* Text and bytes point into what the entry was decoded from, or to the caller's own memory. */
 struct ledger_entry {
     uint64_t id; /* ledger time in microseconds; the key, not part of the written forms */
@@ -159,9 +167,15 @@ struct entry_buffer {
 };
 
 void entry_buffer_free(struct entry_buffer *buffer);
+/* A msgpack_packer's write callback; sets `failed` when out of memory. */
+int entry_buffer_append(void *buffer, const char *bytes, size_t size);
 
 /* Both append to `buffer`: 0, ENOMEM, or LEDGER_E_BAD_ENTRY (see entry_check). */
 int entry_write_draft(struct entry_buffer *buffer, const struct ledger_entry *entry);
+/* A draft of a request that has a client_id, with the SHA-256 of all the rest of it: the entry, and
+ * `extra`, which is what the request says besides. Or LEDGER_E_CRYPTO. */
+int entry_write_request(struct entry_buffer *buffer, struct ledger_entry *entry,
+                        struct ledger_text extra);
 int entry_write_stored(struct entry_buffer *buffer, const struct ledger_entry *entry,
                        const struct entry_definition *definitions, size_t definition_count);
 
@@ -189,7 +203,9 @@ static inline bool entry_dimension_is_assigned(int dimension) {
            (dimension >= DIMENSION_CUSTOM && dimension < DIMENSION_LIMIT);
 }
 
-/* What the entry adds to the totals of each of its series. */
-void entry_amounts(const struct ledger_entry *entry, struct amounts *amounts);
+/* What the entry adds to the totals of each of its series. `corrected` is the entry that a
+ * correction with ENTRY_COMPLETES links to; not looked at otherwise. */
+void entry_amounts(const struct ledger_entry *entry, const struct ledger_entry *corrected,
+                   struct amounts *amounts);
 
 #endif

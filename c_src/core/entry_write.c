@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "digest.h"
 #include "entry_form.h"
 #include "error.h"
 #include "pack.h"
@@ -235,6 +236,28 @@ static int write_form(struct entry_buffer *buffer, const struct ledger_entry *en
 
 int entry_write_draft(struct entry_buffer *buffer, const struct ledger_entry *entry) {
     return write_form(buffer, entry, FORM_DRAFT, NULL, 0);
+}
+
+int entry_write_request(struct entry_buffer *buffer, struct ledger_entry *entry,
+                        struct ledger_text extra) {
+    uint8_t digest[ENTRY_DIGEST_BYTES];
+    struct ledger_text client_id = entry->client_id;
+    size_t start = buffer->size;
+    entry->client_id = (struct ledger_text){0};
+    int rc = write_form(buffer, entry, FORM_DRAFT, NULL, 0);
+    if (extra.size > 0)
+        entry_buffer_append(buffer, extra.data, extra.size);
+    if (rc == 0)
+        rc = buffer->failed ? ENOMEM
+                            : digest_sha256(buffer->data + start, buffer->size - start, digest);
+    buffer->size = start;
+    entry->client_id = client_id;
+    entry->request_digest = digest;
+    entry->given |= ENTRY_REQUEST_DIGEST;
+    if (rc == 0)
+        rc = write_form(buffer, entry, FORM_DRAFT, NULL, 0);
+    entry->request_digest = NULL;
+    return rc;
 }
 
 int entry_write_stored(struct entry_buffer *buffer, const struct ledger_entry *entry,

@@ -53,6 +53,22 @@ static const struct row rows[] = {
     {LEDGER_E_OUTCOME_UNKNOWN, "outcome_unknown",
      "the disk failed in the middle of a commit; the entry may be in the ledger: check the disk, "
      "then look at the history before recording it again"},
+    {LEDGER_E_UNDECLARED_SERIES, "undeclared_series",
+     "no series of that combination of dimensions is declared; name it in the start option series"},
+    {LEDGER_E_BUILDING, "building",
+     "the series of that combination of dimensions is still being built; try again later"},
+    {LEDGER_E_BUDGET_EXHAUSTED, "budget_exhausted", "a budget denies it"},
+    {LEDGER_E_CONFLICT, "conflict", "the id was used by another request; choose a new one"},
+    {LEDGER_E_RESOLVED, "resolved", "the hold was settled or released before"},
+    {LEDGER_E_OPEN_CHILDREN, "open_children",
+     "live holds have this one as parent; settle or release them first"},
+    {LEDGER_E_ESTIMATE_REQUIRED, "estimate_required",
+     "a rule limits what the attempt does not say; give an estimate, or give the rule a "
+     "default_estimate"},
+    {LEDGER_E_NO_HOLD, "no_hold", "this ledger never had that hold"},
+    {LEDGER_E_NO_RULE, "no_rule", "no rule of that name is in force, or it cannot be reset"},
+    {LEDGER_E_NO_PARENT, "no_parent", "the parent is not a live hold of this ledger"},
+    {LEDGER_E_TOO_DEEP, "too_deep", "holds may be nested 8 deep"},
     {LEDGER_E_ID_EXHAUSTED, "id_exhausted", "ledger time is beyond what an entry id can hold"},
     {MDB_KEYEXIST, "key_exists", "LMDB: the key is already there"},
     {MDB_NOTFOUND, "not_found", "there is no such entry"},
@@ -144,6 +160,29 @@ int ledger_fail(struct ledger_failure *failure, int code, const char *format, ..
 
 int ledger_error_row(size_t n) {
     return n < sizeof rows / sizeof rows[0] ? rows[n].code : 0;
+}
+
+int ledger_error_is_own(int code) {
+    switch (code) {
+    case LEDGER_E_NEWER:
+    case LEDGER_E_BAD_ENTRY:
+    case LEDGER_E_ENTRY_TOO_LARGE:
+    case LEDGER_E_UNDECLARED_STATE:
+    case LEDGER_E_UNDECLARED_SERIES:
+    case LEDGER_E_BUILDING:
+    case LEDGER_E_BUDGET_EXHAUSTED:
+    case LEDGER_E_CONFLICT:
+    case LEDGER_E_RESOLVED:
+    case LEDGER_E_OPEN_CHILDREN:
+    case LEDGER_E_ESTIMATE_REQUIRED:
+    case LEDGER_E_NO_HOLD:
+    case LEDGER_E_NO_RULE:
+    case LEDGER_E_NO_PARENT:
+    case LEDGER_E_TOO_DEEP:
+        return 1;
+    default:
+        return 0;
+    }
 }
 
 int ledger_error_is_fatal(int code) {

@@ -35,6 +35,17 @@ enum ledger_error {
     LEDGER_E_NOT_DIRECTORY = -31020,
     LEDGER_E_ID_EXHAUSTED = -31021,
     LEDGER_E_OUTCOME_UNKNOWN = -31022,
+    LEDGER_E_UNDECLARED_SERIES = -31023,
+    LEDGER_E_BUILDING = -31024,
+    LEDGER_E_BUDGET_EXHAUSTED = -31025,
+    LEDGER_E_CONFLICT = -31026,
+    LEDGER_E_RESOLVED = -31027,
+    LEDGER_E_OPEN_CHILDREN = -31028,
+    LEDGER_E_ESTIMATE_REQUIRED = -31029,
+    LEDGER_E_NO_HOLD = -31030,
+    LEDGER_E_NO_RULE = -31031,
+    LEDGER_E_NO_PARENT = -31032,
+    LEDGER_E_TOO_DEEP = -31033,
 };
 
 /* Where a failure needs more than its code: which file, which holder, which field. */
@@ -54,6 +65,9 @@ int ledger_fail(struct ledger_failure *failure, int code, const char *format, ..
 
 /* The n-th row of the table, for tests that walk it; 0 past the end. */
 int ledger_error_row(size_t n);
+
+/* True for what is wrong with one request alone: nothing was put for it, the batch goes on. */
+int ledger_error_is_own(int code);
 
 /* True where the environment can no longer be trusted after a failed commit and has to be
  * closed and opened again: the disk failed in the middle, or LMDB gave up. */

@@ -75,9 +75,11 @@ static int make_in_memory(struct gate_page **page) {
     return 0;
 }
 
-static int fill(struct gate_page *page, const struct gate_past *past) {
+static int fill(struct gate_page *page, const struct gate_past *past, const uint8_t *boot_id) {
     struct gate_header *header = &page->header;
-    if (getrandom(header->boot_id, sizeof header->boot_id, 0) != sizeof header->boot_id)
+    if (boot_id != NULL)
+        memcpy(header->boot_id, boot_id, sizeof header->boot_id);
+    else if (getrandom(header->boot_id, sizeof header->boot_id, 0) != sizeof header->boot_id)
         return errno;
     gate_see(page, past->last_seen_us);
     atomic_store(&header->last_id, past->last_id);
@@ -85,8 +87,8 @@ static int fill(struct gate_page *page, const struct gate_past *past) {
     return 0;
 }
 
-int gate_open(const char *directory, const struct gate_past *past, struct gate_page **page,
-              bool *in_memory, struct ledger_failure *failure) {
+int gate_open(const char *directory, const struct gate_past *past, const uint8_t *boot_id,
+              struct gate_page **page, bool *in_memory, struct ledger_failure *failure) {
     char path[PATH_MAX] = "", temporary[PATH_MAX] = "";
     *page = NULL;
     *in_memory = false;
@@ -101,7 +103,7 @@ int gate_open(const char *directory, const struct gate_past *past, struct gate_p
         rc = make_in_memory(page);
     }
     if (rc == 0)
-        rc = fill(*page, past);
+        rc = fill(*page, past, boot_id);
     if (rc == 0 && !*in_memory && rename(temporary, path) != 0)
         rc = errno;
     if (rc != 0) {

@@ -4,7 +4,7 @@
  * The file, in the byte order of the machine (it is of no use on another one):
  *
  *        0   magic            8 bytes "CLGATE\0\1"
- *        8   boot_id         16 bytes, random, of this opening
+ *        8   boot_id         16 bytes, random, of the process that opened it
  *       24   clock            struct clock (clock.h): ledger time for other processes
  *      ...   last_seen       2 x (i64 ledger time, i64 its complement), stored in turn about
  *                            once a second: the later of those whose complement is right
@@ -84,11 +84,11 @@ struct gate_past {
 void gate_read_past(const char *directory, struct gate_past *past);
 
 /* Makes the file under a temporary name, with what the past one knew, maps it, locks it in
- * memory where that is allowed, and puts it in place. */
-/* On a full disk the page is in memory only (*in_memory): a ledger that is there must open, and
+ * memory where that is allowed, and puts it in place. `boot_id` NULL: a random one.
+ * On a full disk the page is in memory only (*in_memory): a ledger that is there must open, and
  * only other processes miss the file. */
-int gate_open(const char *directory, const struct gate_past *past, struct gate_page **page,
-              bool *in_memory, struct ledger_failure *failure);
+int gate_open(const char *directory, const struct gate_past *past, const uint8_t *boot_id,
+              struct gate_page **page, bool *in_memory, struct ledger_failure *failure);
 /* Does not block; the file stays. NULL is allowed. */
 void gate_close(struct gate_page *page);
 

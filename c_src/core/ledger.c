@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "batch.h"
+#include "digest.h"
 #include "directory.h"
 #include "internal.h"
 #include "lock.h"
@@ -38,9 +39,56 @@ static int64_t starting_time(const struct ledger_options *options, const struct 
     return start;
 }
 
+/* Adds the families that the options name and the ledger does not have; they have to be built. */
+static void declare(struct ledger *ledger, const struct ledger_options *options) {
+    static const struct declared_series states = {.count = 1, .dimensions = {DIMENSION_STATE}};
+    for (size_t i = 0; i <= options->series_count; i++) {
+        const struct declared_series *wanted = i == 0 ? &states : &options->series[i - 1];
+        bool is_there = false;
+        for (size_t k = 0; !is_there && k < ledger->declared_count; k++)
+            is_there = family_equal(wanted, &ledger->declared[k]);
+        if (is_there || ledger->declared_count == DECLARED_MAX)
+            continue;
+        struct declared_series *family = &ledger->declared[ledger->declared_count++];
+        *family = *wanted;
+        family->ready = false;
+        family->built_to = 0;
+    }
+}
+
+/* What a family can be; the states' own comes first, without being named. */
+static bool is_family(const struct declared_series *family) {
+    int previous = 0;
+    bool fits = family->count >= 1 && family->count <= RULE_SCOPE_MAX;
+    for (uint8_t i = 0; fits && i < family->count; i++) {
+        fits = family->dimensions[i] > previous &&
+               entry_dimension_is_assigned(family->dimensions[i]);
+        previous = family->dimensions[i];
+    }
+    return fits;
+}
+
+static int check_options(const struct ledger_options *options, struct ledger_failure *failure) {
+    const char *wrong = policy_check(options->policy);
+    if (wrong != NULL)
+        return ledger_fail(failure, LEDGER_E_BAD_POLICY, "%s", wrong);
+    if (options->readers == 0)
+        return ledger_fail(failure, EINVAL, "a ledger needs at least one reader");
+    for (size_t i = 0; i < options->series_count; i++)
+        if (!is_family(&options->series[i]))
+            return ledger_fail(failure, LEDGER_E_BAD_POLICY, "series %zu cannot be declared", i + 1);
+    if (options->series_count >= DECLARED_MAX)
+        return ledger_fail(failure, LEDGER_E_BAD_POLICY, "at most 63 series may be declared");
+    return 0;
+}
+
 static int create_databases(struct ledger *ledger, const struct ledger_options *options,
                             struct ledger_failure *failure) {
     MDB_txn *txn = NULL;
+    /* Nothing is booked yet: every family is complete. */
+    declare(ledger, options);
+    for (size_t i = 0; i < ledger->declared_count; i++)
+        ledger->declared[i].ready = true;
     storage_extend(&ledger->storage, 0);
     int rc = mdb_txn_begin(ledger->storage.env, NULL, 0, &txn);
     if (rc == 0)
@@ -72,13 +120,24 @@ static int load(struct ledger *ledger, uint64_t *last_id, struct ledger_failure 
  * is only needed to compute, and is dropped. */
 int ledger_publish_all(struct ledger *ledger, struct ledger_failure *failure) {
     struct batch *batch = NULL;
-    int rc = batch_begin(ledger, ledger_now(ledger), &batch);
+    int rc = batch_begin(ledger, &ledger->policy, &ledger->plan, ledger_now(ledger), &batch);
     if (rc == 0)
-        rc = batch_finish(batch, &ledger->policy, true);
+        rc = batch_finish(batch, true);
     if (rc == 0)
         batch_publish(batch);
     batch_end(batch);
     return rc == 0 ? 0 : ledger_fail(failure, rc, "computing the gate");
+}
+
+static int plan(struct ledger *ledger, struct ledger_failure *failure) {
+    uint32_t at = 0;
+    int rc = plan_make(&ledger->policy, ledger->declared, ledger->declared_count, &ledger->plan,
+                       &at);
+    if (rc == 0)
+        return 0;
+    plan_free(&ledger->plan);
+    return ledger_fail(failure, rc, "rule %u of %s", at + 1,
+                       ledger->storage.options.directory);
 }
 
 static int open_files(struct ledger *ledger, const struct ledger_options *options,
@@ -103,12 +162,18 @@ static int open_files(struct ledger *ledger, const struct ledger_options *option
         rc = ledger_fail(failure, LEDGER_E_DATA_MISSING, "%s", options->directory);
     if (rc == 0 && ledger->storage.is_new)
         rc = create_databases(ledger, options, failure);
+    ledger->declared_count = 0;
     if (rc == 0 && (rc = storage_pool(&ledger->storage)) != 0)
         ledger_fail(failure, rc, "reader slots in %s", options->directory);
     if (rc == 0)
         rc = load(ledger, &opened->last_id, failure);
+    if (rc == 0) {
+        declare(ledger, options);
+        rc = plan(ledger, failure);
+    }
     if (rc == 0)
-        rc = gate_open(options->directory, &past, &ledger->gate, &opened->gate_in_memory, failure);
+        rc = gate_open(options->directory, &past, options->boot_id, &ledger->gate,
+                       &opened->gate_in_memory, failure);
     if (rc == 0) {
         int64_t start = starting_time(options, &past, opened->last_id);
         clock_start(&ledger->gate->header.clock, options->clock, start, clock_boottime_us());
@@ -121,7 +186,6 @@ static int open_files(struct ledger *ledger, const struct ledger_options *option
 
 int ledger_open(const struct ledger_options *options, struct ledger **out,
                 struct ledger_opened *opened, struct ledger_failure *failure) {
-    const char *wrong = policy_check(options->policy);
     struct ledger *ledger = calloc(1, sizeof *ledger);
     *out = NULL;
     *opened = (struct ledger_opened){0};
@@ -130,13 +194,10 @@ int ledger_open(const struct ledger_options *options, struct ledger **out,
     ledger->lock = -1;
     ledger->max_entry_size = options->max_entry_size;
     pthread_rwlock_init(&ledger->policy_lock, NULL);
-    int rc = 0;
-    if (wrong != NULL)
-        rc = ledger_fail(failure, LEDGER_E_BAD_POLICY, "%s", wrong);
-    else if (options->readers == 0)
-        rc = ledger_fail(failure, EINVAL, "a ledger needs at least one reader");
-    else if ((ledger->decoder = entry_decoder_new()) == NULL ||
-             outcomes_open(&ledger->outcomes) != 0)
+    int rc = check_options(options, failure);
+    if (rc == 0 &&
+        ((ledger->decoder = entry_decoder_new()) == NULL || outcomes_open(&ledger->outcomes) != 0 ||
+         (ledger->gate_words = calloc(POLICY_STATES_MAX, sizeof *ledger->gate_words)) == NULL))
         rc = ledger_fail(failure, ENOMEM, "opening %s", options->directory);
     if (rc == 0)
         rc = open_files(ledger, options, opened, failure);
@@ -145,6 +206,8 @@ int ledger_open(const struct ledger_options *options, struct ledger **out,
         ledger_free(ledger);
         return rc;
     }
+    for (size_t i = 0; i < ledger->declared_count; i++)
+        opened->building = opened->building || !ledger->declared[i].ready;
     opened->created = ledger->storage.is_new;
     opened->reader_slots_short = ledger->storage.reader_slots_short;
     *out = ledger;
@@ -166,6 +229,9 @@ void ledger_free(struct ledger *ledger) {
         return;
     gate_close(ledger->gate);
     policy_free(&ledger->policy);
+    plan_free(&ledger->plan);
+    deadlines_free(&ledger->deadlines);
+    free(ledger->gate_words);
     outcomes_close(&ledger->outcomes);
     entry_decoder_free(ledger->decoder);
     entry_buffer_free(&ledger->buffer);
@@ -206,4 +272,8 @@ int ledger_set_clock(struct ledger *ledger, int64_t now_us) {
     if (rc == 0)
         gate_see(ledger->gate, now_us);
     return rc;
+}
+
+int ledger_digest(struct ledger_text text, uint8_t digest[ENTRY_DIGEST_BYTES]) {
+    return digest_sha256(text.data, text.size, digest);
 }

@@ -29,6 +29,7 @@
 #include "clock.h"
 #include "entry.h"
 #include "error.h"
+#include "plan.h"
 #include "policy.h"
 
 #define LEDGER_FORMAT_VERSION 1
@@ -47,6 +48,12 @@ struct ledger_options {
     bool meta_sync;        /* false: a power cut may lose the last commit, but nothing else */
     enum clock_mode clock;
     const struct ledger_policy *policy; /* seeds a new ledger; an old one keeps its own */
+    /* Families of series besides that of the states; those that an old ledger does not have are
+     * built by ledger_build(). */
+    const struct declared_series *series;
+    size_t series_count;
+    const uint8_t *boot_id; /* GATE_BOOT_ID_BYTES, of the process that owners of holds live in;
+                               NULL: a random one of this opening */
 };
 
 /* What the opener should be told although opening succeeded. */
@@ -54,6 +61,7 @@ struct ledger_opened {
     bool created;
     bool reader_slots_short; /* another process fixed the reader table too small */
     bool gate_in_memory;     /* the disk is full: nobody else can read the gate page */
+    bool building;           /* series were declared that ledger_build() has to build */
     const char *filesystem;  /* NULL, or the name of one whose durability is in doubt */
     uint64_t last_id;
 };
@@ -77,14 +85,104 @@ int64_t ledger_now(const struct ledger *ledger);
 
 /* ---- writers ------------------------------------------------------------------------------ */
 
-/* One entry to be booked, and what became of it. */
+/* Numbers are on disk (keys.h): append only. */
+enum ledger_operation {
+    OPERATION_RECORD = 1,   /* books the draft: invocation, grant */
+    OPERATION_RESERVE = 2,  /* the draft is what is asked for; `hold` the parent; `text` the owner */
+    OPERATION_SETTLE = 3,   /* the draft (of kind run) is what was used */
+    OPERATION_RELEASE = 4,  /* the draft (of kind release) */
+    OPERATION_METER = 5,    /* the draft (of kind run) is what was used so far */
+    OPERATION_TRANSFER = 6, /* `text` is the new owner; the draft is of kind release */
+    OPERATION_RESET = 7,    /* the draft (of kind reset); `text` names the rule */
+    OPERATION_POLICY = 8,   /* ledger_set_policy() alone */
+    OPERATION_ABORT = 9,    /* the owner of `hold` is gone; no draft */
+    OPERATION_WITHDRAW = 10, /* releases what the reserve with token `hold` made, if anything */
+};
+
+enum ledger_level { LEVEL_NORMAL, LEVEL_APPROACHING, LEVEL_CRITICAL, LEVEL_EXHAUSTED };
+
+/* What one rule has to tell of one attempt. Sums are in the rule's measure; times are ledger
+ * time, 0 where there is none. */
+struct ledger_rule_status {
+    const struct ledger_rule *rule;
+    struct ledger_text values[RULE_SCOPE_MAX]; /* of the rule's scope, in its order */
+    enum rule_reason reason;                   /* RULE_ADMITS: it does not deny */
+    enum ledger_level level;
+    bool is_unlimited;
+    bool has_period;
+    ledger_sum amount;
+    ledger_sum used;
+    ledger_sum held;
+    ledger_sum limit;
+    ledger_sum remaining;
+    uint64_t percent;
+    uint64_t resets_at_us; /* UINT64_MAX: never */
+    uint64_t held_until_us;
+    uint64_t forecast_us;
+    int64_t period_start_ms;
+    int64_t period_end_ms;
+};
+
+/* What the rules say together. */
+struct ledger_decision {
+    size_t denials;
+    bool is_low_tier;
+    enum ledger_level level;
+    uint64_t resets_at_us; /* the latest of those that deny */
+    uint64_t held_until_us; /* the earliest */
+};
+
+struct ledger_denial {
+    struct ledger_decision decision;
+    size_t count;
+    struct ledger_rule_status rules[];
+};
+
+/* One thing to be done, and what became of it. */
 struct ledger_request {
-    const void *draft; /* entry_write_draft() */
+    enum ledger_operation operation;
+    const void *draft; /* entry_write_draft(); its client_id and request_digest make it
+                          idempotent */
     size_t size;
     uint64_t token; /* unique per request in this process; 0: none */
-    uint64_t id;    /* out: of the entry, if rc is 0 */
+    uint64_t hold;
+    uint64_t extend_ms; /* of reserve: how long the hold may last, and each metering extends it */
+    bool critical;      /* of reserve */
+    struct ledger_text text;
+
+    uint64_t id;    /* out: of the entry or hold, if rc is 0; of what conflicts */
+    uint64_t flags; /* out: enum entry_flag, of the entry */
     int rc;         /* out */
+    struct ledger_denial *denial; /* out, with LEDGER_E_BUDGET_EXHAUSTED; for free() */
+    const struct ledger_rule *rule; /* out, with LEDGER_E_ESTIMATE_REQUIRED */
 };
+
+/* A warning that a batch gave, as it stands in the ledger. */
+struct ledger_warning {
+    struct ledger_rule_status status; /* `used` is what counts; the texts of `values` are the
+                                    warning's own */
+    uint8_t threshold;
+    uint64_t id; /* the newest entry then */
+    char *memory;
+};
+
+/* A hold that the ledger resolved itself. */
+struct ledger_expiry {
+    uint64_t hold;
+    uint64_t entry;
+    bool is_unpriced; /* nobody said what it cost */
+};
+
+/* What a batch brought about besides what was asked. ledger_effects_free() after. */
+struct ledger_effects {
+    struct ledger_warning *warnings;
+    size_t warning_count;
+    struct ledger_expiry *expiries;
+    size_t expiry_count;
+    uint64_t next_deadline_us; /* of a live hold; 0: none */
+    bool building;             /* ledger_build() has work */
+};
+void ledger_effects_free(struct ledger_effects *effects);
 
 /* What is nondeterministic enters here, so that the same batch does the same everywhere. */
 struct ledger_batch {
@@ -96,19 +194,33 @@ struct ledger_batch {
     void *context;
 };
 
-/* Books a batch in one durable transaction; a bad request fails alone. 0: look at each rc.
+/* Ends what is due, then does a batch, which may be empty, in one durable transaction; a bad
+ * request fails alone. 0: look at each rc.
  * Otherwise nothing was written and every rc is set: LEDGER_E_WRITER_DEAD when `wanted` said
  * no, LEDGER_E_CLOSED, or what the disk said. Only LEDGER_E_OUTCOME_UNKNOWN leaves it open
  * whether something was written: the disk failed in the commit and cannot be asked. */
 int ledger_commit(struct ledger *ledger, struct ledger_batch *batch,
-                  struct ledger_failure *failure);
+                  struct ledger_effects *effects, struct ledger_failure *failure);
+
+/* Adds older entries to the series that are being built, at most about `limit` of them, in a
+ * transaction of its own. *done: none is left. */
+int ledger_build(struct ledger *ledger, size_t limit, bool *done, struct ledger_failure *failure);
+
+/* Who changes the policy, and why. With a client_id and request digest it is idempotent. */
+struct ledger_change {
+    struct ledger_text by;
+    struct ledger_text reason;
+    struct ledger_text client_id; /* data NULL: none */
+    const uint8_t *request_digest;
+};
 
 /* Replaces the policy if its version is still wanted->version, books who changed what and why,
  * and puts it in force before returning. The states must begin with those declared so far. A
- * change that changes nothing is not booked. *version: that in force afterwards. */
+ * change that changes nothing is not booked. *version: that in force afterwards; with
+ * LEDGER_E_CONFLICT the id that has the change's client_id. */
 int ledger_set_policy(struct ledger *ledger, const struct ledger_policy *wanted,
-                      struct ledger_text by, struct ledger_text reason, int64_t now_us,
-                      uint64_t *version, struct ledger_failure *failure);
+                      const struct ledger_change *change, int64_t now_us, uint64_t *version,
+                      struct ledger_effects *effects, struct ledger_failure *failure);
 
 /* How many entries were booked through this structure. Any thread, wait-free. */
 uint64_t ledger_booked(const struct ledger *ledger);
@@ -117,7 +229,8 @@ uint64_t ledger_booked(const struct ledger *ledger);
  * MDB_NOTFOUND (-30798) if not. `booked_before`: ledger_booked() from before the request was
  * sent. When more was booked since than is remembered (65,536), it cannot be told any more:
  * LEDGER_E_OUTCOME_UNKNOWN. */
-int ledger_outcome(struct ledger *ledger, uint64_t token, uint64_t booked_before, uint64_t *id);
+int ledger_outcome(struct ledger *ledger, uint64_t token, uint64_t booked_before, uint64_t *id,
+                   uint64_t *flags);
 
 /* About once a second: steers ledger time towards the wall clock and stores it. True when the
  * wall clock is more than a minute ahead and not followed; *ahead_us is how far (negative:
@@ -148,6 +261,52 @@ int ledger_count(struct ledger *ledger, const struct ledger_text *state,
                  const uint64_t window_ms[2], ledger_counts_row *row, void *context,
                  int64_t *now_us);
 
+/* A row for each rule that denies the attempt that `estimate` describes: its names' text and
+ * its amounts; the rest of the entry is not looked at but for the kind. Like reserving, but for
+ * what is not said, which asks for room for anything. */
+typedef void ledger_rule_status_row(void *context, const struct ledger_rule_status *status);
+int ledger_check(struct ledger *ledger, const struct ledger_entry *estimate, bool critical,
+                 ledger_rule_status_row *row, void *context, struct ledger_decision *decision);
+/* A row for each rule that such an attempt meets; `names` NULL: for each rule without `each`. */
+int ledger_statuses(struct ledger *ledger, const struct ledger_text *names, ledger_rule_status_row *row,
+                    void *context, struct ledger_decision *decision);
+
+/* The account of a scope (names by dimension; all NULL: everything), in one measure: see
+ * docs/budgets.md. LEDGER_E_UNDECLARED_SERIES. */
+struct ledger_balance {
+    bool of_completed; /* a rule counts completed calls only, and so does `used` */
+    ledger_sum granted; /* less what was taken back */
+    ledger_sum used;
+    ledger_sum held;
+    uint64_t percent;
+};
+/* Grants that are not used up, oldest first; `remaining` of the grant that `entry` is. */
+typedef void ledger_grant_row(void *context, const struct ledger_entry *entry,
+                              ledger_sum remaining);
+int ledger_read_balance(struct ledger *ledger, const struct ledger_text *names, bool credits,
+                        size_t limit, ledger_grant_row *row, void *context,
+                        struct ledger_balance *balance);
+
+/* A live hold. `estimate` and `metered` have kind, parent, policy_version, client_id, and amounts. */
+struct ledger_live_hold {
+    uint64_t id;
+    uint64_t deadline_us;
+    uint64_t extend_ms;
+    uint64_t open_children;
+    const uint8_t *boot_id; /* of the process that its owner lives in */
+    struct ledger_text owner;
+    struct ledger_entry estimate;
+    bool is_metered;
+    struct ledger_entry metered;
+};
+typedef void ledger_hold_row(void *context, const struct ledger_live_hold *hold,
+                             const struct ledger_text *names);
+/* No row: it is not live. */
+int ledger_read_hold(struct ledger *ledger, uint64_t id, ledger_hold_row *row, void *context);
+/* From `from` on, at most `limit`. */
+int ledger_read_holds(struct ledger *ledger, uint64_t from, size_t limit, ledger_hold_row *row,
+                      void *context);
+
 struct ledger_history_query {
     const struct ledger_text *state; /* NULL: all */
     uint64_t before;                 /* ids below this; UINT64_MAX: from the newest */
@@ -164,6 +323,12 @@ int ledger_history(struct ledger *ledger, const struct ledger_history_query *que
 /* One entry of any kind, or MDB_NOTFOUND (-30798). */
 int ledger_fetch(struct ledger *ledger, uint64_t id, ledger_history_row *row, void *context);
 
+/* The declared families, into an array of DECLARED_MAX; how many. */
+size_t ledger_series(struct ledger *ledger, struct declared_series *declared);
+
+/* SHA-256 of a text. Any thread. 0 or LEDGER_E_CRYPTO. */
+int ledger_digest(struct ledger_text text, uint8_t digest[ENTRY_DIGEST_BYTES]);
+
 struct ledger_facts {
     uint64_t entries; /* of every kind */
     uint64_t last_id;
@@ -172,6 +337,7 @@ struct ledger_facts {
     uint64_t map_size;
     char currency[8];
     uint8_t boot_id[16];
+    uint64_t holds; /* live ones */
 };
 int ledger_facts(struct ledger *ledger, struct ledger_facts *facts);
 

@@ -6,6 +6,7 @@
 #include "pack.h"
 
 #define MAGIC "cost_ledger"
+#define NEEDS_BUDGETS "budgets"
 
 static int put_row(struct ledger *ledger, MDB_txn *txn, const char *word,
                    struct entry_buffer *buffer) {
@@ -38,19 +39,54 @@ static int put_format(struct ledger *ledger, MDB_txn *txn, uint64_t created_at_u
     pack_word(&packer, "currency");
     pack_word(&packer, currency);
     pack_word(&packer, "needs");
-    msgpack_pack_array(&packer, 0);
+    msgpack_pack_array(&packer, 1);
+    pack_word(&packer, NEEDS_BUDGETS);
     return put_row(ledger, txn, "format", &buffer);
 }
 
-/* Every ledger has the series of each state; further ones are declared by later versions. */
-static int put_declared(struct ledger *ledger, MDB_txn *txn) {
-    struct entry_buffer buffer = {0};
-    msgpack_packer packer;
-    msgpack_packer_init(&packer, &buffer, entry_buffer_append);
-    msgpack_pack_array(&packer, 1);
-    msgpack_pack_array(&packer, 1);
-    msgpack_pack_int(&packer, DIMENSION_STATE);
-    return put_row(ledger, txn, "series", &buffer);
+int meta_put_needs(struct ledger *ledger, MDB_txn *txn) {
+    return put_format(ledger, txn, ledger->created_at_us, ledger->currency);
+}
+
+static void pack_family(msgpack_packer *packer, const struct declared_series *family) {
+    msgpack_pack_array(packer, family->count);
+    for (uint8_t i = 0; i < family->count; i++)
+        msgpack_pack_uint8(packer, family->dimensions[i]);
+}
+
+static int delete_row(struct ledger *ledger, MDB_txn *txn, const char *word) {
+    MDB_val key = {strlen(word), (char *)word};
+    int rc = mdb_del(txn, ledger->storage.databases[DB_META], &key, NULL);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int meta_put_series(struct ledger *ledger, MDB_txn *txn) {
+    struct entry_buffer series = {0}, building = {0};
+    msgpack_packer ready_packer, building_packer;
+    size_t ready = 0;
+    for (size_t i = 0; i < ledger->declared_count; i++)
+        ready += ledger->declared[i].ready;
+    msgpack_packer_init(&ready_packer, &series, entry_buffer_append);
+    msgpack_packer_init(&building_packer, &building, entry_buffer_append);
+    msgpack_pack_array(&ready_packer, ready);
+    msgpack_pack_array(&building_packer, ledger->declared_count - ready);
+    for (size_t i = 0; i < ledger->declared_count; i++) {
+        const struct declared_series *family = &ledger->declared[i];
+        if (family->ready) {
+            pack_family(&ready_packer, family);
+            continue;
+        }
+        msgpack_pack_array(&building_packer, 2);
+        pack_family(&building_packer, family);
+        msgpack_pack_uint64(&building_packer, family->built_to);
+    }
+    int rc = put_row(ledger, txn, "series", &series);
+    if (rc == 0 && ready < ledger->declared_count)
+        rc = put_row(ledger, txn, "building", &building);
+    else if (rc == 0)
+        rc = delete_row(ledger, txn, "building");
+    entry_buffer_free(&building);
+    return rc;
 }
 
 int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options *options,
@@ -60,10 +96,22 @@ int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options
     first.changed_by_entry = 0;
     int rc = put_format(ledger, txn, created_at_us, options->currency);
     if (rc == 0)
-        rc = put_declared(ledger, txn);
+        rc = meta_put_series(ledger, txn);
     if (rc == 0)
         rc = meta_put_policy(ledger, txn, &first);
     return rc;
+}
+
+/* False for a word that this code does not know. */
+static bool read_needs(const msgpack_object *object, struct ledger *ledger) {
+    if (object->type != MSGPACK_OBJECT_ARRAY)
+        return false;
+    for (uint32_t i = 0; i < object->via.array.size; i++) {
+        if (!unpacks_as(&object->via.array.ptr[i], NEEDS_BUDGETS))
+            return false;
+        ledger->needs_told = true;
+    }
+    return true;
 }
 
 static int read_format(const msgpack_object *object, void *context) {
@@ -84,9 +132,8 @@ static int read_format(const msgpack_object *object, void *context) {
             unpack_uint(value, UINT64_MAX, &ledger->created_at_us);
         else if (unpacks_as(key, "currency"))
             unpack_text(value, &currency);
-        else if (!unpacks_as(key, "needs") || value->type != MSGPACK_OBJECT_ARRAY ||
-                 value->via.array.size > 0)
-            knows_all = false;
+        else
+            knows_all = knows_all && unpacks_as(key, "needs") && read_needs(value, ledger);
     }
     if (!has_magic)
         return LEDGER_E_FOREIGN;
@@ -116,13 +163,13 @@ static int read_family(const msgpack_object *object, struct declared_series *fam
     return 0;
 }
 
-static bool family_equal(const struct declared_series *a, const struct declared_series *b) {
+bool family_equal(const struct declared_series *a, const struct declared_series *b) {
     return a->count == b->count && memcmp(a->dimensions, b->dimensions, a->count) == 0;
 }
 
 /* Budgets stand on the series of each state, and a family listed twice would count twice. */
 static bool families_are_sound(const struct ledger *ledger) {
-    const struct declared_series state = {1, {DIMENSION_STATE}};
+    const struct declared_series state = {.count = 1, .dimensions = {DIMENSION_STATE}};
     bool has_state = false;
     for (size_t i = 0; i < ledger->declared_count; i++) {
         has_state |= family_equal(&ledger->declared[i], &state);
@@ -140,8 +187,30 @@ static int read_declared(const msgpack_object *object, void *context) {
     if (object->via.array.size > DECLARED_MAX)
         return LEDGER_E_NEWER;
     int rc = 0;
-    for (uint32_t i = 0; rc == 0 && i < object->via.array.size; i++)
-        rc = read_family(&object->via.array.ptr[i], &ledger->declared[ledger->declared_count++]);
+    for (uint32_t i = 0; rc == 0 && i < object->via.array.size; i++) {
+        struct declared_series *family = &ledger->declared[ledger->declared_count++];
+        *family = (struct declared_series){.ready = true};
+        rc = read_family(&object->via.array.ptr[i], family);
+    }
+    return rc != 0 || families_are_sound(ledger) ? rc : LEDGER_E_DAMAGED;
+}
+
+static int read_building(const msgpack_object *object, void *context) {
+    struct ledger *ledger = context;
+    if (object->type != MSGPACK_OBJECT_ARRAY)
+        return LEDGER_E_DAMAGED;
+    if (ledger->declared_count + object->via.array.size > DECLARED_MAX)
+        return LEDGER_E_NEWER;
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < object->via.array.size; i++) {
+        const msgpack_object *pair = &object->via.array.ptr[i];
+        struct declared_series *family = &ledger->declared[ledger->declared_count++];
+        *family = (struct declared_series){0};
+        if (pair->type != MSGPACK_OBJECT_ARRAY || pair->via.array.size != 2 ||
+            !unpack_uint(&pair->via.array.ptr[1], UINT64_MAX, &family->built_to))
+            return LEDGER_E_DAMAGED;
+        rc = read_family(&pair->via.array.ptr[0], family);
+    }
     return rc != 0 || families_are_sound(ledger) ? rc : LEDGER_E_DAMAGED;
 }
 
@@ -200,6 +269,9 @@ int meta_load(struct ledger *ledger, MDB_txn *txn, struct ledger_failure *failur
     rc = load_row(ledger, txn, "series", read_declared);
     if (rc != 0)
         return ledger_fail(failure, rc, "row 'series' in %s", directory);
+    rc = load_row(ledger, txn, "building", read_building);
+    if (rc != 0 && rc != LEDGER_E_FOREIGN) /* absent */
+        return ledger_fail(failure, rc, "row 'building' in %s", directory);
     rc = meta_read_policy(ledger, txn, &ledger->policy);
     if (rc != 0)
         return ledger_fail(failure, rc, "row 'policy' in %s", directory);

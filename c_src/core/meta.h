@@ -2,10 +2,13 @@
  *
  *   "format"   {"magic": "cost_ledger", "version": 1, "created_at": us, "currency": "USD",
  *               "needs": [str, ...]}   what a program must know to read and to write this
- *                                      ledger; none are defined yet, so any is LEDGER_E_NEWER.
- *                                      A later version names here what it began to use (holds,
- *                                      pruning, a new column) in the transaction that does.
+ *                                      ledger; a word that this code does not know is
+ *                                      LEDGER_E_NEWER. "budgets": rules of every form, holds,
+ *                                      grants, resets. A later version names here what it began
+ *                                      to use, in the transaction that does.
  *   "series"   [[dimension, ...], ...]   the declared families of series
+ *   "building" [[[dimension, ...], id], ...]   families that are being built: entries below id
+ *                                              are in; absent where there are none
  *   "policy"   see policy.h
  *
  * Thread class: those that may read or write LMDB. */
@@ -14,7 +17,7 @@
 
 #include "internal.h"
 
-/* Writes the rows of a new ledger. */
+/* Writes the rows of a new ledger, whose families ledger->declared has. */
 int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options *options,
                 uint64_t created_at_us);
 /* Fills the ledger's format fields, declared series and policy. */
@@ -23,6 +26,10 @@ int meta_load(struct ledger *ledger, MDB_txn *txn, struct ledger_failure *failur
 int meta_read_policy(struct ledger *ledger, MDB_txn *txn, struct ledger_policy *policy);
 /* Commits a transaction that changes nothing: when it succeeds, so has every one before it. */
 int meta_prove(struct ledger *ledger);
+/* The row `format` of a ledger that an earlier version made, with what this one needs. */
+int meta_put_needs(struct ledger *ledger, MDB_txn *txn);
+/* The rows `series` and `building`. */
+int meta_put_series(struct ledger *ledger, MDB_txn *txn);
 int meta_put_policy(struct ledger *ledger, MDB_txn *txn, const struct ledger_policy *policy);
 
 #endif

@@ -5,7 +5,15 @@
 #include "digest.h"
 #include "error.h"
 
-enum row { ROW_NUMBER = 1, ROW_NUMBER_OF_LONG = 2, ROW_TEXT = 3, ROW_SERIES = 4, ROW_NAMES = 5 };
+enum row {
+    ROW_NUMBER = 1,
+    ROW_NUMBER_OF_LONG = 2,
+    ROW_TEXT = 3,
+    ROW_SERIES = 4,
+    ROW_NAMES = 5,
+    ROW_UNDEFINED = 6,
+    ROW_FAMILY = 7
+};
 
 #define VALUE_INLINE_MAX 500 /* LMDB's keys hold 511 bytes */
 
@@ -126,6 +134,34 @@ int names_intern(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, struct ledger_tex
     return put_pair(txn, dbi, &key, ROW_TEXT, *number, &dimension, 1, value.data, value.size);
 }
 
+/* The row that counts the series of the family that these numbers belong to. */
+static int family_key(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size_t count,
+                      struct key *key) {
+    key->bytes[0] = ROW_FAMILY;
+    key->val = (MDB_val){1 + count, key->bytes};
+    for (size_t i = 0; i < count; i++) {
+        struct ledger_text value;
+        int rc = names_text(txn, dbi, numbers[i], &key->bytes[1 + i], &value);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int count_in_family(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size_t count) {
+    struct key key;
+    uint32_t series = 0;
+    uint8_t bytes[4];
+    MDB_val value = {sizeof bytes, bytes};
+    int rc = family_key(txn, dbi, numbers, count, &key);
+    if (rc == 0)
+        rc = get_number(txn, dbi, &key, &series);
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return rc;
+    put_be32(bytes, series + 1);
+    return mdb_put(txn, dbi, &key.val, &value, 0);
+}
+
 int names_intern_series(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size_t count,
                         uint32_t *series) {
     struct key key;
@@ -134,9 +170,65 @@ int names_intern_series(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size
     if (rc != MDB_NOTFOUND)
         return rc;
     rc = next_number(txn, dbi, ROW_NAMES, series);
+    if (rc == 0)
+        rc = count_in_family(txn, dbi, numbers, count);
     if (rc != 0)
         return rc;
     return put_pair(txn, dbi, &key, ROW_NAMES, *series, NULL, 0, key.bytes + 1, 4 * count);
+}
+
+int names_count_family(MDB_txn *txn, MDB_dbi dbi, const uint8_t *dimensions, size_t count,
+                       uint32_t *series) {
+    struct key key;
+    key.bytes[0] = ROW_FAMILY;
+    memcpy(key.bytes + 1, dimensions, count);
+    key.val = (MDB_val){1 + count, key.bytes};
+    *series = 0;
+    int rc = get_number(txn, dbi, &key, series);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int names_of_series(MDB_txn *txn, MDB_dbi dbi, uint32_t series,
+                    uint32_t numbers[SERIES_NAMES_MAX], size_t *count) {
+    struct key key;
+    MDB_val value;
+    number_key(&key, ROW_NAMES, &series, 1);
+    int rc = mdb_get(txn, dbi, &key.val, &value);
+    if (rc == MDB_NOTFOUND ||
+        (rc == 0 && (value.mv_size % 4 != 0 || value.mv_size > 4 * SERIES_NAMES_MAX)))
+        return LEDGER_E_DAMAGED;
+    for (*count = 0; rc == 0 && 4 * *count < value.mv_size; ++*count)
+        numbers[*count] = get_be32((uint8_t *)value.mv_data + 4 * *count);
+    return rc;
+}
+
+int names_put_undefined(MDB_txn *txn, MDB_dbi dbi, uint32_t number) {
+    struct key key;
+    MDB_val value = {0, key.bytes};
+    number_key(&key, ROW_UNDEFINED, &number, 1);
+    return mdb_put(txn, dbi, &key.val, &value, 0);
+}
+
+int names_take_undefined(MDB_txn *txn, MDB_dbi dbi, uint32_t number, bool *undefined) {
+    struct key key;
+    number_key(&key, ROW_UNDEFINED, &number, 1);
+    int rc = mdb_del(txn, dbi, &key.val, NULL);
+    *undefined = rc == 0;
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int names_any_undefined(MDB_txn *txn, MDB_dbi dbi, bool *any) {
+    MDB_cursor *cursor;
+    uint8_t row = ROW_UNDEFINED;
+    MDB_val key = {1, &row}, value;
+    *any = false;
+    int rc = mdb_cursor_open(txn, dbi, &cursor);
+    if (rc != 0)
+        return rc;
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    *any = rc == 0 && *(uint8_t *)key.mv_data == ROW_UNDEFINED;
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
 int names_text(MDB_txn *txn, MDB_dbi dbi, uint32_t number, uint8_t *dimension,

@@ -6,9 +6,12 @@
  *   0x04 number u32 ...                       --> series u32       the names of a series, in
  *                                                                  ascending dimension
  *   0x05 series u32                           --> number u32 ...
+ *   0x06 number u32                           --> nothing          only a live hold uses it: the
+ *                                                                  next entry that does defines it
+ *   0x07 dimension u8 ...                     --> u32              how many series the family has
  *
  * Numbers and series count from 1 and are never used twice. Series 0 holds every entry.
- * Derived: every name is also defined in the entry that used it first.
+ * Derived: every name is also defined in the entry that used it first; those of 0x06 will be.
  *
  * Thread class: those that may read or write LMDB. Nothing is remembered between calls, so
  * an aborted transaction takes its names with it.
@@ -37,6 +40,19 @@ int names_intern(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, struct ledger_tex
                  uint32_t *number, bool *made);
 int names_intern_series(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size_t count,
                         uint32_t *series);
+
+/* How many series a family has; 0 where that was never counted. */
+int names_count_family(MDB_txn *txn, MDB_dbi dbi, const uint8_t *dimensions, size_t count,
+                       uint32_t *series);
+/* The numbers that make a series, in the order of their dimensions. */
+int names_of_series(MDB_txn *txn, MDB_dbi dbi, uint32_t series,
+                    uint32_t numbers[SERIES_NAMES_MAX], size_t *count);
+
+/* A name that a hold was the first to use has no definition in any entry yet. */
+int names_put_undefined(MDB_txn *txn, MDB_dbi dbi, uint32_t number);
+/* Whether that is so; it is not any more. */
+int names_take_undefined(MDB_txn *txn, MDB_dbi dbi, uint32_t number, bool *undefined);
+int names_any_undefined(MDB_txn *txn, MDB_dbi dbi, bool *any);
 
 /* The text lies in LMDB's map: it holds until the transaction ends or writes. A number that is
  * not there is LEDGER_E_DAMAGED: entries only use defined ones. */

@@ -6,6 +6,7 @@
 struct outcome {
     uint64_t token; /* 0: unused */
     uint64_t id;
+    uint32_t flags; /* of the entry */
     uint32_t chain; /* the next of the same hash, 1 + index; 0: none */
 };
 
@@ -37,7 +38,7 @@ static void forget(struct outcomes *outcomes, uint32_t index) {
     *at = outcomes->ring[index].chain;
 }
 
-void outcomes_add(struct outcomes *outcomes, uint64_t token, uint64_t id) {
+void outcomes_add(struct outcomes *outcomes, uint64_t token, uint64_t id, uint64_t flags) {
     atomic_fetch_add(&outcomes->added, 1);
     if (token == 0)
         return;
@@ -46,15 +47,16 @@ void outcomes_add(struct outcomes *outcomes, uint64_t token, uint64_t id) {
     if (outcome->token != 0)
         forget(outcomes, index);
     uint32_t *head = head_of(outcomes, token);
-    *outcome = (struct outcome){token, id, *head};
+    *outcome = (struct outcome){token, id, (uint32_t)flags, *head};
     *head = index + 1;
     outcomes->next = (index + 1) % OUTCOMES_KEPT;
 }
 
-bool outcomes_find(const struct outcomes *outcomes, uint64_t token, uint64_t *id) {
+bool outcomes_find(const struct outcomes *outcomes, uint64_t token, uint64_t *id, uint64_t *flags) {
     for (uint32_t at = *head_of(outcomes, token); at != 0; at = outcomes->ring[at - 1].chain) {
         if (outcomes->ring[at - 1].token == token) {
             *id = outcomes->ring[at - 1].id;
+            *flags = outcomes->ring[at - 1].flags;
             return true;
         }
     }

@@ -20,7 +20,7 @@ struct outcomes {
 
 int outcomes_open(struct outcomes *outcomes);
 void outcomes_close(struct outcomes *outcomes);
-void outcomes_add(struct outcomes *outcomes, uint64_t token, uint64_t id);
-bool outcomes_find(const struct outcomes *outcomes, uint64_t token, uint64_t *id);
+void outcomes_add(struct outcomes *outcomes, uint64_t token, uint64_t id, uint64_t flags);
+bool outcomes_find(const struct outcomes *outcomes, uint64_t token, uint64_t *id, uint64_t *flags);
 
 #endif

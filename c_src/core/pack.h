@@ -7,9 +7,6 @@
 
 #include "entry.h"
 
-/* A msgpack_packer's write callback over an entry_buffer; sets `failed` when out of memory. */
-int entry_buffer_append(void *buffer, const char *bytes, size_t size);
-
 static inline void pack_text(msgpack_packer *packer, struct ledger_text text) {
     msgpack_pack_str(packer, text.size);
     msgpack_pack_str_body(packer, text.data, text.size);

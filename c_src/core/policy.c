@@ -8,10 +8,6 @@
 #include "msgpack_bound.h"
 #include "pack.h"
 
-bool text_equal(struct ledger_text a, struct ledger_text b) {
-    return a.size == b.size && memcmp(a.data, b.data, a.size) == 0;
-}
-
 int policy_state(const struct ledger_policy *policy, struct ledger_text name) {
     for (uint32_t i = 0; i < policy->state_count; i++)
         if (text_equal(policy->states[i], name))
@@ -19,8 +15,7 @@ int policy_state(const struct ledger_policy *policy, struct ledger_text name) {
     return -1;
 }
 
-static const struct ledger_rule *find_rule(const struct ledger_policy *policy,
-                                           struct ledger_text name) {
+const struct ledger_rule *policy_rule(const struct ledger_policy *policy, struct ledger_text name) {
     for (uint32_t i = 0; i < policy->rule_count; i++)
         if (text_equal(policy->rules[i].name, name))
             return &policy->rules[i];
@@ -53,12 +48,29 @@ static struct ledger_text keep(char **memory, struct ledger_text text) {
     return kept;
 }
 
+/* Hands every text of a rule to `visit`: to be measured, or kept. */
+static void each_text(struct ledger_rule *rule, void (*visit)(struct ledger_text *, void *),
+                      void *context) {
+    visit(&rule->name, context);
+    for (uint8_t i = 0; i < rule->scope_count; i++)
+        if (rule->scope[i].value.data != NULL)
+            visit(&rule->scope[i].value, context);
+}
+
+static void measure_text(struct ledger_text *text, void *bytes) {
+    *(size_t *)bytes += text->size;
+}
+
+static void keep_text(struct ledger_text *text, void *memory) {
+    *text = keep(memory, *text);
+}
+
 int policy_copy(const struct ledger_policy *policy, struct ledger_policy *copy) {
-    size_t bytes = 0;
+    size_t bytes = policy->settings.size;
     for (uint32_t i = 0; i < policy->state_count; i++)
         bytes += policy->states[i].size;
     for (uint32_t i = 0; i < policy->rule_count; i++)
-        bytes += policy->rules[i].name.size;
+        each_text(&policy->rules[i], measure_text, &bytes);
     int rc = allocate(copy, policy->state_count, policy->rule_count, bytes);
     if (rc != 0)
         return rc;
@@ -67,20 +79,20 @@ int policy_copy(const struct ledger_policy *policy, struct ledger_policy *copy) 
     copy->changed_by_entry = policy->changed_by_entry;
     copy->state_count = policy->state_count;
     copy->rule_count = policy->rule_count;
+    if (policy->settings.size > 0)
+        copy->settings = keep(&memory, policy->settings);
     for (uint32_t i = 0; i < policy->state_count; i++)
         copy->states[i] = keep(&memory, policy->states[i]);
     for (uint32_t i = 0; i < policy->rule_count; i++) {
         copy->rules[i] = policy->rules[i];
-        copy->rules[i].name = keep(&memory, policy->rules[i].name);
+        each_text(&copy->rules[i], keep_text, &memory);
     }
     return 0;
 }
 
-const char *policy_check(const struct ledger_policy *policy) {
+static const char *check_states(const struct ledger_policy *policy) {
     if (policy->state_count > POLICY_STATES_MAX)
         return "too many states: at most 1024";
-    if (policy->rule_count > POLICY_RULES_MAX)
-        return "too many rules: at most 4096";
     for (uint32_t i = 0; i < policy->state_count; i++) {
         struct ledger_text state = policy->states[i];
         if (state.size == 0 || state.size > POLICY_STATE_BYTES_MAX)
@@ -90,27 +102,40 @@ const char *policy_check(const struct ledger_policy *policy) {
         if (policy_state(policy, state) != (int)i)
             return "a state is named twice";
     }
-    for (uint32_t i = 0; i < policy->rule_count; i++) {
-        const struct ledger_rule *rule = &policy->rules[i];
-        if (rule->state >= policy->state_count)
-            return "a rule names an undeclared state";
-        if (rule->window_ms == 0 || rule->window_ms > (uint64_t)ENTRY_AMOUNT_MAX)
-            return "a rule's window must be positive";
-        if (rule->limit != POLICY_UNLIMITED && rule->limit > (uint64_t)ENTRY_AMOUNT_MAX)
-            return "a rule's limit is beyond 10^15";
-        if (find_rule(policy, rule->name) != rule)
-            return "a rule is named twice";
-    }
     return NULL;
 }
 
-static bool rule_equal(const struct ledger_rule *a, const struct ledger_rule *b) {
-    return text_equal(a->name, b->name) && a->state == b->state && a->window_ms == b->window_ms &&
-           a->limit == b->limit;
+static bool names_declared_state(const struct ledger_policy *policy,
+                                 const struct ledger_rule *rule) {
+    bool names_one = rule->scope_count > 0 && rule->scope[0].dimension == DIMENSION_STATE &&
+                     rule->scope[0].value.data != NULL;
+    return !names_one || policy_state(policy, rule->scope[0].value) >= 0;
+}
+
+const char *policy_check(const struct ledger_policy *policy) {
+    const char *wrong = check_states(policy);
+    uint32_t each_count = 0;
+    if (wrong == NULL && policy->rule_count > POLICY_RULES_MAX)
+        wrong = "too many rules: at most 4096";
+    if (wrong == NULL && policy->settings.size > POLICY_SETTINGS_BYTES_MAX)
+        wrong = "the settings are larger than 1 MiB";
+    for (uint32_t i = 0; wrong == NULL && i < policy->rule_count; i++) {
+        const struct ledger_rule *rule = &policy->rules[i];
+        wrong = rule_check(rule);
+        each_count += rule_has_each(rule);
+        if (wrong == NULL && !names_declared_state(policy, rule))
+            wrong = "a rule names an undeclared state";
+        if (wrong == NULL && policy_rule(policy, rule->name) != rule)
+            wrong = "a rule is named twice";
+    }
+    if (wrong == NULL && each_count > POLICY_EACH_MAX)
+        wrong = "too many rules with `each`: at most 256";
+    return wrong;
 }
 
 bool policy_equal(const struct ledger_policy *a, const struct ledger_policy *b) {
-    if (a->state_count != b->state_count || a->rule_count != b->rule_count)
+    if (a->state_count != b->state_count || a->rule_count != b->rule_count ||
+        !text_equal(a->settings, b->settings))
         return false;
     for (uint32_t i = 0; i < a->state_count; i++)
         if (!text_equal(a->states[i], b->states[i]))
@@ -123,36 +148,18 @@ bool policy_equal(const struct ledger_policy *a, const struct ledger_policy *b) 
 
 /* ---- writing ---------------------------------------------------------------------------- */
 
-static void pack_limit(msgpack_packer *packer, uint64_t limit) {
-    if (limit == POLICY_UNLIMITED)
-        msgpack_pack_nil(packer);
+/* A map that was written before, as it is. */
+static void pack_written(struct entry_buffer *buffer, struct ledger_text map) {
+    if (map.size > 0)
+        entry_buffer_append(buffer, map.data, map.size);
     else
-        msgpack_pack_uint64(packer, limit);
-}
-
-static void pack_rule(msgpack_packer *packer, const struct ledger_policy *policy,
-                      const struct ledger_rule *rule) {
-    msgpack_pack_map(packer, 5);
-    pack_word(packer, "name");
-    pack_text(packer, rule->name);
-    pack_word(packer, "scope");
-    msgpack_pack_map(packer, 1);
-    pack_word(packer, "state");
-    pack_text(packer, policy->states[rule->state]);
-    pack_word(packer, "measure");
-    pack_word(packer, "invocations");
-    pack_word(packer, "window");
-    msgpack_pack_array(packer, 2);
-    pack_word(packer, "rolling");
-    msgpack_pack_uint64(packer, rule->window_ms);
-    pack_word(packer, "limit");
-    pack_limit(packer, rule->limit);
+        entry_buffer_append(buffer, "\x80", 1); /* an empty map */
 }
 
 int policy_write(struct entry_buffer *buffer, const struct ledger_policy *policy) {
     msgpack_packer packer;
     msgpack_packer_init(&packer, buffer, entry_buffer_append);
-    msgpack_pack_map(&packer, 4);
+    msgpack_pack_map(&packer, policy->settings.size > 0 ? 5 : 4);
     pack_word(&packer, "version");
     msgpack_pack_uint64(&packer, policy->version);
     pack_word(&packer, "states");
@@ -162,18 +169,21 @@ int policy_write(struct entry_buffer *buffer, const struct ledger_policy *policy
     pack_word(&packer, "rules");
     msgpack_pack_array(&packer, policy->rule_count);
     for (uint32_t i = 0; i < policy->rule_count; i++)
-        pack_rule(&packer, policy, &policy->rules[i]);
+        rule_pack(&packer, &policy->rules[i]);
+    if (policy->settings.size > 0) {
+        pack_word(&packer, "settings");
+        pack_written(buffer, policy->settings);
+    }
     pack_word(&packer, "changed_by_entry");
     msgpack_pack_uint64(&packer, policy->changed_by_entry);
     return buffer->failed ? ENOMEM : 0;
 }
 
-static void pack_rule_or_nil(msgpack_packer *packer, const struct ledger_policy *policy,
-                             const struct ledger_rule *rule) {
+static void pack_rule_or_nil(msgpack_packer *packer, const struct ledger_rule *rule) {
     if (rule == NULL)
         msgpack_pack_nil(packer);
     else
-        pack_rule(packer, policy, rule);
+        rule_pack(packer, rule);
 }
 
 /* Packs the changes, or only counts them when `packer` is NULL: first what `to` has, then what
@@ -184,8 +194,8 @@ static size_t pack_changes(msgpack_packer *packer, const struct ledger_policy *f
     for (int pass = 0; pass < 2; pass++) {
         const struct ledger_policy *side = pass == 0 ? to : from;
         for (uint32_t i = 0; i < side->rule_count; i++) {
-            const struct ledger_rule *old = find_rule(from, side->rules[i].name);
-            const struct ledger_rule *new = find_rule(to, side->rules[i].name);
+            const struct ledger_rule *old = policy_rule(from, side->rules[i].name);
+            const struct ledger_rule *new = policy_rule(to, side->rules[i].name);
             bool changed = old == NULL || new == NULL || !rule_equal(old, new);
             if (!changed || (pass == 1 && new != NULL))
                 continue;
@@ -193,8 +203,8 @@ static size_t pack_changes(msgpack_packer *packer, const struct ledger_policy *f
             if (packer == NULL)
                 continue;
             msgpack_pack_array(packer, 2);
-            pack_rule_or_nil(packer, from, old);
-            pack_rule_or_nil(packer, to, new);
+            pack_rule_or_nil(packer, old);
+            pack_rule_or_nil(packer, new);
         }
     }
     return count;
@@ -204,8 +214,9 @@ int policy_write_change(struct entry_buffer *buffer, const struct ledger_policy 
                         const struct ledger_policy *to, struct ledger_text by,
                         struct ledger_text reason) {
     msgpack_packer packer;
+    bool settings_changed = !text_equal(from->settings, to->settings);
     msgpack_packer_init(&packer, buffer, entry_buffer_append);
-    msgpack_pack_map(&packer, 6);
+    msgpack_pack_map(&packer, settings_changed ? 7 : 6);
     pack_word(&packer, "version");
     msgpack_pack_uint64(&packer, to->version);
     pack_word(&packer, "by");
@@ -221,6 +232,12 @@ int policy_write_change(struct entry_buffer *buffer, const struct ledger_policy 
     pack_word(&packer, "changes");
     msgpack_pack_array(&packer, pack_changes(NULL, from, to));
     pack_changes(&packer, from, to);
+    if (settings_changed) {
+        pack_word(&packer, "settings");
+        msgpack_pack_array(&packer, 2);
+        pack_written(buffer, from->settings);
+        pack_written(buffer, to->settings);
+    }
     return buffer->failed ? ENOMEM : 0;
 }
 
@@ -240,52 +257,6 @@ static int read_states(const msgpack_object *object, struct ledger_policy *polic
     return 0;
 }
 
-static int read_scope(const msgpack_object *object, const struct ledger_policy *policy,
-                      struct ledger_rule *rule) {
-    struct ledger_text state;
-    if (object->type != MSGPACK_OBJECT_MAP || object->via.map.size != 1 ||
-        !unpacks_as(&object->via.map.ptr[0].key, "state") ||
-        !unpack_text(&object->via.map.ptr[0].val, &state))
-        return LEDGER_E_NEWER;
-    int index = policy_state(policy, state);
-    rule->state = (uint32_t)index;
-    return index < 0 ? LEDGER_E_DAMAGED : 0;
-}
-
-static int read_window(const msgpack_object *object, struct ledger_rule *rule) {
-    if (object->type != MSGPACK_OBJECT_ARRAY || object->via.array.size != 2 ||
-        !unpacks_as(&object->via.array.ptr[0], "rolling"))
-        return LEDGER_E_NEWER;
-    return unpack_uint(&object->via.array.ptr[1], UINT64_MAX, &rule->window_ms) ? 0
-                                                                                : LEDGER_E_DAMAGED;
-}
-
-static int read_rule(const msgpack_object *object, const struct ledger_policy *policy,
-                     struct ledger_rule *rule) {
-    if (object->type != MSGPACK_OBJECT_MAP || object->via.map.size != 5)
-        return LEDGER_E_NEWER;
-    int rc = 0;
-    for (uint32_t i = 0; rc == 0 && i < object->via.map.size; i++) {
-        const msgpack_object *key = &object->via.map.ptr[i].key;
-        const msgpack_object *value = &object->via.map.ptr[i].val;
-        if (unpacks_as(key, "name"))
-            rc = unpack_text(value, &rule->name) ? 0 : LEDGER_E_DAMAGED;
-        else if (unpacks_as(key, "scope"))
-            rc = read_scope(value, policy, rule);
-        else if (unpacks_as(key, "measure"))
-            rc = unpacks_as(value, "invocations") ? 0 : LEDGER_E_NEWER;
-        else if (unpacks_as(key, "window"))
-            rc = read_window(value, rule);
-        else if (!unpacks_as(key, "limit"))
-            rc = LEDGER_E_NEWER;
-        else if (value->type == MSGPACK_OBJECT_NIL)
-            rule->limit = POLICY_UNLIMITED;
-        else if (!unpack_uint(value, UINT64_MAX, &rule->limit))
-            rc = LEDGER_E_NEWER;
-    }
-    return rc;
-}
-
 static int read_rules(const msgpack_object *object, struct ledger_policy *policy) {
     if (object->type != MSGPACK_OBJECT_ARRAY || object->via.array.size > POLICY_RULES_MAX)
         return LEDGER_E_DAMAGED;
@@ -296,11 +267,26 @@ static int read_rules(const msgpack_object *object, struct ledger_policy *policy
     policy->rule_count = object->via.array.size;
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < policy->rule_count; i++)
-        rc = read_rule(&object->via.array.ptr[i], policy, &policy->rules[i]);
+        rc = rule_unpack(&object->via.array.ptr[i], &policy->rules[i]);
     return rc;
 }
 
-/* States come before rules, because a rule's scope is looked up among them. */
+/* msgpack-c does not say where an object's bytes lie: they are written anew, into the policy's
+ * memory, which it then owns. */
+static int read_settings(const msgpack_object *object, struct ledger_policy *policy) {
+    struct entry_buffer buffer = {0};
+    msgpack_packer packer;
+    if (object->type != MSGPACK_OBJECT_MAP || policy->memory != NULL)
+        return LEDGER_E_DAMAGED;
+    if (object->via.map.size == 0)
+        return 0;
+    msgpack_packer_init(&packer, &buffer, entry_buffer_append);
+    msgpack_pack_object(&packer, *object);
+    policy->memory = buffer.data;
+    policy->settings = (struct ledger_text){buffer.data, buffer.size};
+    return buffer.failed ? ENOMEM : 0;
+}
+
 static int read_map(const msgpack_object *object, struct ledger_policy *policy) {
     int rc = object->type == MSGPACK_OBJECT_MAP ? 0 : LEDGER_E_DAMAGED;
     for (uint32_t i = 0; rc == 0 && i < object->via.map.size; i++) {
@@ -312,6 +298,8 @@ static int read_map(const msgpack_object *object, struct ledger_policy *policy) 
             rc = read_states(value, policy);
         else if (unpacks_as(key, "rules"))
             rc = read_rules(value, policy);
+        else if (unpacks_as(key, "settings"))
+            rc = read_settings(value, policy);
         else if (unpacks_as(key, "changed_by_entry"))
             rc = unpack_uint(value, UINT64_MAX, &policy->changed_by_entry) ? 0 : LEDGER_E_DAMAGED;
         else

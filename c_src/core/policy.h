@@ -1,18 +1,13 @@
-/* The policy in force: which states are declared, and the rules that admit or deny.
+/* The policy in force: which states are declared, the rules that admit or deny, and settings
+ * that the ledger only keeps.
  *
  * Written as a msgpack map, in `meta` under "policy":
  *
- *   {"version": uint,
- *    "states":  [str, ...],                              in the order of their gate cells
- *    "rules":   [{"name":    str,
- *                 "scope":   {"state": str},
- *                 "measure": "invocations",
- *                 "window":  ["rolling", ms],
- *                 "limit":   uint | nil (no limit)}, ...],
+ *   {"version":  uint,
+ *    "states":   [str, ...]                     in the order of their gate cells
+ *    "rules":    [rule, ...]                    rule.h
+ *    "settings": {str: map, ...}                absent where there are none
  *    "changed_by_entry": uint (0: the options that seeded the ledger)}
- *
- * A rule with a key or a value that this code does not know is LEDGER_E_NEWER: a rule that is
- * not understood must not be skipped.
  *
  * Thread class: any; allocates, does not block.
  */
@@ -22,18 +17,13 @@
 #include <stdint.h>
 
 #include "entry.h"
+#include "rule.h"
 
 #define POLICY_STATES_MAX 1024
 #define POLICY_RULES_MAX 4096
 #define POLICY_STATE_BYTES_MAX 1020 /* an atom of 255 characters of four bytes */
-#define POLICY_UNLIMITED UINT64_MAX
-
-struct ledger_rule {
-    struct ledger_text name;
-    uint32_t state; /* index into the policy's states */
-    uint64_t window_ms;
-    uint64_t limit; /* POLICY_UNLIMITED: none; 0: never admits */
-};
+#define POLICY_SETTINGS_BYTES_MAX 1048576
+#define POLICY_EACH_MAX 256 /* rules with `each`: every one is asked about every attempt */
 
 struct ledger_policy {
     uint64_t version;
@@ -42,6 +32,7 @@ struct ledger_policy {
     uint32_t rule_count;
     struct ledger_text *states;
     struct ledger_rule *rules;
+    struct ledger_text settings; /* a written msgpack map; size 0: none */
     char *memory; /* what the texts point into, when the policy owns it */
 };
 
@@ -53,7 +44,7 @@ void policy_free(struct ledger_policy *policy);
 /* NULL, or what is wrong. */
 const char *policy_check(const struct ledger_policy *policy);
 
-/* Same states in the same order, same rules. Versions are not looked at. */
+/* Same states in the same order, same rules and settings. Versions are not looked at. */
 bool policy_equal(const struct ledger_policy *a, const struct ledger_policy *b);
 
 int policy_write(struct entry_buffer *buffer, const struct ledger_policy *policy);
@@ -64,7 +55,8 @@ int policy_read(const void *data, size_t size, struct ledger_policy *policy);
  *   {"version": uint, "by": str, "reason": str,
  *    "previous": id of the change before, or 0,
  *    "states": [str, ...],             those that it declares
- *    "changes": [[from, to], ...]}     a rule as above, or nil: there was, or is, none */
+ *    "changes": [[from, to], ...]      a rule as above, or nil: there was, or is, none
+ *    "settings": [from, to]}           whole maps; absent where they did not change */
 int policy_write_change(struct entry_buffer *buffer, const struct ledger_policy *from,
                         const struct ledger_policy *to, struct ledger_text by,
                         struct ledger_text reason);
@@ -72,6 +64,7 @@ int policy_write_change(struct entry_buffer *buffer, const struct ledger_policy 
 /* Index of a state, or -1. */
 int policy_state(const struct ledger_policy *policy, struct ledger_text name);
 
-bool text_equal(struct ledger_text a, struct ledger_text b);
+/* The rule of that name, or NULL. */
+const struct ledger_rule *policy_rule(const struct ledger_policy *policy, struct ledger_text name);
 
 #endif

@@ -90,9 +90,8 @@ int ledger_count(struct ledger *ledger, const struct ledger_text *state,
     return rc;
 }
 
-/* Looks an entry up and gives its names their text. */
-static int load_entry(struct ledger *ledger, MDB_txn *txn, struct entry_decoder *decoder,
-                      uint64_t id, struct ledger_entry *entry) {
+int query_load_entry(struct ledger *ledger, MDB_txn *txn, struct entry_decoder *decoder,
+                     uint64_t id, struct ledger_entry *entry) {
     uint8_t bytes[8];
     MDB_val key = {sizeof bytes, bytes}, value;
     put_be64(bytes, id);
@@ -127,7 +126,7 @@ static int walk(struct ledger *ledger, MDB_txn *txn, MDB_cursor *cursor,
         rc = series_walk_next(&series_walk, &id);
         if (rc != 0 || id < query->since)
             break;
-        rc = load_entry(ledger, txn, decoder, id, &entry);
+        rc = query_load_entry(ledger, txn, decoder, id, &entry);
         if (rc == MDB_NOTFOUND) /* a series lists an entry that is not there */
             return LEDGER_E_DAMAGED;
         if (rc == 0 && !row(context, &entry))
@@ -159,7 +158,7 @@ int ledger_fetch(struct ledger *ledger, uint64_t id, ledger_history_row *row, vo
     struct entry_decoder *decoder = entry_decoder_new();
     int rc = decoder == NULL ? ENOMEM : storage_read_begin(&ledger->storage, &txn);
     if (rc == 0) {
-        rc = load_entry(ledger, txn, decoder, id, &entry);
+        rc = query_load_entry(ledger, txn, decoder, id, &entry);
         if (rc == 0)
             row(context, &entry);
         storage_read_end(&ledger->storage, txn);
@@ -170,7 +169,7 @@ int ledger_fetch(struct ledger *ledger, uint64_t id, ledger_history_row *row, vo
 
 int ledger_facts(struct ledger *ledger, struct ledger_facts *facts) {
     MDB_txn *txn;
-    MDB_stat entries;
+    MDB_stat entries, holds;
     MDB_envinfo info;
     *facts = (struct ledger_facts){0};
     int rc = storage_read_begin(&ledger->storage, &txn);
@@ -180,9 +179,12 @@ int ledger_facts(struct ledger *ledger, struct ledger_facts *facts) {
     if (rc == 0)
         rc = storage_last_id(&ledger->storage, txn, &facts->last_id);
     if (rc == 0)
+        rc = mdb_stat(txn, ledger->storage.databases[DB_HOLDS], &holds);
+    if (rc == 0)
         rc = mdb_env_info(ledger->storage.env, &info);
     if (rc == 0) {
         facts->entries = entries.ms_entries;
+        facts->holds = holds.ms_entries;
         facts->data_bytes = ((uint64_t)info.me_last_pgno + 1) * entries.ms_psize;
         facts->created_at_us = ledger->created_at_us;
         facts->map_size = ledger->storage.map_size;

@@ -88,9 +88,11 @@ int rollup_add(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup, const struct le
             return rc;
     }
     totals_add(&rollup->totals, amounts);
-    if (entry->given & ENTRY_COST)
-        widen(&rollup->extremes[ROLLUP_COST], entry->cost);
-    widen(&rollup->extremes[ROLLUP_DURATION], entry->duration_ms);
+    if (entry->kind == KIND_INVOCATION) {
+        if (entry->given & ENTRY_COST)
+            widen(&rollup->extremes[ROLLUP_COST], entry->cost);
+        widen(&rollup->extremes[ROLLUP_DURATION], entry->duration_ms);
+    }
     rollup->changed = true;
     return 0;
 }

@@ -3,7 +3,7 @@
  *   key     series u32, granularity u8 (1 hour, 2 day), period u32 (hours or days since the
  *           Unix epoch, UTC)
  *   value   totals of the period (totals.h)
- *           extremes u8     bit 0: cost, bit 1: duration_ms
+ *           extremes u8     bit 0: cost, bit 1: duration_ms; of invocations
  *           for each set bit, lowest first: min zigzag varint, max zigzag varint
  *
  * Derived from the entries, and written in the transaction that writes them.

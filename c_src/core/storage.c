@@ -356,11 +356,12 @@ void storage_extend(struct storage *storage, uint64_t ahead) {
         storage->file_size = wanted;
 }
 
-int storage_last_id(struct storage *storage, MDB_txn *txn, uint64_t *id) {
+/* The last key of a database whose keys are ids; 0 when it is empty. */
+static int last_key(MDB_txn *txn, MDB_dbi dbi, uint64_t *id) {
     MDB_cursor *cursor = NULL;
     MDB_val key, value;
     *id = 0;
-    int rc = mdb_cursor_open(txn, storage->databases[DB_ENTRIES], &cursor);
+    int rc = mdb_cursor_open(txn, dbi, &cursor);
     if (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST)) == 0) {
         if (key.mv_size == 8)
             *id = get_be64(key.mv_data);
@@ -369,4 +370,14 @@ int storage_last_id(struct storage *storage, MDB_txn *txn, uint64_t *id) {
     }
     mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int storage_last_id(struct storage *storage, MDB_txn *txn, uint64_t *id) {
+    uint64_t hold;
+    int rc = last_key(txn, storage->databases[DB_ENTRIES], id);
+    if (rc == 0)
+        rc = last_key(txn, storage->databases[DB_HOLDS], &hold);
+    if (rc == 0 && hold > *id)
+        *id = hold;
+    return rc;
 }

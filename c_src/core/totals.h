@@ -31,17 +31,20 @@ enum totals_column {
     COLUMN_CACHE_READ_TOKENS = 13,
     COLUMN_CACHE_CREATION_TOKENS = 14,
     COLUMN_REASONING_TOKENS = 15,
-    /* Named in the format so that no later version has to move anything; not written yet. */
     COLUMN_RUNS_COMPLETED = 16,
     COLUMN_RUNS_FAILED = 17,
     COLUMN_RUNS_ABORTED = 18,
     COLUMN_CORRECTIONS = 19,
-    COLUMN_CORRECTED_COST = 20,
+    COLUMN_CORRECTED_COST = 20, /* not above 0: net cost is cost plus this */
     COLUMN_CORRECTED_CREDITS = 21,
     COLUMN_GRANTS = 22,
     COLUMN_GRANTED_COST = 23,
     COLUMN_GRANTED_CREDITS = 24,
-    COLUMN_CACHE_SAVINGS = 25,
+    COLUMN_CACHE_SAVINGS = 25, /* not written yet */
+    COLUMN_CORRECTED_INPUT_TOKENS = 26, /* and by class up to 30; not above 0 */
+    COLUMN_CORRECTED_REASONING_TOKENS = 30,
+    COLUMN_WITHDRAWN_COST = 31, /* grants that were taken back */
+    COLUMN_WITHDRAWN_CREDITS = 32,
     COLUMN_COUNT
 };
 

@@ -42,6 +42,7 @@ NIF(nif_encode);
 
 /* write_calls.c */
 NIF(nif_commit);
+NIF(nif_build);
 NIF(nif_outcome);
 NIF(nif_set_policy);
 NIF(nif_tick);
@@ -53,6 +54,13 @@ NIF(nif_advance_clock);
 NIF(nif_count);
 NIF(nif_history);
 NIF(nif_fetch);
+NIF(nif_check);
+NIF(nif_statuses);
+NIF(nif_balance);
+NIF(nif_hold);
+NIF(nif_holds);
+NIF(nif_series);
+NIF(nif_digest);
 NIF(nif_policy);
 NIF(nif_facts);
 

@@ -109,16 +109,22 @@ NIF(nif_submit) {
 
 NIF(nif_encode) {
     struct ledger_entry entry;
-    struct entry_buffer buffer = {0};
+    struct ledger_text extra;
+    struct entry_buffer buffer = {0}, change = {0};
     ERL_NIF_TERM result;
     (void)argc;
-    if (!get_entry(env, argv[0], &entry))
+    if (!get_entry(env, argv[0], &entry, &change, &extra)) {
+        entry_buffer_free(&change);
         return BADARG;
+    }
     const char *wrong = entry_check(&entry);
+    int rc = 0;
+    if (wrong == NULL)
+        rc = entry.client_id.data != NULL ? entry_write_request(&buffer, &entry, extra)
+                                          : entry_write_draft(&buffer, &entry);
     if (wrong != NULL)
-        return enif_make_tuple2(env, atom_error, enif_make_atom(env, wrong));
-    int rc = entry_write_draft(&buffer, &entry);
-    if (rc == 0)
+        result = enif_make_tuple2(env, atom_error, enif_make_atom(env, wrong));
+    else if (rc == 0)
         result = make_text(env, (struct ledger_text){buffer.data, buffer.size});
     else
         result = make_error(env, rc);
@@ -126,5 +132,6 @@ NIF(nif_encode) {
     if (buffer.size > 4096)
         enif_consume_timeslice(env, buffer.size > 400000 ? 100 : (int)(buffer.size / 4096));
     entry_buffer_free(&buffer);
+    entry_buffer_free(&change);
     return result;
 }

@@ -7,6 +7,10 @@
 
 #include "../core/ledger.h"
 
+/* The other way: maps, proper lists, integers of 64 bits, binaries (text: UTF-8), true, false and
+ * nil; other atoms as text. False for anything else, too deep, or without memory. */
+bool get_msgpack(ErlNifEnv *env, ERL_NIF_TERM term, struct entry_buffer *buffer);
+
 ERL_NIF_TERM make_msgpack(ErlNifEnv *env, struct ledger_text written);
 
 #endif

@@ -13,24 +13,49 @@ struct open_arguments {
     char holder[256];
     char currency[8];
     struct ledger_policy policy;
+    struct declared_series series[DECLARED_MAX];
+    struct ledger_text boot_id;
     struct ledger_options options;
 };
 
-/* {Path, Holder, Currency, MapSize, MaxEntrySize, Readers, MetaSync, Clock, Policy} */
+/* [[Dimension :: pos_integer()]] */
+static bool get_series(ErlNifEnv *env, ERL_NIF_TERM list, struct declared_series *series,
+                       size_t *count) {
+    ERL_NIF_TERM family, head;
+    unsigned dimension;
+    for (*count = 0; enif_get_list_cell(env, list, &family, &list); ++*count) {
+        struct declared_series *declared = &series[*count];
+        if (*count == DECLARED_MAX)
+            return false;
+        while (enif_get_list_cell(env, family, &head, &family)) {
+            if (declared->count == RULE_SCOPE_MAX || !enif_get_uint(env, head, &dimension) ||
+                dimension >= DIMENSION_LIMIT)
+                return false;
+            declared->dimensions[declared->count++] = (uint8_t)dimension;
+        }
+    }
+    return true;
+}
+
+/* {Path, Holder, Currency, MapSize, MaxEntrySize, Readers, MetaSync, Clock, Policy, Series,
+ *  BootId} */
 static bool get_open_arguments(ErlNifEnv *env, ERL_NIF_TERM term, struct open_arguments *open) {
     const ERL_NIF_TERM *fields;
     ErlNifUInt64 map_size, max_entry_size;
     unsigned readers;
+    size_t series_count;
     int arity;
     memset(open, 0, sizeof *open);
-    if (!enif_get_tuple(env, term, &arity, &fields) || arity != 9 ||
+    if (!enif_get_tuple(env, term, &arity, &fields) || arity != 11 ||
         !get_path(env, fields[0], open->directory, sizeof open->directory) ||
         !get_path(env, fields[1], open->holder, sizeof open->holder) ||
         !get_path(env, fields[2], open->currency, sizeof open->currency) ||
         !enif_get_uint64(env, fields[3], &map_size) ||
         !enif_get_uint64(env, fields[4], &max_entry_size) ||
         !enif_get_uint(env, fields[5], &readers) || readers == 0 ||
-        !get_policy(env, fields[8], &open->policy))
+        !get_policy(env, fields[8], &open->policy) ||
+        !get_series(env, fields[9], open->series, &series_count) ||
+        !get_text(env, fields[10], &open->boot_id) || open->boot_id.size != 16)
         return false;
     open->options = (struct ledger_options){
         .directory = open->directory,
@@ -42,6 +67,9 @@ static bool get_open_arguments(ErlNifEnv *env, ERL_NIF_TERM term, struct open_ar
         .meta_sync = fields[6] == atom_true,
         .clock = fields[7] == atom_manual ? CLOCK_MODE_MANUAL : CLOCK_MODE_SYSTEM,
         .policy = &open->policy,
+        .series = open->series,
+        .series_count = series_count,
+        .boot_id = (const uint8_t *)open->boot_id.data,
     };
     return true;
 }
@@ -92,6 +120,7 @@ static ERL_NIF_TERM make_opened(ErlNifEnv *env, const struct ledger_opened *open
         filesystem =
             make_text(env, (struct ledger_text){opened->filesystem, strlen(opened->filesystem)});
     enif_make_map_put(env, map, atom_created, opened->created ? atom_true : atom_false, &map);
+    enif_make_map_put(env, map, atom_building, opened->building ? atom_true : atom_false, &map);
     enif_make_map_put(env, map, atom_gate_in_memory,
                       opened->gate_in_memory ? atom_true : atom_false, &map);
     enif_make_map_put(env, map, atom_reader_slots_short,
@@ -129,7 +158,7 @@ done:
     if (handle != NULL)
         enif_release_resource(handle);
     if (open != NULL)
-        release_policy(&open->policy);
+        policy_free(&open->policy);
     enif_free(open);
     return result;
 }

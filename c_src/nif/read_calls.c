@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "calls.h"
+#include "status_terms.h"
 #include "terms.h"
 
 struct rows {
@@ -86,6 +87,164 @@ NIF(nif_fetch) {
     return rc == 0 ? enif_make_tuple2(env, atom_ok, rows.list) : make_error(env, rc);
 }
 
+static void add_rule_status(void *context, const struct ledger_rule_status *status) {
+    struct rows *rows = context;
+    rows->list = enif_make_list_cell(rows->env, make_rule_status(rows->env, status), rows->list);
+}
+
+static ERL_NIF_TERM make_statuses(struct rows *rows, int rc,
+                                  const struct ledger_decision *decision) {
+    ERL_NIF_TERM list;
+    if (rc != 0 || !enif_make_reverse_list(rows->env, rows->list, &list))
+        return make_error(rows->env, rc);
+    return enif_make_tuple3(rows->env, atom_ok, make_decision(rows->env, decision), list);
+}
+
+/* {ok, Decision, [RuleStatus]}: of those that deny. */
+NIF(nif_check) {
+    struct rows rows = {env, enif_make_list(env, 0)};
+    struct ledger_decision decision;
+    struct ledger_entry entry;
+    struct entry_buffer change = {0};
+    struct ledger_text extra;
+    WITH_HANDLE(handle);
+    bool fine = get_entry(env, argv[1], &entry, &change, &extra);
+    entry_buffer_free(&change);
+    if (!fine)
+        return BADARG;
+    if (!handle_enter(handle))
+        return atom_closed;
+    int rc = ledger_check(handle->ledger, &entry, argv[2] == atom_true, add_rule_status, &rows,
+                          &decision);
+    handle_leave(handle);
+    return make_statuses(&rows, rc, &decision);
+}
+
+/* {ok, Decision, [RuleStatus]} */
+NIF(nif_statuses) {
+    struct rows rows = {env, enif_make_list(env, 0)};
+    struct ledger_decision decision;
+    struct ledger_text names[DIMENSION_LIMIT] = {0};
+    WITH_HANDLE(handle);
+    bool all = argv[1] == atom_all;
+    if (!all && !get_names(env, argv[1], names))
+        return BADARG;
+    if (!handle_enter(handle))
+        return atom_closed;
+    int rc = ledger_statuses(handle->ledger, all ? NULL : names, add_rule_status, &rows, &decision);
+    handle_leave(handle);
+    return make_statuses(&rows, rc, &decision);
+}
+
+static void add_grant(void *context, const struct ledger_entry *entry, ledger_sum remaining) {
+    struct rows *rows = context;
+    ERL_NIF_TERM row = enif_make_tuple2(rows->env, make_entry(rows->env, entry),
+                                        make_sum(rows->env, remaining));
+    rows->list = enif_make_list_cell(rows->env, row, rows->list);
+}
+
+/* {ok, {Granted, Used, Held, Percent}, [{Entry, Remaining}]}, newest grant first. */
+NIF(nif_balance) {
+    struct rows rows = {env, enif_make_list(env, 0)};
+    struct ledger_balance balance;
+    struct ledger_text names[DIMENSION_LIMIT] = {0};
+    unsigned limit;
+    WITH_HANDLE(handle);
+    if (!get_names(env, argv[1], names) || !enif_get_uint(env, argv[3], &limit))
+        return BADARG;
+    if (!handle_enter(handle))
+        return atom_closed;
+    int rc = ledger_read_balance(handle->ledger, names, argv[2] == atom_credits, limit, add_grant,
+                                 &rows, &balance);
+    handle_leave(handle);
+    if (rc != 0)
+        return make_error(env, rc);
+    ERL_NIF_TERM sums =
+        enif_make_tuple4(env, make_sum(env, balance.granted), make_sum(env, balance.used),
+                         make_sum(env, balance.held), enif_make_uint64(env, balance.percent));
+    return enif_make_tuple3(env, atom_ok, sums, rows.list);
+}
+
+static void add_hold(void *context, const struct ledger_live_hold *hold,
+                     const struct ledger_text *names) {
+    struct rows *rows = context;
+    ErlNifEnv *env = rows->env;
+    ERL_NIF_TERM map = make_entry(env, &hold->estimate);
+    put_key(env, &map, atom_id, enif_make_uint64(env, hold->id));
+    put_key(env, &map, atom_names, make_names(env, names));
+    put_key(env, &map, atom_owner, make_text(env, hold->owner));
+    put_key(env, &map, atom_boot_id,
+            make_text(env, (struct ledger_text){(const char *)hold->boot_id, 16}));
+    put_key(env, &map, atom_deadline, enif_make_uint64(env, hold->deadline_us));
+    put_key(env, &map, atom_extend_ms, enif_make_uint64(env, hold->extend_ms));
+    put_key(env, &map, atom_open_children, enif_make_uint64(env, hold->open_children));
+    if (hold->is_metered)
+        put_key(env, &map, atom_metered, make_entry(env, &hold->metered));
+    rows->list = enif_make_list_cell(env, map, rows->list);
+}
+
+/* {ok, [Hold]}: at most one. */
+NIF(nif_hold) {
+    struct rows rows = {env, enif_make_list(env, 0)};
+    ErlNifUInt64 id;
+    WITH_HANDLE(handle);
+    if (!enif_get_uint64(env, argv[1], &id))
+        return BADARG;
+    if (!handle_enter(handle))
+        return atom_closed;
+    int rc = ledger_read_hold(handle->ledger, id, add_hold, &rows);
+    handle_leave(handle);
+    return rc == 0 ? enif_make_tuple2(env, atom_ok, rows.list) : make_error(env, rc);
+}
+
+/* {ok, [Hold]}, newest first: the caller asks in slices. */
+NIF(nif_holds) {
+    struct rows rows = {env, enif_make_list(env, 0)};
+    ErlNifUInt64 from;
+    unsigned limit;
+    WITH_HANDLE(handle);
+    if (!enif_get_uint64(env, argv[1], &from) || !enif_get_uint(env, argv[2], &limit))
+        return BADARG;
+    if (!handle_enter(handle))
+        return atom_closed;
+    int rc = ledger_read_holds(handle->ledger, from, limit, add_hold, &rows);
+    handle_leave(handle);
+    return rc == 0 ? enif_make_tuple2(env, atom_ok, rows.list) : make_error(env, rc);
+}
+
+/* {ok, [{[Dimension], IsReady}]} */
+NIF(nif_series) {
+    struct declared_series declared[DECLARED_MAX];
+    ERL_NIF_TERM list = enif_make_list(env, 0);
+    WITH_HANDLE(handle);
+    if (!handle_enter(handle))
+        return atom_closed;
+    size_t count = ledger_series(handle->ledger, declared);
+    handle_leave(handle);
+    for (size_t i = count; i > 0; i--) {
+        ERL_NIF_TERM dimensions = enif_make_list(env, 0);
+        for (uint8_t k = declared[i - 1].count; k > 0; k--)
+            dimensions = enif_make_list_cell(
+                env, enif_make_uint(env, declared[i - 1].dimensions[k - 1]), dimensions);
+        ERL_NIF_TERM row = enif_make_tuple2(env, dimensions,
+                                            declared[i - 1].ready ? atom_true : atom_false);
+        list = enif_make_list_cell(env, row, list);
+    }
+    return enif_make_tuple2(env, atom_ok, list);
+}
+
+/* SHA-256; normal or dirty: what is hashed is small. */
+NIF(nif_digest) {
+    struct ledger_text text;
+    uint8_t digest[ENTRY_DIGEST_BYTES];
+    (void)argc;
+    if (!get_text(env, argv[0], &text))
+        return BADARG;
+    int rc = ledger_digest(text, digest);
+    return rc == 0 ? make_text(env, (struct ledger_text){(const char *)digest, sizeof digest})
+                   : make_error(env, rc);
+}
+
 NIF(nif_policy) {
     struct ledger_policy policy;
     WITH_HANDLE(handle);
@@ -110,7 +269,7 @@ NIF(nif_facts) {
     if (rc != 0)
         return make_error(env, rc);
     const ERL_NIF_TERM keys[] = {atom_entries,  atom_last_id,  atom_data_bytes, atom_created_at,
-                                 atom_map_size, atom_currency, atom_boot_id};
+                                 atom_map_size, atom_currency, atom_boot_id,    atom_holds};
     const ERL_NIF_TERM values[] = {
         enif_make_uint64(env, facts.entries),
         enif_make_uint64(env, facts.last_id),
@@ -119,6 +278,7 @@ NIF(nif_facts) {
         enif_make_uint64(env, facts.map_size),
         make_text(env, (struct ledger_text){facts.currency, strlen(facts.currency)}),
         make_text(env, (struct ledger_text){(const char *)facts.boot_id, sizeof facts.boot_id}),
+        enif_make_uint64(env, facts.holds),
     };
     ERL_NIF_TERM map = enif_make_new_map(env);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)

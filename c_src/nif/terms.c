@@ -80,19 +80,35 @@ static ERL_NIF_TERM make_status(enum ledger_status status) {
     return atom_none;
 }
 
-static void put(ErlNifEnv *env, ERL_NIF_TERM *map, ERL_NIF_TERM key, ERL_NIF_TERM value) {
+void put_key(ErlNifEnv *env, ERL_NIF_TERM *map, ERL_NIF_TERM key, ERL_NIF_TERM value) {
     enif_make_map_put(env, *map, key, value, map);
 }
 
-static ERL_NIF_TERM make_names(ErlNifEnv *env, const struct ledger_entry *entry) {
+ERL_NIF_TERM make_names(ErlNifEnv *env, const struct ledger_text names[DIMENSION_LIMIT]) {
     ERL_NIF_TERM list = enif_make_list(env, 0);
     for (int dimension = DIMENSION_LIMIT - 1; dimension > 0; dimension--)
-        if (entry->names[dimension].data != NULL)
-            list = enif_make_list_cell(env,
-                                       enif_make_tuple2(env, enif_make_int(env, dimension),
-                                                        make_text(env, entry->names[dimension])),
-                                       list);
+        if (names[dimension].data != NULL)
+            list = enif_make_list_cell(
+                env,
+                enif_make_tuple2(env, enif_make_int(env, dimension),
+                                 make_text(env, names[dimension])),
+                list);
     return list;
+}
+
+/* Beyond 64 bits a term is made from its external form: SMALL_BIG_EXT. */
+ERL_NIF_TERM make_sum(ErlNifEnv *env, ledger_sum sum) {
+    if (sum <= INT64_MAX && sum >= INT64_MIN)
+        return enif_make_int64(env, (int64_t)sum);
+    bool negative = sum < 0;
+    ledger_usum magnitude = negative ? -(ledger_usum)sum : (ledger_usum)sum;
+    unsigned char bytes[4 + 16] = {131, 110, 16, negative};
+    ERL_NIF_TERM term;
+    for (int i = 0; i < 16; i++, magnitude >>= 8)
+        bytes[4 + i] = (unsigned char)magnitude;
+    if (enif_binary_to_term(env, bytes, sizeof bytes, &term, 0) == 0)
+        return atom_undefined;
+    return term;
 }
 
 static ERL_NIF_TERM make_tokens(ErlNifEnv *env, const int64_t tokens[TOKENS_CLASSES]) {
@@ -102,41 +118,43 @@ static ERL_NIF_TERM make_tokens(ErlNifEnv *env, const int64_t tokens[TOKENS_CLAS
     return enif_make_tuple_from_array(env, terms, TOKENS_CLASSES);
 }
 
+/* 0 stands for none. */
+static void put_id(ErlNifEnv *env, ERL_NIF_TERM *map, ERL_NIF_TERM key, uint64_t id) {
+    if (id != 0)
+        put_key(env, map, key, enif_make_uint64(env, id));
+}
+
 ERL_NIF_TERM make_entry(ErlNifEnv *env, const struct ledger_entry *entry) {
     ERL_NIF_TERM map = enif_make_new_map(env);
-    put(env, &map, atom_id, enif_make_uint64(env, entry->id));
-    put(env, &map, atom_kind, make_kind(entry->kind));
-    put(env, &map, atom_status, make_status(entry->status));
-    put(env, &map, atom_duration_ms, enif_make_int64(env, entry->duration_ms));
-    put(env, &map, atom_names, make_names(env, entry));
+    put_key(env, &map, atom_id, enif_make_uint64(env, entry->id));
+    put_key(env, &map, atom_kind, make_kind(entry->kind));
+    put_key(env, &map, atom_status, make_status(entry->status));
+    put_key(env, &map, atom_duration_ms, enif_make_int64(env, entry->duration_ms));
+    put_key(env, &map, atom_names, make_names(env, entry->names));
     if (entry->given & ENTRY_COST)
-        put(env, &map, atom_cost, enif_make_int64(env, entry->cost));
+        put_key(env, &map, atom_cost, enif_make_int64(env, entry->cost));
     if (entry->given & ENTRY_CREDITS)
-        put(env, &map, atom_credits, enif_make_int64(env, entry->credits));
+        put_key(env, &map, atom_credits, enif_make_int64(env, entry->credits));
     if (entry->given & ENTRY_TOKENS)
-        put(env, &map, atom_tokens, make_tokens(env, entry->tokens));
+        put_key(env, &map, atom_tokens, make_tokens(env, entry->tokens));
     if (entry->change.data != NULL)
-        put(env, &map, atom_change, make_msgpack(env, entry->change));
+        put_key(env, &map, atom_change, make_msgpack(env, entry->change));
+    if (entry->client_id.data != NULL)
+        put_key(env, &map, atom_client_id, make_text(env, entry->client_id));
+    put_id(env, &map, atom_flags, entry->flags);
+    put_id(env, &map, atom_link, entry->link);
+    put_id(env, &map, atom_hold, entry->hold);
+    put_id(env, &map, atom_parent, entry->parent);
+    put_id(env, &map, atom_policy_version, entry->policy_version);
     return map;
 }
 
-static ERL_NIF_TERM make_rule(ErlNifEnv *env, const struct ledger_rule *rule) {
-    return enif_make_tuple4(env, make_text(env, rule->name), enif_make_uint(env, rule->state),
-                            enif_make_uint64(env, rule->window_ms),
-                            rule->limit == POLICY_UNLIMITED ? atom_infinity
-                                                            : enif_make_uint64(env, rule->limit));
-}
-
 ERL_NIF_TERM make_policy(ErlNifEnv *env, const struct ledger_policy *policy) {
-    ERL_NIF_TERM states = enif_make_list(env, 0), rules = states, map = enif_make_new_map(env);
-    for (uint32_t i = policy->state_count; i > 0; i--)
-        states = enif_make_list_cell(env, make_text(env, policy->states[i - 1]), states);
-    for (uint32_t i = policy->rule_count; i > 0; i--)
-        rules = enif_make_list_cell(env, make_rule(env, &policy->rules[i - 1]), rules);
-    put(env, &map, atom_version, enif_make_uint64(env, policy->version));
-    put(env, &map, atom_states, states);
-    put(env, &map, atom_rules, rules);
-    put(env, &map, atom_changed_by_entry, enif_make_uint64(env, policy->changed_by_entry));
+    struct entry_buffer buffer = {0};
+    ERL_NIF_TERM map = atom_undefined;
+    if (policy_write(&buffer, policy) == 0)
+        map = make_msgpack(env, (struct ledger_text){buffer.data, buffer.size});
+    entry_buffer_free(&buffer);
     return map;
 }
 
@@ -160,53 +178,13 @@ bool get_path(ErlNifEnv *env, ERL_NIF_TERM term, char *path, size_t size) {
     return true;
 }
 
-static bool get_rule(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_rule *rule) {
-    const ERL_NIF_TERM *fields;
-    ErlNifUInt64 window, limit = POLICY_UNLIMITED;
-    unsigned state;
-    int arity;
-    if (!enif_get_tuple(env, term, &arity, &fields) || arity != 4 ||
-        !get_text(env, fields[0], &rule->name) || !enif_get_uint(env, fields[1], &state) ||
-        !enif_get_uint64(env, fields[2], &window) ||
-        !(fields[3] == atom_infinity || enif_get_uint64(env, fields[3], &limit)))
-        return false;
-    rule->state = state;
-    rule->window_ms = window;
-    rule->limit = limit;
-    return true;
-}
-
-void release_policy(struct ledger_policy *policy) {
-    enif_free(policy->states);
-    enif_free(policy->rules);
-}
-
 bool get_policy(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_policy *policy) {
-    const ERL_NIF_TERM *fields;
-    ERL_NIF_TERM head, states, rules;
-    ErlNifUInt64 version;
-    unsigned state_count, rule_count;
-    int arity;
+    struct entry_buffer buffer = {0};
     *policy = (struct ledger_policy){0};
-    if (!enif_get_tuple(env, term, &arity, &fields) || arity != 3 ||
-        !enif_get_uint64(env, fields[0], &version) ||
-        !enif_get_list_length(env, fields[1], &state_count) ||
-        !enif_get_list_length(env, fields[2], &rule_count))
-        return false;
-    states = fields[1];
-    rules = fields[2];
-    policy->version = version;
-    policy->states = enif_alloc((state_count + 1) * sizeof *policy->states);
-    policy->rules = enif_alloc((rule_count + 1) * sizeof *policy->rules);
-    if (policy->states == NULL || policy->rules == NULL)
-        return false;
-    for (; enif_get_list_cell(env, states, &head, &states); policy->state_count++)
-        if (!get_text(env, head, &policy->states[policy->state_count]))
-            return false;
-    for (; enif_get_list_cell(env, rules, &head, &rules); policy->rule_count++)
-        if (!get_rule(env, head, &policy->rules[policy->rule_count]))
-            return false;
-    return true;
+    bool fine = get_msgpack(env, term, &buffer) &&
+                policy_read(buffer.data, buffer.size, policy) == 0;
+    entry_buffer_free(&buffer);
+    return fine;
 }
 
 static bool get_status(ERL_NIF_TERM term, enum ledger_status *status) {
@@ -221,15 +199,31 @@ static bool get_status(ERL_NIF_TERM term, enum ledger_status *status) {
     return true;
 }
 
-static bool get_names(ErlNifEnv *env, ERL_NIF_TERM list, struct ledger_entry *entry) {
+bool get_names(ErlNifEnv *env, ERL_NIF_TERM list, struct ledger_text names[DIMENSION_LIMIT]) {
     ERL_NIF_TERM head;
     const ERL_NIF_TERM *pair;
     int arity, dimension;
     while (enif_get_list_cell(env, list, &head, &list))
         if (!enif_get_tuple(env, head, &arity, &pair) || arity != 2 ||
             !enif_get_int(env, pair[0], &dimension) || dimension <= 0 ||
-            dimension >= DIMENSION_LIMIT || !get_text(env, pair[1], &entry->names[dimension]))
+            dimension >= DIMENSION_LIMIT || !get_text(env, pair[1], &names[dimension]))
             return false;
+    return true;
+}
+
+static bool get_kind(ERL_NIF_TERM term, enum ledger_kind *kind) {
+    if (term == atom_invocation)
+        *kind = KIND_INVOCATION;
+    else if (term == atom_run)
+        *kind = KIND_RUN;
+    else if (term == atom_grant)
+        *kind = KIND_GRANT;
+    else if (term == atom_release)
+        *kind = KIND_RELEASE;
+    else if (term == atom_reset)
+        *kind = KIND_RESET;
+    else
+        return false;
     return true;
 }
 
@@ -258,18 +252,29 @@ static bool get_tokens(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_entry *e
     return true;
 }
 
-bool get_entry(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_entry *entry) {
+bool get_entry(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_entry *entry,
+               struct entry_buffer *change, struct ledger_text *extra) {
     const ERL_NIF_TERM *fields;
     ErlNifSInt64 duration;
+    ErlNifUInt64 version;
     int arity;
-    *entry = (struct ledger_entry){.kind = KIND_INVOCATION};
-    if (!enif_get_tuple(env, term, &arity, &fields) || arity != 6 ||
-        !get_status(fields[0], &entry->status) || !get_names(env, fields[1], entry) ||
-        !enif_get_int64(env, fields[2], &duration) ||
-        !get_amount(env, fields[3], ENTRY_COST, entry, &entry->cost) ||
-        !get_amount(env, fields[4], ENTRY_CREDITS, entry, &entry->credits) ||
-        !get_tokens(env, fields[5], entry))
+    *entry = (struct ledger_entry){0};
+    if (!enif_get_tuple(env, term, &arity, &fields) || arity != 11 ||
+        !get_kind(fields[0], &entry->kind) ||
+        !(fields[1] == atom_none || get_status(fields[1], &entry->status)) ||
+        !get_names(env, fields[2], entry->names) || !enif_get_int64(env, fields[3], &duration) ||
+        !get_amount(env, fields[4], ENTRY_COST, entry, &entry->cost) ||
+        !get_amount(env, fields[5], ENTRY_CREDITS, entry, &entry->credits) ||
+        !get_tokens(env, fields[6], entry) || !enif_get_uint64(env, fields[8], &version) ||
+        !(fields[9] == atom_undefined || get_text(env, fields[9], &entry->client_id)) ||
+        !get_text(env, fields[10], extra))
         return false;
+    if (fields[7] != atom_undefined) {
+        if (!enif_is_map(env, fields[7]) || !get_msgpack(env, fields[7], change))
+            return false;
+        entry->change = (struct ledger_text){change->data, change->size};
+    }
     entry->duration_ms = duration;
+    entry->policy_version = version;
     return true;
 }

@@ -62,6 +62,89 @@
     X(data_bytes)                                                                                  \
     X(created_at)                                                                                  \
     X(currency)                                                                                    \
+    X(record)                                                                                      \
+    X(reserve)                                                                                     \
+    X(settle)                                                                                      \
+    X(meter)                                                                                       \
+    X(transfer)                                                                                    \
+    X(abort)                                                                                       \
+    X(withdraw)                                                                                    \
+    X(denied)                                                                                      \
+    X(conflict)                                                                                    \
+    X(limit)                                                                                       \
+    X(soft)                                                                                        \
+    X(required)                                                                                    \
+    X(too_many_values)                                                                             \
+    X(normal)                                                                                      \
+    X(approaching)                                                                                 \
+    X(critical)                                                                                    \
+    X(exhausted)                                                                                   \
+    X(low)                                                                                         \
+    X(deny)                                                                                        \
+    X(degrade)                                                                                     \
+    X(warn)                                                                                        \
+    X(granted)                                                                                     \
+    X(rolling)                                                                                     \
+    X(calendar)                                                                                    \
+    X(day)                                                                                         \
+    X(week)                                                                                        \
+    X(month)                                                                                       \
+    X(lifetime)                                                                                    \
+    X(invocations)                                                                                 \
+    X(completed_invocations)                                                                       \
+    X(completed_cost)                                                                              \
+    X(completed_credits)                                                                           \
+    X(rule)                                                                                        \
+    X(scope)                                                                                       \
+    X(measure)                                                                                     \
+    X(window)                                                                                      \
+    X(on_exhausted)                                                                                \
+    X(used)                                                                                        \
+    X(held)                                                                                        \
+    X(remaining)                                                                                   \
+    X(percent)                                                                                     \
+    X(level)                                                                                       \
+    X(resets_at)                                                                                   \
+    X(held_until)                                                                                  \
+    X(forecast)                                                                                    \
+    X(period)                                                                                      \
+    X(amount)                                                                                      \
+    X(reason)                                                                                      \
+    X(grace)                                                                                       \
+    X(tier)                                                                                        \
+    X(denials)                                                                                     \
+    X(threshold)                                                                                   \
+    X(timestamp)                                                                                   \
+    X(warning)                                                                                     \
+    X(expired)                                                                                     \
+    X(building)                                                                                    \
+    X(state)                                                                                       \
+    X(org)                                                                                         \
+    X(project)                                                                                     \
+    X(user)                                                                                        \
+    X(agent)                                                                                       \
+    X(model)                                                                                       \
+    X(provider)                                                                                    \
+    X(prompt_type)                                                                                 \
+    X(client_id)                                                                                   \
+    X(link)                                                                                        \
+    X(hold)                                                                                        \
+    X(parent)                                                                                      \
+    X(policy_version)                                                                              \
+    X(flags)                                                                                       \
+    X(owner)                                                                                       \
+    X(deadline)                                                                                    \
+    X(extend_ms)                                                                                   \
+    X(open_children)                                                                               \
+    X(metered)                                                                                     \
+    X(children)                                                                                    \
+    X(holds)                                                                                       \
+    X(balance)                                                                                     \
+    X(of_completed)                                                                                \
+    X(grants)                                                                                      \
+    X(entry)                                                                                       \
+    X(done)                                                                                        \
+    X(more)                                                                                        \
     X(boot_id)
 
 #define DECLARE_ATOM(name) extern ERL_NIF_TERM atom_##name;
@@ -77,6 +160,10 @@ ERL_NIF_TERM make_reason(ErlNifEnv *env, int code, const char *detail);
 ERL_NIF_TERM make_failure(ErlNifEnv *env, const struct ledger_failure *failure);
 ERL_NIF_TERM make_error(ErlNifEnv *env, int code);
 ERL_NIF_TERM make_entry(ErlNifEnv *env, const struct ledger_entry *entry);
+/* An integer of any size. */
+ERL_NIF_TERM make_sum(ErlNifEnv *env, ledger_sum sum);
+ERL_NIF_TERM make_names(ErlNifEnv *env, const struct ledger_text names[DIMENSION_LIMIT]);
+void put_key(ErlNifEnv *env, ERL_NIF_TERM *map, ERL_NIF_TERM key, ERL_NIF_TERM value);
 ERL_NIF_TERM make_policy(ErlNifEnv *env, const struct ledger_policy *policy);
 
 /* The text lies in the term: it lives as long as the call. Accepts binaries only. */
@@ -84,12 +171,15 @@ bool get_text(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_text *text);
 /* A copy with a zero at the end, for paths; false when it is too long or has a zero inside. */
 bool get_path(ErlNifEnv *env, ERL_NIF_TERM term, char *path, size_t size);
 
-/* {Version, [State :: binary()], [{Name, StateIndex, WindowMs, Limit | infinity}]}. The texts lie
- * in the terms, the arrays are enif_alloc'ed: release_policy() frees them. */
+/* The map of policy.h, with binaries for strings; for policy_free(). */
 bool get_policy(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_policy *policy);
-void release_policy(struct ledger_policy *policy);
 
-/* The tuple that cost_ledger_record:draft/2 makes; see cost_ledger_nif:encode/1. */
-bool get_entry(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_entry *entry);
+/* [{Dimension :: pos_integer(), Name :: binary()}]; `names` are zeroed before. */
+bool get_names(ErlNifEnv *env, ERL_NIF_TERM list, struct ledger_text names[DIMENSION_LIMIT]);
+
+/* The tuple of cost_ledger_nif:encode/1. `change` holds what it says in entry->change, for
+ * entry_buffer_free(). */
+bool get_entry(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_entry *entry,
+               struct entry_buffer *change, struct ledger_text *extra);
 
 #endif

@@ -1,5 +1,8 @@
 /* What takes the write lease; see calls.h. */
+#include <stdlib.h>
+
 #include "calls.h"
+#include "status_terms.h"
 #include "terms.h"
 
 static bool caller_lives(void *env) {
@@ -18,43 +21,127 @@ static void dequeue(ErlNifEnv *env, struct handle *handle, uint64_t calls, uint6
     enif_mutex_unlock(handle->mutex);
 }
 
-/* [{Token, Draft}] */
+static bool get_id(ErlNifEnv *env, ERL_NIF_TERM term, uint64_t *id) {
+    ErlNifUInt64 value;
+    bool fine = enif_get_uint64(env, term, &value);
+    *id = value;
+    return fine;
+}
+
+/* record | {reserve, Parent, ExtendMs, IsCritical, Owner} | {settle | release | meter | abort |
+ * withdraw, Hold} | {transfer, Hold, Owner} | {reset, Rule} */
+static bool get_operation(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_request *request) {
+    const ERL_NIF_TERM *fields;
+    int arity;
+    request->operation = OPERATION_RECORD;
+    if (term == atom_record)
+        return true;
+    if (!enif_get_tuple(env, term, &arity, &fields) || arity < 2)
+        return false;
+    if (fields[0] == atom_reserve && arity == 5) {
+        request->operation = OPERATION_RESERVE;
+        request->critical = fields[3] == atom_true;
+        return get_id(env, fields[1], &request->hold) &&
+               get_id(env, fields[2], &request->extend_ms) &&
+               get_text(env, fields[4], &request->text);
+    }
+    if (fields[0] == atom_reset && arity == 2) {
+        request->operation = OPERATION_RESET;
+        return get_text(env, fields[1], &request->text);
+    }
+    if (!get_id(env, fields[1], &request->hold))
+        return false;
+    if (fields[0] == atom_transfer && arity == 3) {
+        request->operation = OPERATION_TRANSFER;
+        return get_text(env, fields[2], &request->text);
+    }
+    const struct {
+        ERL_NIF_TERM name;
+        enum ledger_operation operation;
+    } plain[] = {{atom_settle, OPERATION_SETTLE},
+                 {atom_release, OPERATION_RELEASE},
+                 {atom_meter, OPERATION_METER},
+                 {atom_abort, OPERATION_ABORT},
+                 {atom_withdraw, OPERATION_WITHDRAW}};
+    for (size_t i = 0; arity == 2 && i < sizeof plain / sizeof plain[0]; i++) {
+        request->operation = plain[i].operation;
+        if (fields[0] == plain[i].name)
+            return true;
+    }
+    return false;
+}
+
+/* [{Token, Operation, Draft}] */
 static bool get_requests(ErlNifEnv *env, ERL_NIF_TERM list, struct ledger_batch *batch,
                          uint64_t *bytes) {
     ERL_NIF_TERM head;
-    const ERL_NIF_TERM *pair;
+    const ERL_NIF_TERM *fields;
     int arity;
     *bytes = 0;
     for (size_t i = 0; enif_get_list_cell(env, list, &head, &list); i++) {
         struct ledger_request *request = &batch->requests[i];
         struct ledger_text draft;
-        ErlNifUInt64 token;
-        if (!enif_get_tuple(env, head, &arity, &pair) || arity != 2 ||
-            !enif_get_uint64(env, pair[0], &token) || !get_text(env, pair[1], &draft))
+        *request = (struct ledger_request){0};
+        if (!enif_get_tuple(env, head, &arity, &fields) || arity != 3 ||
+            !get_id(env, fields[0], &request->token) ||
+            !get_operation(env, fields[1], request) || !get_text(env, fields[2], &draft))
             return false;
-        *request = (struct ledger_request){draft.data, draft.size, token, 0, 0};
+        request->draft = draft.data;
+        request->size = draft.size;
         *bytes += draft.size;
     }
     return true;
 }
 
+/* {error, {conflict, Id}}: of what has the id already. */
+static ERL_NIF_TERM make_conflict(ErlNifEnv *env, uint64_t id) {
+    return enif_make_tuple2(env, atom_error,
+                            enif_make_tuple2(env, atom_conflict, enif_make_uint64(env, id)));
+}
+
+static ERL_NIF_TERM make_request_error(ErlNifEnv *env, const struct ledger_request *request,
+                                       const struct ledger_failure *failure) {
+    struct ledger_failure own = {.code = request->rc};
+    if (request->rc == LEDGER_E_CONFLICT)
+        return make_conflict(env, request->id);
+    if (request->rc == LEDGER_E_ESTIMATE_REQUIRED)
+        ledger_fail(&own, request->rc, "rule %.*s limits %s", (int)request->rule->name.size,
+                    request->rule->name.data, rule_measure_name(request->rule->measure));
+    return make_failure(env, request->rc == failure->code ? failure : &own);
+}
+
+/* Id | {Id, Flags} | {denied, Denial} | {error, Reason} */
+static ERL_NIF_TERM make_result(ErlNifEnv *env, const struct ledger_request *request,
+                                const struct ledger_failure *failure) {
+    ERL_NIF_TERM id = enif_make_uint64(env, request->id);
+    if (request->rc == 0)
+        return request->flags == 0
+                   ? id
+                   : enif_make_tuple2(env, id, enif_make_uint64(env, request->flags));
+    if (request->rc == LEDGER_E_BUDGET_EXHAUSTED && request->denial != NULL)
+        return enif_make_tuple2(env, atom_denied, make_denial(env, request->denial));
+    return make_request_error(env, request, failure);
+}
+
 static ERL_NIF_TERM make_results(ErlNifEnv *env, const struct ledger_batch *batch,
                                  const struct ledger_failure *failure) {
     ERL_NIF_TERM list = enif_make_list(env, 0);
-    for (size_t i = batch->count; i > 0; i--) {
-        const struct ledger_request *request = &batch->requests[i - 1];
-        const char *detail = request->rc == failure->code ? failure->detail : NULL;
-        ERL_NIF_TERM result =
-            request->rc == 0
-                ? enif_make_uint64(env, request->id)
-                : enif_make_tuple2(env, atom_error, make_reason(env, request->rc, detail));
-        list = enif_make_list_cell(env, result, list);
-    }
+    for (size_t i = batch->count; i > 0; i--)
+        list =
+            enif_make_list_cell(env, make_result(env, &batch->requests[i - 1], failure), list);
     return list;
 }
 
+static void free_requests(struct ledger_batch *batch) {
+    for (size_t i = 0; i < batch->count; i++)
+        free(batch->requests[i].denial);
+    enif_free(batch->requests);
+}
+
+/* {[Result], NextDeadlineUs | none, [Effect]} */
 NIF(nif_commit) {
     struct ledger_failure failure = {0};
+    struct ledger_effects effects = {0};
     struct ledger_batch batch = {.wanted = caller_lives, .context = env};
     unsigned count;
     uint64_t bytes;
@@ -71,53 +158,88 @@ NIF(nif_commit) {
     if (handle_lease(handle)) {
         dequeue(env, handle, count, bytes);
         batch.now_us = ledger_now(handle->ledger);
-        ledger_commit(handle->ledger, &batch, &failure);
+        ledger_commit(handle->ledger, &batch, &effects, &failure);
+        /* Under the lease: denials and warnings point at rules of the policy in force. */
+        ERL_NIF_TERM results = make_results(env, &batch, &failure);
+        result = enif_make_tuple2(env, results, make_effects(env, &effects));
         handle_release(handle);
-        result = make_results(env, &batch, &failure);
     } else {
         result = atom_closed;
     }
-    enif_free(batch.requests);
+    ledger_effects_free(&effects);
+    free_requests(&batch);
     return result;
+}
+
+/* done | more | {error, Reason} | closed */
+NIF(nif_build) {
+    struct ledger_failure failure;
+    unsigned limit;
+    bool done;
+    WITH_HANDLE(handle);
+    if (!enif_get_uint(env, argv[1], &limit))
+        return BADARG;
+    if (!handle_lease(handle))
+        return atom_closed;
+    int rc = ledger_build(handle->ledger, limit, &done, &failure);
+    handle_release(handle);
+    if (rc != 0)
+        return make_failure(env, &failure);
+    return done ? atom_done : atom_more;
 }
 
 NIF(nif_outcome) {
     ErlNifUInt64 token, booked_before;
-    uint64_t id = 0;
+    uint64_t id = 0, flags = 0;
     WITH_HANDLE(handle);
     if (!enif_get_uint64(env, argv[1], &token) || !enif_get_uint64(env, argv[2], &booked_before))
         return BADARG;
     if (!handle_lease(handle))
         return atom_closed;
-    int rc = ledger_outcome(handle->ledger, token, booked_before, &id);
+    int rc = ledger_outcome(handle->ledger, token, booked_before, &id, &flags);
     handle_release(handle);
+    if (rc == 0 && flags != 0)
+        return enif_make_tuple2(env, enif_make_uint64(env, id), enif_make_uint64(env, flags));
     if (rc == 0)
         return enif_make_uint64(env, id);
     return rc == LEDGER_E_OUTCOME_UNKNOWN ? make_error(env, rc) : atom_unknown;
 }
 
+/* {ok, Version, Effects} */
 NIF(nif_set_policy) {
     struct ledger_policy policy;
     struct ledger_failure failure;
-    struct ledger_text by, reason;
+    struct ledger_change change = {0};
+    struct ledger_effects effects = {0};
+    struct ledger_text digest;
     ERL_NIF_TERM result;
     uint64_t version;
     WITH_HANDLE(handle);
-    if (!get_policy(env, argv[1], &policy) || !get_text(env, argv[2], &by) ||
-        !get_text(env, argv[3], &reason)) {
-        release_policy(&policy);
+    bool has_id = argv[4] != atom_undefined;
+    if (!get_policy(env, argv[1], &policy) || !get_text(env, argv[2], &change.by) ||
+        !get_text(env, argv[3], &change.reason) ||
+        (has_id && (!get_text(env, argv[4], &change.client_id) ||
+                    !get_text(env, argv[5], &digest) || digest.size != ENTRY_DIGEST_BYTES))) {
+        policy_free(&policy);
         return BADARG;
     }
+    if (has_id)
+        change.request_digest = (const uint8_t *)digest.data;
     if (!handle_lease(handle)) {
         result = atom_closed;
     } else {
-        int rc = ledger_set_policy(handle->ledger, &policy, by, reason, ledger_now(handle->ledger),
-                                   &version, &failure);
+        int rc = ledger_set_policy(handle->ledger, &policy, &change, ledger_now(handle->ledger),
+                                   &version, &effects, &failure);
+        if (rc == 0)
+            result = enif_make_tuple3(env, atom_ok, enif_make_uint64(env, version),
+                                      make_effects(env, &effects));
+        else
+            result = rc == LEDGER_E_CONFLICT ? make_conflict(env, version)
+                                             : make_failure(env, &failure);
         handle_release(handle);
-        result = rc == 0 ? enif_make_tuple2(env, atom_ok, enif_make_uint64(env, version))
-                         : make_failure(env, &failure);
     }
-    release_policy(&policy);
+    ledger_effects_free(&effects);
+    policy_free(&policy);
     return result;
 }
 

@@ -1,0 +1,151 @@
+/* What the files that fill a batch share; see batch.h. Not for others.
+ *
+ *   batch.c       the transaction, names, entries
+ *   sums.c        the series that the batch changes
+ *   holding.c     reserve, meter, transfer
+ *   resolving.c   settle, release, expire
+ *   publishing.c  warnings, and the words of the gate
+ */
+#ifndef LEDGER_BATCH_INTERNAL_H
+#define LEDGER_BATCH_INTERNAL_H
+
+#include "attempt.h"
+#include "batch.h"
+#include "rollup.h"
+#include "series.h"
+
+/* A series that the batch adds to or looks at, with everything that follows from it. */
+struct sums {
+    struct series_block block;
+    int family;
+    int state; /* index of the state whose series it is, or -1 */
+    bool booked; /* entries were added */
+    bool has_rollups;
+    bool held_changed;
+    struct rollup hour;
+    struct rollup day;
+    struct held held;
+    struct uses uses; /* of the rules over it; sums_refresh() before reading */
+};
+
+/* What was looked up a moment ago; direct-mapped, so a miss only costs the lookup. */
+#define MEMO_SLOTS 512
+struct name_memo {
+    uint8_t dimension; /* 0: empty */
+    bool undefined;    /* no entry defines it yet */
+    struct ledger_text text;
+    uint32_t number;
+};
+struct series_memo {
+    uint8_t count; /* 0: empty */
+    uint32_t numbers[SERIES_NAMES_MAX];
+    uint32_t series;
+};
+
+#define CHUNK_BYTES 4096
+struct chunk {
+    struct chunk *next;
+    size_t size;
+    size_t capacity;
+    char bytes[];
+};
+
+/* What the gate will say of one state once the transaction is durable. */
+struct gate_update {
+    uint32_t state;
+    struct gate_words words;
+};
+
+struct batch {
+    struct ledger *ledger;
+    const struct ledger_policy *policy;
+    const struct plan *plan;
+    MDB_txn *txn;
+    MDB_cursor *entries;
+    struct moment moment;
+    uint64_t last_id;
+    uint64_t first_id;  /* last_id before this batch */
+    bool wrote;         /* there is something to commit */
+    bool any_undefined; /* there are names that no entry defines yet */
+    bool all_states;    /* the gate has to be worked out for every state */
+    struct name_memo names[MEMO_SLOTS];
+    struct series_memo series[MEMO_SLOTS];
+    struct sums **sums; /* open addressing by series, capacity a power of two */
+    size_t sums_capacity;
+    size_t sums_count;
+    struct uses uses; /* of the attempt that is being looked at */
+    struct chunk *chunks; /* texts that were loaded */
+    struct ledger_effects effects;
+    struct gate_update *updates;
+    size_t update_count;
+    bool all_changed;
+    struct gate_words all;
+};
+
+static inline MDB_dbi batch_dbi(const struct batch *batch, enum storage_database database) {
+    return batch->ledger->storage.databases[database];
+}
+
+/* The next id of the one sequence of entries and holds; LEDGER_E_ID_EXHAUSTED. */
+int batch_next_id(struct batch *batch, uint64_t *id);
+
+enum name_user { NAMED_BY_ENTRY, NAMED_BY_HOLD };
+/* Numbers for all names; those that the entry has to define. `definitions` NULL for a hold. */
+int batch_intern_names(struct batch *batch, const struct ledger_text *names, enum name_user user,
+                       uint32_t *numbers, struct entry_definition *definitions,
+                       size_t *definition_count);
+/* Texts of numbers, copied: they hold as long as the batch. */
+int batch_load_names(struct batch *batch, const uint32_t *numbers, struct ledger_text *names);
+/* Family's series of these names: made, or MDB_NOTFOUND unless `make`. Series 0 for family 0. The
+ * family's dimensions are all there. */
+int batch_find_series(struct batch *batch, int family, const struct ledger_text *names, bool make,
+                      uint32_t *series);
+bool batch_has_family(const struct batch *batch, int family, const struct ledger_text *names);
+/* Reads an entry; its names are numbers. */
+int batch_fetch(struct batch *batch, uint64_t id, struct ledger_entry *entry);
+
+/* Gives the entry its id and its overrun flag, and books it. `corrected`: see entry_amounts(). */
+int batch_book(struct batch *batch, struct ledger_entry *entry,
+               const struct ledger_entry *corrected);
+
+/* sums.c. The series is in the family, and has these names (by dimension, text). */
+int sums_get(struct batch *batch, int family, uint32_t series, const struct ledger_text *names,
+             struct sums **sums);
+struct sums *sums_find(struct batch *batch, uint32_t series);
+void sums_refresh(struct sums *sums);
+int sums_add(struct batch *batch, struct sums *sums, const struct ledger_entry *entry,
+             const struct amounts *amounts);
+/* Adds to what is held; `holds` is 1, 0 or -1. */
+void sums_hold(struct sums *sums, int holds, const int64_t delta[HELD_COLUMNS], uint64_t until_us);
+int sums_store(struct batch *batch);
+void sums_free(struct batch *batch);
+/* For struct moment: brings the series database up to date. */
+int sums_save(void *batch, uint32_t series);
+/* Looks again for resets of a rule. */
+int sums_reset(struct batch *batch, const struct ledger_rule *rule);
+
+/* The uses of one family for these names, whether the series is there or not. */
+int sums_uses(struct batch *batch, int family, const struct ledger_text *names,
+              struct uses *uses);
+
+/* holding.c, resolving.c: what ledger.h says of each operation. 0, or what fails this request
+ * alone as long as nothing was put; anything else ends the batch. */
+int holding_reserve(struct batch *batch, struct ledger_request *request,
+                    const struct ledger_entry *estimate);
+int holding_meter(struct batch *batch, struct ledger_request *request,
+                  const struct ledger_entry *usage);
+int holding_transfer(struct batch *batch, struct ledger_request *request);
+int resolving_settle(struct batch *batch, struct ledger_request *request,
+                     const struct ledger_entry *usage);
+int resolving_release(struct batch *batch, struct ledger_request *request,
+                      const struct ledger_entry *release);
+/* MDB_NOTFOUND: not live. */
+int resolving_abort(struct batch *batch, uint64_t hold);
+/* Ends holds that are due, up to a bound. */
+int resolving_expire(struct batch *batch);
+
+/* publishing.c */
+int publishing_warn(struct batch *batch);
+int publishing_gate(struct batch *batch);
+
+#endif

@@ -1,0 +1,422 @@
+/* How holds end: by their caller, or by the ledger when nobody else does. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "batch_internal.h"
+#include "keys.h"
+
+#define EXPIRE_MAX 5000 /* holds that end in one transaction */
+
+/* A hold that is ending, with those above it. */
+struct ending {
+    struct hold hold;
+    struct ledger_text names[DIMENSION_LIMIT]; /* of the hold */
+    int above_count;
+    struct hold *above[HOLD_DEPTH_MAX]; /* its parent, the parent's parent, ... */
+};
+
+static void end_free(struct ending *ending) {
+    hold_free(&ending->hold);
+    for (int i = 0; i < ending->above_count; i++) {
+        hold_free(ending->above[i]);
+        free(ending->above[i]);
+    }
+    free(ending);
+}
+
+static int load_above(struct batch *batch, struct ending *ending) {
+    uint64_t next = ending->hold.parent;
+    int rc = 0;
+    while (rc == 0 && next != 0 && ending->above_count < HOLD_DEPTH_MAX) {
+        struct hold *above = calloc(1, sizeof *above);
+        if (above == NULL)
+            return ENOMEM;
+        rc = hold_load(batch->txn, batch_dbi(batch, DB_HOLDS), next, above);
+        if (rc != 0) {
+            /* A parent that ended unattended: its children go on without it. */
+            hold_free(above);
+            free(above);
+            break;
+        }
+        ending->above[ending->above_count++] = above;
+        next = above->parent;
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* MDB_NOTFOUND: it is not live. end_free() if it is 0. */
+static int begin_ending(struct batch *batch, uint64_t id, struct ending **out) {
+    struct ending *ending = calloc(1, sizeof *ending);
+    if (ending == NULL)
+        return ENOMEM;
+    int rc = hold_load(batch->txn, batch_dbi(batch, DB_HOLDS), id, &ending->hold);
+    if (rc == 0)
+        rc = batch_load_names(batch, ending->hold.name_numbers, ending->names);
+    if (rc == 0)
+        rc = load_above(batch, ending);
+    if (rc != 0)
+        end_free(ending);
+    else
+        *out = ending;
+    return rc;
+}
+
+/* ---- what was held ---------------------------------------------------------------------- */
+
+/* Takes what a descendant spent out of what those above it hold, the nearest first. What they
+ * had drawn themselves is spent first, and will not be given back. */
+static int64_t spend_above(struct ending *ending, uint32_t series, int column, int64_t spent) {
+    int64_t taken = 0;
+    for (int i = 0; i < ending->above_count && taken < spent; i++) {
+        struct hold_share *share = hold_share_of(ending->above[i], series);
+        if (share == NULL)
+            continue;
+        int64_t rest = spent - taken;
+        int64_t part = share->held[column] < rest ? share->held[column] : rest;
+        share->held[column] -= part;
+        share->drawn[column] -= share->drawn[column] < part ? share->drawn[column] : part;
+        taken += part;
+    }
+    return taken;
+}
+
+/* What the hold kept is free again; what it drew goes back to its parent, and what was spent is
+ * taken from there. */
+static int give_back(struct batch *batch, struct ending *ending,
+                     const int64_t spent[HELD_COLUMNS]) {
+    struct hold *hold = &ending->hold;
+    int rc = 0;
+    for (int family = 0; rc == 0 && family <= (int)batch->ledger->declared_count; family++) {
+        uint32_t series;
+        struct sums *sums;
+        int64_t delta[HELD_COLUMNS];
+        if (!batch_has_family(batch, family, ending->names))
+            continue;
+        rc = batch_find_series(batch, family, ending->names, true, &series);
+        struct hold_share *share = rc == 0 ? hold_share_of(hold, series) : NULL;
+        if (share == NULL)
+            continue;
+        rc = sums_get(batch, family, series, ending->names, &sums);
+        struct hold_share *lender =
+            ending->above_count > 0 ? hold_share_of(ending->above[0], series) : NULL;
+        for (int column = 0; column < HELD_COLUMNS; column++) {
+            delta[column] = -share->held[column];
+            if (lender != NULL) {
+                lender->held[column] += share->drawn[column];
+                delta[column] += share->drawn[column];
+            }
+            delta[column] -= spend_above(ending, series, column, spent[column]);
+        }
+        if (rc == 0)
+            sums_hold(sums, -1, delta, 0);
+    }
+    return rc;
+}
+
+static void add_to_children(struct amounts *children, enum totals_column column, int64_t amount) {
+    bool has = children->mask & UINT64_C(1) << column;
+    int64_t sum = (has ? children->column[column] : 0) + amount;
+    children->mask &= ~(UINT64_C(1) << column);
+    amounts_set(children, column, sum);
+}
+
+/* Tells those above what was booked below them, and drops the hold. */
+static int drop(struct batch *batch, struct ending *ending, const struct ledger_entry *entry) {
+    MDB_dbi holds = batch_dbi(batch, DB_HOLDS);
+    uint8_t bytes[8];
+    MDB_val key = {sizeof bytes, bytes};
+    put_be64(bytes, ending->hold.id);
+    int rc = mdb_del(batch->txn, holds, &key, NULL);
+    for (int i = 0; rc == 0 && i < ending->above_count; i++) {
+        struct amounts *children = &ending->above[i]->children;
+        if (i == 0)
+            ending->above[i]->open_children--;
+        add_to_children(children, COLUMN_COST, entry->cost);
+        add_to_children(children, COLUMN_CREDITS, entry->credits);
+        for (int class = 0; class < TOKENS_CLASSES; class ++)
+            add_to_children(children, COLUMN_INPUT_TOKENS + class, entry->tokens[class]);
+        rc = hold_store(batch->txn, holds, ending->above[i]);
+    }
+    return rc;
+}
+
+/* ---- what is booked --------------------------------------------------------------------- */
+
+static int64_t beyond(const struct amounts *children, enum totals_column column, int64_t amount) {
+    int64_t booked =
+        children->mask & UINT64_C(1) << column ? children->column[column] : 0;
+    return amount > booked ? amount - booked : 0;
+}
+
+/* A run books what its children have not. */
+static void leave_children_out(struct ledger_entry *entry, const struct amounts *children) {
+    entry->cost = beyond(children, COLUMN_COST, entry->cost);
+    entry->credits = beyond(children, COLUMN_CREDITS, entry->credits);
+    for (int class = 0; class < TOKENS_CLASSES; class ++)
+        entry->tokens[class] =
+            beyond(children, COLUMN_INPUT_TOKENS + class, entry->tokens[class]);
+}
+
+static void copy_usage(struct ledger_entry *entry, const struct ledger_entry *usage,
+                       uint32_t fields) {
+    uint32_t given = usage->given & fields;
+    entry->given |= given;
+    if (given & ENTRY_COST)
+        entry->cost = usage->cost;
+    if (given & ENTRY_CREDITS)
+        entry->credits = usage->credits;
+    if (given & ENTRY_TOKENS)
+        memcpy(entry->tokens, usage->tokens, sizeof entry->tokens);
+}
+
+#define USAGE_FIELDS (ENTRY_COST | ENTRY_CREDITS | ENTRY_TOKENS)
+
+static int book_ending(struct batch *batch, struct ending *ending, struct ledger_entry *entry) {
+    struct hold *hold = &ending->hold;
+    int64_t spent[HELD_COLUMNS];
+    entry->kind = hold->kind;
+    entry->hold = hold->id;
+    entry->parent = hold->parent;
+    entry->policy_version = hold->policy_version;
+    if (hold->kind == KIND_RUN)
+        leave_children_out(entry, &hold->children);
+    spent[HELD_INVOCATIONS] = hold->kind == KIND_INVOCATION;
+    spent[HELD_COST] = entry->cost;
+    spent[HELD_CREDITS] = entry->credits;
+    spent[HELD_TOKENS] = 0;
+    for (int class = 0; class < TOKENS_CLASSES; class ++)
+        spent[HELD_TOKENS] += entry->tokens[class];
+    int rc = give_back(batch, ending, spent);
+    if (rc == 0)
+        rc = drop(batch, ending, entry);
+    return rc == 0 ? batch_book(batch, entry, NULL) : rc;
+}
+
+static void override_names(struct ledger_entry *entry, const struct ledger_text *names,
+                           const struct ledger_text *usage) {
+    for (int dimension = 0; dimension < DIMENSION_LIMIT; dimension++)
+        entry->names[dimension] = usage != NULL && usage[dimension].data != NULL
+                                      ? usage[dimension]
+                                      : names[dimension];
+}
+
+/* ---- by the caller ---------------------------------------------------------------------- */
+
+static int64_t difference(const struct ledger_entry *usage, enum entry_field field, int64_t said,
+                          int64_t booked) {
+    return usage->given & field ? said - booked : 0;
+}
+
+/* The ledger settled first: books what the caller says beyond that, or short of it. */
+static int settle_late(struct batch *batch, struct ledger_request *request,
+                       const struct ledger_entry *usage) {
+    MDB_dbi keys = batch_dbi(batch, DB_KEYS);
+    struct ledger_entry booked, said = *usage;
+    struct amounts children;
+    uint64_t id;
+    int rc = keys_find_resolved(batch->txn, keys, request->hold, &id, &children);
+    if (rc == MDB_NOTFOUND)
+        return LEDGER_E_RESOLVED;
+    if (rc == 0)
+        rc = batch_fetch(batch, id, &booked);
+    if (rc != 0)
+        return rc;
+    if (booked.kind == KIND_RUN)
+        leave_children_out(&said, &children);
+    struct ledger_entry entry = {.kind = KIND_CORRECTION,
+                                 .flags = ENTRY_LATE,
+                                 .link = id,
+                                 .hold = request->hold,
+                                 .parent = booked.parent,
+                                 .policy_version = booked.policy_version,
+                                 .client_id = usage->client_id,
+                                 .given = (said.given & USAGE_FIELDS) |
+                                          (usage->given & ENTRY_REQUEST_DIGEST),
+                                 .request_digest = usage->request_digest};
+    entry.cost = difference(&said, ENTRY_COST, said.cost, booked.cost);
+    entry.credits = difference(&said, ENTRY_CREDITS, said.credits, booked.credits);
+    for (int class = 0; class < TOKENS_CLASSES; class ++)
+        entry.tokens[class] =
+            difference(&said, ENTRY_TOKENS, said.tokens[class], booked.tokens[class]);
+    if (usage->status == STATUS_COMPLETED)
+        entry.flags |= ENTRY_COMPLETES;
+    rc = batch_load_names(batch, booked.name_numbers, entry.names);
+    if (rc == 0)
+        rc = keys_delete_resolved(batch->txn, keys, request->hold);
+    if (rc == 0)
+        rc = batch_book(batch, &entry, &booked);
+    request->id = entry.id;
+    request->flags = entry.flags;
+    return rc;
+}
+
+/* A hold that its caller names. MDB_NOTFOUND: resolved before. */
+static int begin_resolving(struct batch *batch, uint64_t id, struct ending **ending) {
+    if (id == 0 || id > batch->last_id)
+        return LEDGER_E_NO_HOLD;
+    int rc = begin_ending(batch, id, ending);
+    if (rc == 0 && (*ending)->hold.open_children > 0) {
+        end_free(*ending);
+        rc = LEDGER_E_OPEN_CHILDREN;
+    }
+    return rc;
+}
+
+int resolving_settle(struct batch *batch, struct ledger_request *request,
+                     const struct ledger_entry *usage) {
+    struct ending *ending;
+    int rc = begin_resolving(batch, request->hold, &ending);
+    if (rc == MDB_NOTFOUND)
+        return settle_late(batch, request, usage);
+    if (rc != 0)
+        return rc;
+    struct ledger_entry entry = {.status = usage->status,
+                                 .given = usage->given & ENTRY_REQUEST_DIGEST,
+                                 .duration_ms = usage->duration_ms,
+                                 .client_id = usage->client_id,
+                                 .request_digest = usage->request_digest};
+    copy_usage(&entry, usage, USAGE_FIELDS);
+    override_names(&entry, ending->names, usage->names);
+    rc = book_ending(batch, ending, &entry);
+    request->id = entry.id;
+    request->flags = entry.flags;
+    end_free(ending);
+    return rc;
+}
+
+int resolving_release(struct batch *batch, struct ledger_request *request,
+                      const struct ledger_entry *release) {
+    static const int64_t nothing[HELD_COLUMNS];
+    struct ending *ending;
+    int rc = begin_resolving(batch, request->hold, &ending);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? LEDGER_E_RESOLVED : rc;
+    struct ledger_entry entry = {.kind = KIND_RELEASE,
+                                 .hold = ending->hold.id,
+                                 .parent = ending->hold.parent,
+                                 .given = release->given & ENTRY_REQUEST_DIGEST,
+                                 .client_id = release->client_id,
+                                 .request_digest = release->request_digest};
+    override_names(&entry, ending->names, NULL);
+    rc = give_back(batch, ending, nothing);
+    if (rc == 0)
+        rc = drop(batch, ending, &entry);
+    if (rc == 0)
+        rc = batch_book(batch, &entry, NULL);
+    request->id = entry.id;
+    end_free(ending);
+    return rc;
+}
+
+/* ---- by the ledger ---------------------------------------------------------------------- */
+
+static int note_expiry(struct batch *batch, const struct ledger_entry *entry) {
+    struct ledger_effects *effects = &batch->effects;
+    size_t size = (effects->expiry_count + 1) * sizeof *effects->expiries;
+    struct ledger_expiry *grown = realloc(effects->expiries, size);
+    if (grown == NULL)
+        return ENOMEM;
+    effects->expiries = grown;
+    effects->expiries[effects->expiry_count++] =
+        (struct ledger_expiry){.hold = entry->hold,
+                               .entry = entry->id,
+                               .is_unpriced = entry->kind == KIND_INVOCATION &&
+                                              !(entry->given & ENTRY_COST)};
+    return 0;
+}
+
+int resolving_abort(struct batch *batch, uint64_t id) {
+    struct ending *ending;
+    struct ledger_entry metered = {0};
+    int rc = begin_ending(batch, id, &ending);
+    if (rc != 0)
+        return rc;
+    struct hold *hold = &ending->hold;
+    struct ledger_entry entry = {.status = STATUS_ABORTED, .flags = ENTRY_UNATTENDED};
+    struct ledger_entry estimate = {.given = hold->given, .cost = hold->cost,
+                                    .credits = hold->credits};
+    memcpy(estimate.tokens, hold->tokens, sizeof estimate.tokens);
+    if (hold->metered.size > 0)
+        rc = entry_read_draft(batch->ledger->decoder, hold->metered.data, hold->metered.size,
+                              &metered);
+    /* What a run holds is a ceiling, not an estimate. */
+    if (hold->kind == KIND_INVOCATION)
+        copy_usage(&entry, &estimate, USAGE_FIELDS);
+    copy_usage(&entry, &metered, USAGE_FIELDS);
+    entry.duration_ms = metered.duration_ms;
+    override_names(&entry, ending->names, metered.names);
+    struct amounts children = hold->children;
+    if (rc == 0)
+        rc = book_ending(batch, ending, &entry);
+    if (rc == 0)
+        rc = keys_put_resolved(batch->txn, batch_dbi(batch, DB_KEYS), id, entry.id, &children);
+    if (rc == 0)
+        rc = note_expiry(batch, &entry);
+    end_free(ending);
+    return rc;
+}
+
+/* All live holds: those of another boot are due at once, because their owners are gone. */
+static int load_deadlines(struct batch *batch) {
+    struct deadlines *deadlines = &batch->ledger->deadlines;
+    const uint8_t *boot_id = batch->ledger->gate->header.boot_id;
+    struct hold hold = {0};
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    deadlines_clear(deadlines);
+    int rc = mdb_cursor_open(batch->txn, batch_dbi(batch, DB_HOLDS), &cursor);
+    if (rc != 0)
+        return rc;
+    while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+        if (key.mv_size != 8)
+            rc = LEDGER_E_DAMAGED;
+        else
+            rc = hold_read(get_be64(key.mv_data), value.mv_data, value.mv_size, &hold);
+        bool is_ours = memcmp(hold.boot_id, boot_id, GATE_BOOT_ID_BYTES) == 0;
+        if (rc == 0)
+            rc = deadlines_push(deadlines, is_ours ? hold.deadline_us : 0, hold.id);
+    }
+    mdb_cursor_close(cursor);
+    hold_free(&hold);
+    deadlines->fresh = rc == MDB_NOTFOUND;
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* The heap keeps what was resolved in time: now and then it is made anew. */
+static int refresh_deadlines(struct batch *batch) {
+    struct deadlines *deadlines = &batch->ledger->deadlines;
+    MDB_stat holds;
+    if (!deadlines->fresh)
+        return load_deadlines(batch);
+    int rc = mdb_stat(batch->txn, batch_dbi(batch, DB_HOLDS), &holds);
+    if (rc == 0 && deadlines->count > 2 * holds.ms_entries + 4096)
+        rc = load_deadlines(batch);
+    return rc;
+}
+
+/* Whether the deadline still is that of its hold. */
+static int is_due(struct batch *batch, const struct deadline *deadline, bool *due) {
+    struct hold hold = {0};
+    int rc = hold_load(batch->txn, batch_dbi(batch, DB_HOLDS), deadline->hold, &hold);
+    *due = rc == 0 && (deadline->us == 0 || hold.deadline_us <= deadline->us);
+    hold_free(&hold);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int resolving_expire(struct batch *batch) {
+    struct deadlines *deadlines = &batch->ledger->deadlines;
+    const struct deadline *first;
+    int rc = refresh_deadlines(batch);
+    while (rc == 0 && batch->effects.expiry_count < EXPIRE_MAX &&
+           (first = deadlines_first(deadlines)) != NULL &&
+           first->us <= (uint64_t)batch->moment.now_us) {
+        struct deadline deadline = *first;
+        bool due;
+        deadlines_pop(deadlines);
+        rc = is_due(batch, &deadline, &due);
+        if (rc == 0 && due)
+            rc = resolving_abort(batch, deadline.hold);
+    }
+    return rc;
+}

@@ -1,0 +1,286 @@
+#include "use.h"
+
+#include <string.h>
+
+#include "error.h"
+#include "marks.h"
+#include "period.h"
+#include "series.h"
+
+ledger_sum use_measure(enum rule_measure measure, const struct totals *totals) {
+    static const enum totals_column columns[] = {
+        [MEASURE_INVOCATIONS] = COLUMN_INVOCATIONS,
+        [MEASURE_COMPLETED_INVOCATIONS] = COLUMN_COMPLETED,
+        [MEASURE_COST] = COLUMN_COST,
+        [MEASURE_COMPLETED_COST] = COLUMN_COMPLETED_COST,
+        [MEASURE_CREDITS] = COLUMN_CREDITS,
+        [MEASURE_COMPLETED_CREDITS] = COLUMN_COMPLETED_CREDITS,
+    };
+    if (measure != MEASURE_TOKENS)
+        return totals->column[columns[measure]];
+    ledger_sum sum = 0;
+    for (int column = COLUMN_INPUT_TOKENS; column <= COLUMN_REASONING_TOKENS; column++)
+        sum += totals->column[column];
+    return sum;
+}
+
+static bool is_credits(const struct ledger_rule *rule) {
+    return rule->measure == MEASURE_CREDITS || rule->measure == MEASURE_COMPLETED_CREDITS;
+}
+
+static ledger_sum granted(const struct ledger_rule *rule, const struct totals *totals) {
+    return totals->column[is_credits(rule) ? COLUMN_GRANTED_CREDITS : COLUMN_GRANTED_COST];
+}
+
+static ledger_sum withdrawn(const struct ledger_rule *rule, const struct totals *totals) {
+    return totals->column[is_credits(rule) ? COLUMN_WITHDRAWN_CREDITS : COLUMN_WITHDRAWN_COST];
+}
+
+/* ---- the window ------------------------------------------------------------------------- */
+
+/* Entries from this ms on are in the window. */
+static int64_t first_ms(const struct ledger_rule *rule, int64_t now_us) {
+    int64_t now_ms = now_us / 1000, start = 0, end;
+    if (rule->window == WINDOW_ROLLING)
+        start = now_ms - (int64_t)rule->window_ms;
+    else if (rule->window != WINDOW_LIFETIME)
+        period_bounds(rule->window, rule->offset_minutes, now_ms, &start, &end);
+    return start > 0 ? start : 0;
+}
+
+uint64_t use_window_start(const struct ledger_rule *rule, uint64_t since, int64_t now_us) {
+    uint64_t start = (uint64_t)first_ms(rule, now_us) * 1000;
+    return since >= start ? since + 1 : start;
+}
+
+int use_begin(const struct moment *moment, const struct ledger_rule *rule, uint32_t series,
+              bool exists, struct use *use) {
+    int rc = 0;
+    *use = (struct use){.rule = rule, .series = series, .exists = exists};
+    if (!exists)
+        return 0;
+    if (moment->any_reset)
+        rc = marks_find_reset(moment->txn, moment->warned, rule->name, series, &use->since);
+    uint64_t start = use_window_start(rule, use->since, moment->now_us);
+    if (rc == 0 && start > 1) {
+        struct totals before;
+        rc = series_totals_before(moment->series, series, start, &before);
+        use->before = use_measure(rule->measure, &before);
+    }
+    return rc;
+}
+
+void use_refresh(struct use *use, const struct totals *totals, const struct held *held) {
+    const struct ledger_rule *rule = use->rule;
+    use->limit = rule->limit;
+    if (use->exists) {
+        use->used = use_measure(rule->measure, totals) - use->before;
+        use->held = held->column[held_column_of(rule->measure)];
+        use->held_until_us = use->held > 0 ? held->until_us : 0;
+    }
+    if (rule->granted) {
+        use->grants = use->exists ? granted(rule, totals) : 0;
+        use->limit = use->grants - (use->exists ? withdrawn(rule, totals) : 0);
+    }
+}
+
+/* ---- grants ----------------------------------------------------------------------------- */
+
+/* What was used of the grants, what was taken back included: the oldest are used first. */
+static ledger_sum consumed(const struct use *use) {
+    return use->used + use->grants - use->limit;
+}
+
+int use_load_grants(const struct moment *moment, struct use *use) {
+    ledger_sum gone = consumed(use);
+    if (!use->rule->granted || (use->has_spent && use->spent <= gone && gone < use->spent_next))
+        return 0;
+    use->has_spent = true;
+    use->spent = use->spent_next = use->grants;
+    if (gone >= use->grants)
+        return 0;
+    if (moment->save != NULL) {
+        int rc = moment->save(moment->context, use->series);
+        if (rc != 0)
+            return rc;
+    }
+    /* The sum of the grants below an id rises with the id: find where it passes what is gone. */
+    uint64_t low = 0, high = UINT64_MAX;
+    ledger_sum spent = 0, next = use->grants;
+    while (high - low > 1) {
+        struct totals totals;
+        uint64_t middle = low + (high - low) / 2;
+        int rc = series_totals_before(moment->series, use->series, middle, &totals);
+        if (rc != 0)
+            return rc;
+        ledger_sum sum = granted(use->rule, &totals);
+        if (sum <= gone) {
+            low = middle;
+            spent = sum;
+        } else {
+            high = middle;
+            next = sum;
+        }
+    }
+    use->spent = spent;
+    use->spent_next = next;
+    return 0;
+}
+
+/* ---- deciding --------------------------------------------------------------------------- */
+
+bool use_is_unlimited(const struct use *use) {
+    return !use->rule->granted && use->rule->limit == RULE_UNLIMITED;
+}
+
+ledger_sum use_hard_cap(const struct use *use) {
+    return use->limit + (use->rule->granted ? (ledger_sum)use->rule->grace : 0);
+}
+
+ledger_sum use_cap(const struct use *use, bool critical) {
+    if (critical || use->rule->soft == 0)
+        return use_hard_cap(use);
+    if (!use->rule->granted)
+        return use->limit * use->rule->soft / 100;
+    ledger_sum open = use->grants - use->spent;
+    return use->spent + open * use->rule->soft / 100 - (use->grants - use->limit);
+}
+
+uint64_t use_percent(const struct use *use, ledger_sum of) {
+    ledger_sum part = of, whole = use->limit;
+    if (use_is_unlimited(use))
+        return 0;
+    if (use->rule->granted) {
+        part = of + use->grants - use->limit - use->spent;
+        whole = use->grants - use->spent;
+    }
+    if (whole <= 0)
+        return 100;
+    ledger_sum percent = part * 100 / whole;
+    return percent < 0 ? 0 : (uint64_t)percent;
+}
+
+enum rule_reason use_decide(const struct use *use, ledger_sum amount, bool critical) {
+    if (use->lacks)
+        return RULE_REQUIRED;
+    if (use->full && amount > 0)
+        return RULE_TOO_MANY_VALUES;
+    if (amount == 0 || use_is_unlimited(use) || use->rule->effect == EFFECT_WARN)
+        return RULE_ADMITS;
+    ledger_sum after = use->used + use->held + amount;
+    if (after > use_hard_cap(use))
+        return RULE_LIMIT;
+    return after > use_cap(use, critical) ? RULE_SOFT : RULE_ADMITS;
+}
+
+/* ---- when ------------------------------------------------------------------------------- */
+
+/* Whether use at a later time, if nothing is booked until then, leaves room. `booked` is the
+ * measure's sum now. */
+static int has_room_at(const struct moment *moment, const struct use *use, ledger_sum booked,
+                       ledger_sum room, uint64_t at_ms, bool *has_room) {
+    struct totals before;
+    uint64_t start = use_window_start(use->rule, use->since, (int64_t)(at_ms * 1000));
+    int rc = series_totals_before(moment->series, use->series, start, &before);
+    *has_room = booked - use_measure(use->rule->measure, &before) <= room;
+    return rc;
+}
+
+/* Doubles the step until there is room, then halves it. */
+static int rolling_from(const struct moment *moment, const struct use *use, ledger_sum booked,
+                        ledger_sum room, uint64_t *from_us) {
+    uint64_t full, free_ms = (uint64_t)moment->now_us / 1000, step = 1;
+    bool has_room = false;
+    int rc = 0;
+    do {
+        full = free_ms;
+        free_ms += step;
+        step *= 2;
+        rc = has_room_at(moment, use, booked, room, free_ms, &has_room);
+    } while (rc == 0 && !has_room);
+    while (rc == 0 && free_ms - full > 1) {
+        uint64_t middle = full + (free_ms - full) / 2;
+        rc = has_room_at(moment, use, booked, room, middle, &has_room);
+        if (has_room)
+            free_ms = middle;
+        else
+            full = middle;
+    }
+    *from_us = free_ms * 1000;
+    return rc;
+}
+
+/* At the end of this period; or of the next, where ids ran ahead of the clock into it. */
+static int calendar_from(const struct moment *moment, const struct use *use, ledger_sum booked,
+                         ledger_sum room, uint64_t *from_us) {
+    int64_t at_ms = moment->now_us / 1000, start;
+    bool has_room = false;
+    int rc = 0;
+    while (rc == 0 && !has_room) {
+        period_bounds(use->rule->window, use->rule->offset_minutes, at_ms, &start, &at_ms);
+        rc = has_room_at(moment, use, booked, room, (uint64_t)at_ms, &has_room);
+    }
+    *from_us = (uint64_t)at_ms * 1000;
+    return rc;
+}
+
+int use_admits_from(const struct moment *moment, const struct use *use, ledger_sum amount,
+                    bool critical, uint64_t *from_us) {
+    enum rule_reason reason = use_decide(use, amount, critical);
+    ledger_sum room = use_cap(use, critical) - use->held - amount;
+    *from_us = 0;
+    if (reason == RULE_ADMITS)
+        return 0;
+    *from_us = USE_NEVER;
+    if (reason == RULE_REQUIRED || reason == RULE_TOO_MANY_VALUES || room < 0 || !use->exists ||
+        use->rule->window == WINDOW_LIFETIME)
+        return 0;
+    if (moment->save != NULL) {
+        int rc = moment->save(moment->context, use->series);
+        if (rc != 0)
+            return rc;
+    }
+    ledger_sum booked = use->used + use->before;
+    if (use->rule->window == WINDOW_ROLLING)
+        return rolling_from(moment, use, booked, room, from_us);
+    return calendar_from(moment, use, booked, room, from_us);
+}
+
+/* Id of a series' first entry; 0: none. */
+static int first_id(const struct moment *moment, uint32_t series, uint64_t *id) {
+    uint8_t bytes[SERIES_KEY_BYTES] = {0};
+    MDB_val key = {sizeof bytes, bytes}, value;
+    put_be32(bytes, series);
+    *id = 0;
+    int rc = mdb_cursor_get(moment->series, &key, &value, MDB_SET_RANGE);
+    if (rc == 0 && key.mv_size == SERIES_KEY_BYTES && get_be32(key.mv_data) == series)
+        *id = get_be64((uint8_t *)key.mv_data + 4);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int use_forecast(const struct moment *moment, const struct use *use, uint64_t *at_us) {
+    ledger_sum left = use_hard_cap(use) - use->used - use->held;
+    int64_t start = 0, end = INT64_MAX / 1000, now_ms = moment->now_us / 1000;
+    uint64_t first;
+    *at_us = 0;
+    if (use_is_unlimited(use) || !use->exists || use->used <= 0 || left <= 0)
+        return 0;
+    int rc = first_id(moment, use->series, &first);
+    if (rc != 0)
+        return rc;
+    if (use->rule->window == WINDOW_ROLLING)
+        start = now_ms - (int64_t)use->rule->window_ms;
+    else if (use->rule->window != WINDOW_LIFETIME)
+        period_bounds(use->rule->window, use->rule->offset_minutes, now_ms, &start, &end);
+    bool is_calendar = use->rule->window != WINDOW_ROLLING && use->rule->window != WINDOW_LIFETIME;
+    uint64_t from = is_calendar ? 0 : first;
+    if (use->since > from)
+        from = use->since;
+    if ((int64_t)(from / 1000) > start)
+        start = (int64_t)(from / 1000);
+    ledger_sum age = now_ms - start;
+    ledger_sum at_ms = now_ms + left * (age > 0 ? age : 1) / use->used;
+    if (at_ms < end)
+        *at_us = (uint64_t)at_ms * 1000;
+    return 0;
+}
