@@ -209,7 +209,7 @@ check(Attributes) -> check(?DEFAULT_LEDGER, Attributes).
 -spec check(ledger(), cost_ledger_record:attributes()) ->
           {ok, cost_ledger_status:decision()} | {error, reason()}.
 check(Ledger, Attributes) ->
-    case cost_ledger_record:attempt(check, Attributes) of
+    case cost_ledger_record:attempt(Attributes) of
         {ok, Fields, #{critical := Critical} = What} ->
             Attempt = {cost_ledger_record:attempt_term(Fields), Critical},
             with_ledger(check, [Ledger, Attributes],

@@ -77,8 +77,16 @@ grant_to(Ledger, Names, Amount, #{kind := Kind, measure := Measure, by := By, re
     case cost_ledger_queue:call(Ledger, record, Draft) of
         {ok, Entry, _Flags} -> {ok, Entry};
         {error, {undeclared_state, _}} -> {undeclared, maps:get(1, maps:from_list(Names))};
+        {error, {undeclared_series, _}} -> undeclared_series(Names);
         Error -> Error
     end.
+
+undeclared_series(Names) ->
+    Dimensions = [Dimension || {Dimension, Number} <- cost_ledger_rules:dimensions(),
+                               lists:keymember(Number, 1, Names)],
+    Text = io_lib:format("an account needs a series of its dimensions; declare it in the start "
+                         "options: series => [~0p]", [Dimensions]),
+    {error, {undeclared_series, unicode:characters_to_binary(Text)}}.
 
 -spec balance(#ledger{}, term()) -> {ok, map()} | {error, term()} | invalid() | closed.
 balance(#ledger{handle = Handle}, Account) ->
@@ -86,6 +94,7 @@ balance(#ledger{handle = Handle}, Account) ->
         {ok, Names} ->
             case {of_measure(Handle, Names, credits), of_measure(Handle, Names, cost)} of
                 {#{} = Credits, #{} = Cost} -> {ok, #{credits => Credits, cost => Cost}};
+                {{error, {undeclared_series, _}}, _} -> undeclared_series(Names);
                 {#{}, Error} -> Error;
                 {Error, _} -> Error
             end;

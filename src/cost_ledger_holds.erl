@@ -26,7 +26,7 @@
 -spec reserve(#ledger{}, term()) ->
           {ok, hold()} | {error, term()} | invalid() | {undeclared, term()}.
 reserve(#ledger{} = Ledger, Attributes) ->
-    case cost_ledger_record:attempt(reserve, Attributes) of
+    case cost_ledger_record:attempt(Attributes) of
         {ok, Fields, What} -> reserve(Ledger, Fields, What);
         {invalid, Text} -> {invalid, 2, Text}
     end.

@@ -2,7 +2,7 @@
 %%% and entries as the API gives them back. Runs in the caller: the writer only gets drafts.
 -module(cost_ledger_record).
 
--export([draft/2, attempt/2, usage/1, encode/3, attempt_term/1, id/1, scope_names/1, from_entry/1,
+-export([draft/2, attempt/1, usage/1, encode/3, attempt_term/1, id/1, scope_names/1, from_entry/1,
          from_hold/2, named/1]).
 -export_type([meta/0, attributes/0, usage/0, status/0, tokens/0, record/0, fields/0]).
 
@@ -98,15 +98,15 @@ draft(_State, Other) ->
                cost_ledger_error:describe(Other)]}.
 
 %% The fields, and what a hold has besides: owner, deadline_ms, parent.
--spec attempt(reserve | check, term()) ->
+-spec attempt(term()) ->
           {ok, fields(), #{state => term(), kind := invocation | run, critical := boolean(),
                            owner => pid(), deadline_ms => pos_integer(), parent => term()}}
               | {invalid, iodata()}.
-attempt(Use, Attributes) ->
+attempt(Attributes) ->
     case to_map(Attributes) of
         {ok, Map} ->
             case fold(attempt, maps:without([state], Map), #fields{}) of
-                {ok, Fields} -> attempt(Use, Map, Fields);
+                {ok, Fields} -> attempt(Map, Fields);
                 Invalid -> Invalid
             end;
         error ->
@@ -114,9 +114,9 @@ attempt(Use, Attributes) ->
                        cost_ledger_error:describe(Attributes)]}
     end.
 
-attempt(reserve, Map, #fields{kind = invocation}) when not is_map_key(state, Map) ->
+attempt(Map, #fields{kind = invocation}) when not is_map_key(state, Map) ->
     {invalid, "state is required: which state is the invocation of?"};
-attempt(_Use, Map, #fields{kind = Kind, critical = Critical, rest = Rest, names = Names} = Fields) ->
+attempt(Map, #fields{kind = Kind, critical = Critical, rest = Rest, names = Names} = Fields) ->
     What = Rest#{kind => Kind, critical => Critical},
     case Map of
         #{state := State} when is_atom(State), State =/= undefined, State =/= nil ->
@@ -161,7 +161,8 @@ scope_names(Other) ->
     {invalid, ["must be a map of dimensions, like #{org => <<\"acme\">>}, or all, not ",
                cost_ledger_error:describe(Other)]}.
 
-scope_name(Key, Value) when is_map_key(Key, ?DIMENSIONS), Value =/= undefined, Value =/= nil ->
+scope_name(Key, Value)
+  when is_map_key(Key, ?DIMENSIONS), Value =/= undefined, Value =/= nil, Value =/= each ->
     {maps:get(Key, ?DIMENSIONS), name(Key, text_or_term(Value))};
 scope_name(Key, Value) when is_map_key(Key, ?DIMENSIONS) ->
     invalid([atom_to_binary(Key), " must have a value, not ", cost_ledger_error:describe(Value)]);

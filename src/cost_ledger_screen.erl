@@ -6,6 +6,7 @@
 -export([print/1, format/1]).
 
 -define(BAR, 8).
+-define(BUDGETS_MAX, 20).
 
 -spec print(#ledger{}) -> ok | {error, cost_ledger:reason()}.
 print(Ledger) ->
@@ -18,7 +19,7 @@ print(Ledger) ->
 format(#ledger{handle = Handle} = Ledger) ->
     case {cost_ledger_view:stats(Handle), cost_ledger_nif:facts(Handle)} of
         {#{hourly := _} = Stats, {ok, Facts}} ->
-            {ok, [header(Ledger, Facts, Stats), table(Handle, Stats)]};
+            {ok, [header(Ledger, Facts, Stats), table(Handle, Stats), budgets(Handle, Stats)]};
         {closed, _} -> {error, unavailable};
         {_, closed} -> {error, unavailable};
         {{error, _} = Error, _} -> Error;
@@ -26,13 +27,16 @@ format(#ledger{handle = Handle} = Ledger) ->
     end.
 
 header(#ledger{name = Name, path = Path, clock = Clock, handle = Handle},
-       #{entries := Entries, data_bytes := Bytes, currency := Currency},
+       #{entries := Entries, data_bytes := Bytes, currency := Currency, holds := Holds},
        #{ledger_time := Now}) ->
     Ahead = Now - erlang:system_time(millisecond),
     [io_lib:format("cost_ledger ~tp  ~ts~n", [Name, Path]),
      io_lib:format("  ~ts entries, ~ts, currency ~ts, writer ~ts~n",
                    [grouped(Entries), bytes(Bytes), Currency, writer(Handle)]),
-     io_lib:format("  ledger time ~ts~ts~n~n", [time(Now), clock(Clock, Ahead)])].
+     io_lib:format("  ledger time ~ts~ts, ~ts~n~n", [time(Now), clock(Clock, Ahead), live(Holds)])].
+
+live(1) -> "1 live hold";
+live(Holds) -> [grouped(Holds), " live holds"].
 
 clock(manual, _) -> " (manual clock)";
 clock(system, Ahead) when Ahead > 1000 -> [" (", seconds(Ahead), " ahead of the wall clock)"];
@@ -71,10 +75,7 @@ name(State) ->
     Text = if is_atom(State) -> atom_to_list(State);
               true -> unicode:characters_to_list(State)
            end,
-    case length(Text) > 14 of
-        true -> [lists:sublist(Text, 13), "~"];
-        false -> Text
-    end.
+    cut(Text, 14).
 
 %% "12/20 ######...."
 used(Used, infinity) ->
@@ -106,6 +107,64 @@ declared_gate(Handle, State) ->
     case cost_ledger_nif:declare(Handle, State, atom_to_binary(State)) of
         ok -> gate(Handle, State);
         _ -> ""
+    end.
+
+%%% Other budgets ------------------------------------------------------------------------------
+
+%% Those that name their values and are not in the table above, the fullest first.
+budgets(Handle, #{budgets := States}) ->
+    case cost_ledger_status:status(Handle, all) of
+        {ok, #{rules := Rules}} ->
+            Above = [<<(state_name(State))/binary, Suffix/binary>>
+                     || State <- maps:keys(States), Suffix <- [<<"/hour">>, <<"/day">>]],
+            Others = [Rule || #{rule := Name} = Rule <- Rules, not lists:member(Name, Above)],
+            budget_rows(lists:sort(fun(#{percent := A}, #{percent := B}) -> A >= B end, Others));
+        _ ->
+            ""
+    end.
+
+state_name(State) when is_atom(State) -> atom_to_binary(State);
+state_name(State) -> State.
+
+budget_rows([]) ->
+    "";
+budget_rows(Rules) ->
+    Shown = lists:sublist(Rules, ?BUDGETS_MAX),
+    [io_lib:format("~n  ~-15ts ~-8ts ~12ts ~9ts ~12ts ~4ts  ~ts~n",
+                   ["budget", "window", "used", "held", "limit", "%", "level"]),
+     [budget_row(Rule) || Rule <- Shown],
+     [io_lib:format("  and ~b more: cost_ledger:budget_status(all)~n", [length(Rules) - ?BUDGETS_MAX])
+      || length(Rules) > ?BUDGETS_MAX]].
+
+budget_row(#{rule := Name, window := Window, measure := Measure, used := Used, held := Held,
+             limit := Limit, percent := Percent, level := Level}) ->
+    io_lib:format("  ~-15ts ~-8ts ~12ts ~9ts ~12ts ~4b  ~ts~n",
+                  [cut(unicode:characters_to_list(Name), 15), window(Window),
+                   amount(Measure, Used), amount(Measure, Held), amount(Measure, Limit), Percent,
+                   Level]).
+
+window({rolling, Ms}) when Ms rem 86400000 =:= 0 -> io_lib:format("~b d", [Ms div 86400000]);
+window({rolling, Ms}) when Ms rem 3600000 =:= 0 -> io_lib:format("~b h", [Ms div 3600000]);
+window({rolling, Ms}) when Ms < 60000 -> io_lib:format("~b ms", [Ms]);
+window({rolling, Ms}) -> io_lib:format("~b min", [Ms div 60000]);
+window({calendar, Period, _Offset}) -> atom_to_list(Period);
+window(lifetime) -> "lifetime".
+
+%% Money and credits in whole units; the nano-units of budget_status are exact.
+amount(_Measure, infinity) ->
+    "any";
+amount(Measure, N) when N < 0 ->
+    [$-, amount(Measure, -N)];
+amount(Measure, N) when Measure =:= invocations; Measure =:= completed_invocations;
+                        Measure =:= tokens ->
+    grouped(N);
+amount(_Measure, N) ->
+    [grouped(N div 1000000000), $., io_lib:format("~4..0b", [N rem 1000000000 div 100000])].
+
+cut(Text, Width) ->
+    case length(Text) > Width of
+        true -> [lists:sublist(Text, Width - 1), "~"];
+        false -> Text
     end.
 
 time(Ms) ->

@@ -19,6 +19,8 @@
 -define(BUILD_SLICE, 2000).
 %% After a failure to build, or to end what is due: the disk may be back by then.
 -define(RETRY_MS, 1000).
+%% Beside an entry's flags: it was done before, so nothing is to be watched anew.
+-define(REPEATED, (1 bsl 31)).
 -define(TIMER_MAX_MS, 16#7fffffff).
 
 -record(state,
@@ -146,6 +148,9 @@ answer([Caller | Callers], [Result | Results], State, Failed) ->
         {denied, _} = Denied ->
             reply(Caller, Denied),
             answer(Callers, Results, State, Failed);
+        {Id, Flags} when Flags band ?REPEATED =/= 0 ->
+            reply(Caller, {ok, Id, Flags}),
+            answer(Callers, Results, State, Failed);
         {Id, Flags} ->
             reply(Caller, {ok, Id, Flags}),
             answer(Callers, Results, resolved(Caller, Id, State), Failed);
@@ -199,8 +204,6 @@ resolved(#caller{operation = {Ending, Hold}}, _Id, State)
 resolved(_Caller, _Id, State) ->
     State.
 
-%% A request that is repeated finds its hold watched already, or gone; of one that is gone the
-%% owner's death changes nothing.
 watch(Hold, _Owner, #state{monitors = Monitors} = State) when is_map_key(Hold, Monitors) ->
     State;
 watch(Hold, Owner, #state{monitors = Monitors, holds = Holds} = State) ->

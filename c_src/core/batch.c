@@ -478,7 +478,7 @@ static int find_done(struct batch *batch, struct ledger_request *request,
     if (row.operation != request->operation || entry->request_digest == NULL ||
         memcmp(row.digest, entry->request_digest, ENTRY_DIGEST_BYTES) != 0)
         return LEDGER_E_CONFLICT;
-    *done = true;
+    *done = request->repeated = true;
     return 0;
 }
 
@@ -502,6 +502,7 @@ int batch_do(struct batch *batch, struct ledger_request *request) {
     struct ledger_entry entry;
     bool done;
     request->rc = 0;
+    request->repeated = false;
     if (request->operation == OPERATION_ABORT || request->operation == OPERATION_WITHDRAW)
         return do_without_draft(batch, request);
     request->rc = read_draft(batch, request, &entry);

@@ -225,62 +225,42 @@ static bool of_completed(const struct ledger *ledger, const struct ledger_text *
     return false;
 }
 
-/* Id of the first entry with which the number of grants passes `count`. */
-static int find_grant(const struct view *view, uint32_t series, ledger_sum count, uint64_t *id) {
-    uint64_t low = 0, high = UINT64_MAX;
-    while (high - low > 1) {
-        struct totals totals;
-        uint64_t middle = low + (high - low) / 2;
-        int rc = series_totals_before(view->moment.series, series, middle, &totals);
-        if (rc != 0)
-            return rc;
-        if (totals.column[COLUMN_GRANTS] <= count)
-            low = middle;
-        else
-            high = middle;
-    }
-    *id = low;
-    return 0;
+static ledger_sum count_of_grants(const void *context, const struct totals *totals) {
+    (void)context;
+    return totals->column[COLUMN_GRANTS];
 }
 
+static ledger_sum sum_of_grants(const void *column, const struct totals *totals) {
+    return totals->column[*(const enum totals_column *)column];
+}
+
+/* From the grant that is being used on. */
 static int tell_grants(const struct view *view, const struct use *use, bool credits, size_t limit,
-                       const struct totals *totals, ledger_grant_row *row, void *context) {
+                       ledger_grant_row *row, void *context) {
     struct entry_decoder *decoder = entry_decoder_new();
-    ledger_sum gone = use->used + use->grants - use->limit - use->spent;
     enum totals_column column = credits ? COLUMN_GRANTED_CREDITS : COLUMN_GRANTED_COST;
-    int rc = decoder == NULL ? ENOMEM : 0;
-    ledger_sum told = use->spent, number = 0;
+    ledger_sum gone = use->used + use->grants - use->limit - use->spent, told = use->spent;
+    struct totals before;
     uint64_t id = 0;
-    /* The first grant that is not used up is where the sum of the grants passes what is spent. */
-    if (rc == 0 && use->spent > 0) {
-        uint64_t low = 0, high = UINT64_MAX;
-        while (rc == 0 && high - low > 1) {
-            struct totals before;
-            uint64_t middle = low + (high - low) / 2;
-            rc = series_totals_before(view->moment.series, use->series, middle, &before);
-            if (before.column[column] <= use->spent) {
-                low = middle;
-                number = before.column[COLUMN_GRANTS];
-            } else {
-                high = middle;
-            }
-        }
-    }
-    for (size_t i = 0; rc == 0 && i < limit && told < use->grants &&
-                       number < totals->column[COLUMN_GRANTS];
-         number++) {
+    int rc = decoder == NULL ? ENOMEM : 0;
+    if (rc == 0)
+        rc = series_reach(view->moment.series, use->series, sum_of_grants, &column, use->spent + 1,
+                          0, UINT64_MAX, &id);
+    for (size_t i = 0; rc == 0 && i < limit && told < use->grants;) {
         struct ledger_entry entry;
-        rc = find_grant(view, use->series, number, &id);
-        if (rc == 0)
-            rc = query_load_entry(view->ledger, view->moment.txn, decoder, id, &entry);
+        rc = query_load_entry(view->ledger, view->moment.txn, decoder, id, &entry);
         int64_t amount = rc != 0 ? 0 : credits ? entry.credits : entry.cost;
-        if (rc != 0 || amount <= 0) /* of the other measure, or taken back */
-            continue;
-        ledger_sum remaining = amount > gone ? amount - gone : 0;
-        gone = 0;
-        told += amount;
-        row(context, &entry, remaining);
-        i++;
+        if (amount > 0) { /* not of the other measure, nor taken back */
+            row(context, &entry, amount > gone ? amount - gone : 0);
+            gone = 0;
+            told += amount;
+            i++;
+        }
+        if (rc == 0)
+            rc = series_totals_before(view->moment.series, use->series, id + 1, &before);
+        if (rc == 0)
+            rc = series_reach(view->moment.series, use->series, count_of_grants, NULL,
+                              before.column[COLUMN_GRANTS] + 1, id + 1, UINT64_MAX, &id);
     }
     entry_decoder_free(decoder);
     return rc == MDB_NOTFOUND ? LEDGER_E_DAMAGED : rc;
@@ -325,7 +305,7 @@ int ledger_read_balance(struct ledger *ledger, const struct ledger_text *names, 
         balance->held = use->held;
         balance->percent = use->grants == 0 ? 0 : use_percent(use, use->used + use->held);
         if (finding.exists)
-            rc = tell_grants(&view, use, credits, limit, &finding.totals, row, context);
+            rc = tell_grants(&view, use, credits, limit, row, context);
     }
     view_end(&view);
     uses_free(&uses);

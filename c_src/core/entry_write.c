@@ -244,6 +244,7 @@ int entry_write_request(struct entry_buffer *buffer, struct ledger_entry *entry,
     struct ledger_text client_id = entry->client_id;
     size_t start = buffer->size;
     entry->client_id = (struct ledger_text){0};
+    entry->given &= ~(uint32_t)ENTRY_REQUEST_DIGEST;
     int rc = write_form(buffer, entry, FORM_DRAFT, NULL, 0);
     if (extra.size > 0)
         entry_buffer_append(buffer, extra.data, extra.size);
@@ -256,7 +257,9 @@ int entry_write_request(struct entry_buffer *buffer, struct ledger_entry *entry,
     entry->given |= ENTRY_REQUEST_DIGEST;
     if (rc == 0)
         rc = write_form(buffer, entry, FORM_DRAFT, NULL, 0);
+    /* The digest lies on this stack: the entry is left without one. */
     entry->request_digest = NULL;
+    entry->given &= ~(uint32_t)ENTRY_REQUEST_DIGEST;
     return rc;
 }
 

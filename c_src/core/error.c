@@ -68,6 +68,8 @@ static const struct row rows[] = {
     {LEDGER_E_NO_HOLD, "no_hold", "this ledger never had that hold"},
     {LEDGER_E_NO_RULE, "no_rule", "no rule of that name is in force, or it cannot be reset"},
     {LEDGER_E_NO_PARENT, "no_parent", "the parent is not a live hold of this ledger"},
+    {LEDGER_E_NO_VERSION, "no_version",
+     "the policy has no such version yet; give one that was in force"},
     {LEDGER_E_TOO_DEEP, "too_deep", "holds may be nested 8 deep"},
     {LEDGER_E_ID_EXHAUSTED, "id_exhausted", "ledger time is beyond what an entry id can hold"},
     {MDB_KEYEXIST, "key_exists", "LMDB: the key is already there"},
@@ -179,6 +181,7 @@ int ledger_error_is_own(int code) {
     case LEDGER_E_NO_RULE:
     case LEDGER_E_NO_PARENT:
     case LEDGER_E_TOO_DEEP:
+    case LEDGER_E_NO_VERSION:
         return 1;
     default:
         return 0;

@@ -160,6 +160,8 @@ int holding_reserve(struct batch *batch, struct ledger_request *request,
     bool has_parent, admitted = false;
     if (request->text.size > HOLD_OWNER_BYTES_MAX)
         return LEDGER_E_BAD_ENTRY;
+    if (estimate->policy_version > batch->policy->version)
+        return LEDGER_E_NO_VERSION;
     int rc = load_parent(batch, request->hold, &parent, &has_parent);
     if (has_parent)
         attempt.parent = &parent;

@@ -152,6 +152,7 @@ struct ledger_request {
 
     uint64_t id;    /* out: of the entry or hold, if rc is 0; of what conflicts */
     uint64_t flags; /* out: enum entry_flag, of the entry */
+    bool repeated;  /* out: it was done before, under its client_id */
     int rc;         /* out */
     struct ledger_denial *denial; /* out, with LEDGER_E_BUDGET_EXHAUSTED; for free() */
     const struct ledger_rule *rule; /* out, with LEDGER_E_ESTIMATE_REQUIRED */

@@ -76,6 +76,59 @@ int series_totals_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
     return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
 }
 
+enum reached { REACHED_BEFORE, REACHED_INSIDE, NOT_REACHED };
+
+/* Where in a block the goal is reached; inside, by entry *id. */
+static enum reached reach_in_block(struct block_reader *reader, const struct totals *base,
+                                   series_sum *sum, const void *context, ledger_sum goal,
+                                   uint64_t *id) {
+    struct totals totals = *base;
+    if (sum(context, &totals) >= goal)
+        return REACHED_BEFORE;
+    while (next_item(reader)) {
+        totals_add(&totals, &reader->amounts);
+        if (sum(context, &totals) >= goal) {
+            *id = reader->id;
+            return REACHED_INSIDE;
+        }
+    }
+    return NOT_REACHED;
+}
+
+int series_reach(MDB_cursor *cursor, uint32_t series, series_sum *sum, const void *context,
+                 ledger_sum goal, uint64_t low, uint64_t high, uint64_t *id) {
+    *id = high;
+    while (low < high) {
+        MDB_val value;
+        struct totals base;
+        struct block_reader reader;
+        uint64_t first_id, reached_id, middle = low + (high - low) / 2;
+        int rc = seek_below(cursor, series, middle + 1, &first_id, &value);
+        if (rc == MDB_NOTFOUND) {
+            low = middle + 1;
+            continue;
+        }
+        if (rc != 0)
+            return rc;
+        begin_block(&reader, first_id, value, &base);
+        switch (reach_in_block(&reader, &base, sum, context, goal, &reached_id)) {
+        case REACHED_BEFORE: /* by an entry of an earlier block */
+            high = first_id;
+            break;
+        case REACHED_INSIDE:
+            if (reached_id < *id)
+                *id = reached_id;
+            return 0;
+        case NOT_REACHED: /* and the next block begins beyond the middle */
+            low = middle + 1;
+            break;
+        }
+        if (reader.bytes.damaged)
+            return LEDGER_E_DAMAGED;
+    }
+    return 0;
+}
+
 int series_load(MDB_txn *txn, MDB_dbi dbi, uint32_t series, struct series_block *block) {
     MDB_cursor *cursor = NULL;
     MDB_val value;

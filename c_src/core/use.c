@@ -91,6 +91,10 @@ static ledger_sum consumed(const struct use *use) {
     return use->used + use->grants - use->limit;
 }
 
+static ledger_sum granted_sum(const void *rule, const struct totals *totals) {
+    return granted(rule, totals);
+}
+
 int use_load_grants(const struct moment *moment, struct use *use) {
     ledger_sum gone = consumed(use);
     if (!use->rule->granted || (use->has_spent && use->spent <= gone && gone < use->spent_next))
@@ -104,27 +108,20 @@ int use_load_grants(const struct moment *moment, struct use *use) {
         if (rc != 0)
             return rc;
     }
-    /* The sum of the grants below an id rises with the id: find where it passes what is gone. */
-    uint64_t low = 0, high = UINT64_MAX;
-    ledger_sum spent = 0, next = use->grants;
-    while (high - low > 1) {
-        struct totals totals;
-        uint64_t middle = low + (high - low) / 2;
-        int rc = series_totals_before(moment->series, use->series, middle, &totals);
-        if (rc != 0)
-            return rc;
-        ledger_sum sum = granted(use->rule, &totals);
-        if (sum <= gone) {
-            low = middle;
-            spent = sum;
-        } else {
-            high = middle;
-            next = sum;
-        }
+    /* The grant with which the sum passes what is gone is the one that is being used. */
+    uint64_t id;
+    struct totals below, with;
+    int rc = series_reach(moment->series, use->series, granted_sum, use->rule, gone + 1, 0,
+                          UINT64_MAX, &id);
+    if (rc == 0)
+        rc = series_totals_before(moment->series, use->series, id, &below);
+    if (rc == 0)
+        rc = series_totals_before(moment->series, use->series, id + 1, &with);
+    if (rc == 0) {
+        use->spent = granted(use->rule, &below);
+        use->spent_next = granted(use->rule, &with);
     }
-    use->spent = spent;
-    use->spent_next = next;
-    return 0;
+    return rc;
 }
 
 /* ---- deciding --------------------------------------------------------------------------- */
@@ -175,51 +172,31 @@ enum rule_reason use_decide(const struct use *use, ledger_sum amount, bool criti
 
 /* ---- when ------------------------------------------------------------------------------- */
 
-/* Whether use at a later time, if nothing is booked until then, leaves room. `booked` is the
- * measure's sum now. */
-static int has_room_at(const struct moment *moment, const struct use *use, ledger_sum booked,
-                       ledger_sum room, uint64_t at_ms, bool *has_room) {
-    struct totals before;
-    uint64_t start = use_window_start(use->rule, use->since, (int64_t)(at_ms * 1000));
-    int rc = series_totals_before(moment->series, use->series, start, &before);
-    *has_room = booked - use_measure(use->rule->measure, &before) <= room;
-    return rc;
+static ledger_sum measured_sum(const void *rule, const struct totals *totals) {
+    return use_measure(((const struct ledger_rule *)rule)->measure, totals);
 }
 
-/* Doubles the step until there is room, then halves it. */
-static int rolling_from(const struct moment *moment, const struct use *use, ledger_sum booked,
-                        ledger_sum room, uint64_t *from_us) {
-    uint64_t full, free_ms = (uint64_t)moment->now_us / 1000, step = 1;
-    bool has_room = false;
-    int rc = 0;
-    do {
-        full = free_ms;
-        free_ms += step;
-        step *= 2;
-        rc = has_room_at(moment, use, booked, room, free_ms, &has_room);
-    } while (rc == 0 && !has_room);
-    while (rc == 0 && free_ms - full > 1) {
-        uint64_t middle = full + (free_ms - full) / 2;
-        rc = has_room_at(moment, use, booked, room, middle, &has_room);
-        if (has_room)
-            free_ms = middle;
-        else
-            full = middle;
-    }
-    *from_us = free_ms * 1000;
+/* The ms at which so many of the oldest entries have left the window that there is room: after
+ * the entry with which the measure's sum, from the first on, reaches what must be gone. */
+static int rolling_from(const struct moment *moment, const struct use *use, ledger_sum gone,
+                        uint64_t *from_us) {
+    uint64_t id, start = use_window_start(use->rule, use->since, moment->now_us);
+    int rc = series_reach(moment->series, use->series, measured_sum, use->rule, gone, start,
+                          UINT64_MAX, &id);
+    *from_us = (id / 1000 + 1 + use->rule->window_ms) * 1000;
     return rc;
 }
 
 /* At the end of this period; or of the next, where ids ran ahead of the clock into it. */
-static int calendar_from(const struct moment *moment, const struct use *use, ledger_sum booked,
-                         ledger_sum room, uint64_t *from_us) {
+static int calendar_from(const struct moment *moment, const struct use *use, ledger_sum gone,
+                         uint64_t *from_us) {
     int64_t at_ms = moment->now_us / 1000, start;
-    bool has_room = false;
-    int rc = 0;
-    while (rc == 0 && !has_room) {
+    struct totals before;
+    int rc;
+    do {
         period_bounds(use->rule->window, use->rule->offset_minutes, at_ms, &start, &at_ms);
-        rc = has_room_at(moment, use, booked, room, (uint64_t)at_ms, &has_room);
-    }
+        rc = series_totals_before(moment->series, use->series, (uint64_t)at_ms * 1000, &before);
+    } while (rc == 0 && use_measure(use->rule->measure, &before) < gone);
     *from_us = (uint64_t)at_ms * 1000;
     return rc;
 }
@@ -240,10 +217,10 @@ int use_admits_from(const struct moment *moment, const struct use *use, ledger_s
         if (rc != 0)
             return rc;
     }
-    ledger_sum booked = use->used + use->before;
+    ledger_sum gone = use->before + use->used - room;
     if (use->rule->window == WINDOW_ROLLING)
-        return rolling_from(moment, use, booked, room, from_us);
-    return calendar_from(moment, use, booked, room, from_us);
+        return rolling_from(moment, use, gone, from_us);
+    return calendar_from(moment, use, gone, from_us);
 }
 
 /* Id of a series' first entry; 0: none. */

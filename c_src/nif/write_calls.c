@@ -110,14 +110,16 @@ static ERL_NIF_TERM make_request_error(ErlNifEnv *env, const struct ledger_reque
     return make_failure(env, request->rc == failure->code ? failure : &own);
 }
 
+/* Beside the flags of an entry, which are on disk and below it. */
+#define REPEATED (UINT64_C(1) << 31)
+
 /* Id | {Id, Flags} | {denied, Denial} | {error, Reason} */
 static ERL_NIF_TERM make_result(ErlNifEnv *env, const struct ledger_request *request,
                                 const struct ledger_failure *failure) {
     ERL_NIF_TERM id = enif_make_uint64(env, request->id);
+    uint64_t flags = request->flags | (request->repeated ? REPEATED : 0);
     if (request->rc == 0)
-        return request->flags == 0
-                   ? id
-                   : enif_make_tuple2(env, id, enif_make_uint64(env, request->flags));
+        return flags == 0 ? id : enif_make_tuple2(env, id, enif_make_uint64(env, flags));
     if (request->rc == LEDGER_E_BUDGET_EXHAUSTED && request->denial != NULL)
         return enif_make_tuple2(env, atom_denied, make_denial(env, request->denial));
     return make_request_error(env, request, failure);

@@ -10,6 +10,9 @@
 -behaviour(gen_server).
 
 -export([main/1]).
+
+-import(cost_ledger_bench_tools, [open/1, open/2, close/1, time/1, parallel/2, rate/3, repeat/2,
+                                  fill/2, ratio/5, figure/3, figure/4, median/1]).
 -export([init/1, handle_call/3, handle_cast/2]).
 
 -define(STATE, executing).
@@ -23,12 +26,13 @@ main([Directory]) ->
     %% An hour's cap must not be met: a denial is another path.
     Budgets = #{?STATE => #{max_per_hour => infinity, max_per_day => infinity}},
     put(directory, Directory),
-    put(budgets, Budgets),
+    put(options, #{budgets => Budgets}),
     io:format("~n~-52ts ~8ts ~18ts  ~ts~n",
               ["ratio to the peer of the same run", "median", "(low .. high)", "limit"]),
     gate(),
     record_one(),
     record_many(),
+    cost_ledger_bench_budgets:main(),
     at_a_million(),
     io:nl(),
     _ = file:del_dir_r(Directory),
@@ -155,14 +159,6 @@ handle_call(record, _From, Table) ->
     {reply, ok, Table}.
 handle_cast(_, Table) -> {noreply, Table}.
 
-%% Calls a second of so many callers at once.
-rate(Callers, Each, Fun) ->
-    Took = time(fun() -> parallel(Callers, fun() -> repeat(Each, Fun) end) end),
-    Callers * Each * 1.0e9 / Took.
-
-repeat(0, _Fun) -> ok;
-repeat(N, Fun) -> Fun(), repeat(N - 1, Fun).
-
 %%% A million entries ---------------------------------------------------------------------------
 
 at_a_million() ->
@@ -189,16 +185,6 @@ at_a_million() ->
              end || _ <- lists:seq(1, 7)],
     figure("opening a ledger with 1,000,000 entries, ms", median(Opens), "< 50").
 
-fill(Ledger, Count) ->
-    Callers = min(1000, Count),
-    parallel(Callers, fun() ->
-                              repeat(Count div Callers,
-                                     fun() ->
-                                             ok = cost_ledger:record_invocation(Ledger, ?STATE,
-                                                                                ?META)
-                                     end)
-                      end).
-
 stats(Ledger) ->
     time(fun() -> repeat(2000, fun() -> #{} = cost_ledger:stats(Ledger) end) end) / 2000.
 
@@ -206,41 +192,3 @@ stats(Ledger) ->
 used_bytes(Directory) ->
     [Blocks | _] = string:lexemes(os:cmd("du -s -B1 " ++ Directory), "\t"),
     list_to_integer(Blocks).
-
-%%% Tools --------------------------------------------------------------------------------------
-
-open(Name) ->
-    {ok, Supervisor} = cost_ledger:start_link(#{name => Name, budgets => get(budgets),
-                                                path => filename:join(get(directory), Name)}),
-    true = unlink(Supervisor).
-
-close(Name) ->
-    ok = cost_ledger:stop(Name).
-
-%% Nanoseconds.
-time(Fun) ->
-    Began = erlang:monotonic_time(),
-    _ = Fun(),
-    erlang:convert_time_unit(erlang:monotonic_time() - Began, native, nanosecond).
-
-%% Runs Fun in so many processes that begin at once; their results.
-parallel(Count, Fun) ->
-    Self = self(),
-    Pids = [spawn_link(fun() ->
-                               receive go -> Self ! {self(), Fun()} end
-                       end) || _ <- lists:seq(1, Count)],
-    [Pid ! go || Pid <- Pids],
-    [receive {Pid, Result} -> Result end || Pid <- Pids].
-
-ratio(Title, Rounds, Ours, Peer, Limit) ->
-    _ = {Ours(), Peer()},
-    Ratios = lists:sort([Ours() / Peer() || _ <- lists:seq(1, Rounds)]),
-    io:format("~-52ts ~8.2f ~18ts  ~ts~n",
-              [Title, median(Ratios),
-               io_lib:format("(~.2f .. ~.2f)", [hd(Ratios), lists:last(Ratios)]), Limit]).
-
-figure(Title, Value, Limit) ->
-    io:format("~-52ts ~8.1f ~18ts  ~ts~n", [Title, float(Value), "", Limit]).
-
-median(Values) ->
-    lists:nth((length(Values) + 1) div 2, lists:sort(Values)).
