@@ -13,6 +13,7 @@
 
 %% How often a caller looks for a writer that is being restarted.
 -define(RESTART_POLL_MS, 5).
+-define(WITHDRAW_RETRY_MS, 50).
 
 -type reason() :: overloaded | timeout | unavailable | no_writer | {atom(), binary()}
                 | {conflict, pos_integer()}.
@@ -100,14 +101,22 @@ await(Alias, Booked, #call{handle = Handle, token = Token, deadline = Deadline} 
 %% Nobody would resolve a hold that its caller does not know of. Giving it back must outlive the
 %% caller's patience, and the writer too.
 timed_out(#call{operation = {reserve, _, _, _, _}, token = Token} = Call) ->
-    _ = spawn(fun() ->
-                      attempt(Call#call{token = erlang:unique_integer([positive]),
-                                        operation = {withdraw, Token}, draft = <<>>,
-                                        owner = undefined, deadline = infinity})
-              end),
+    Withdrawal = Call#call{token = erlang:unique_integer([positive]),
+                           operation = {withdraw, Token}, draft = <<>>, owner = undefined,
+                           deadline = infinity},
+    _ = spawn(fun() -> withdraw(Withdrawal) end),
     {error, timeout};
 timed_out(_Call) ->
     {error, timeout}.
+
+withdraw(Call) ->
+    case attempt(Call) of
+        {error, overloaded} ->
+            timer:sleep(?WITHDRAW_RETRY_MS),
+            withdraw(Call);
+        Done ->
+            Done
+    end.
 
 remaining(infinity) -> infinity;
 remaining(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).

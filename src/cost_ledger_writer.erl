@@ -10,15 +10,16 @@
 -include("cost_ledger.hrl").
 
 -export([start_link/2, forget/2]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -define(BATCH_CALLS, 2000).
 -define(BATCH_BYTES, (8 bsl 20)).
 -define(HOLDS_SLICE, 1000).
 %% Entries that one slice of building series adds: callers wait for it.
 -define(BUILD_SLICE, 2000).
-%% After a failure to build, or to end what is due: the disk may be back by then.
+%% After a failure to build: the disk may be back by then.
 -define(RETRY_MS, 1000).
+-define(DUE_RETRY_MS, 100).
 %% Beside an entry's flags: it was done before, so nothing is to be watched anew.
 -define(REPEATED, (1 bsl 31)).
 -define(TIMER_MAX_MS, 16#7fffffff).
@@ -61,12 +62,9 @@ init({Name, #{calls := Calls, bytes := Bytes}}) ->
     _ = process_flag(message_queue_data, off_heap),
     #ledger{handle = Handle} = Ledger = cost_ledger_registry:find(Name),
     ok = cost_ledger_nif:attach(Handle, Calls, Bytes),
-    {ok, #state{ledger = Ledger}, {continue, watch}}.
-
-%% Owners that died meanwhile are told of at once; holds of another VM are ended by the first
-%% commit.
-handle_continue(watch, State) ->
-    {noreply, commit([], [], watch_holds(0, State))}.
+    %% Owners that died meanwhile are told of at once. Holds of another VM are ended here, so that
+    %% whoever finds the ledger open finds them gone.
+    {ok, commit([], [], watch_holds(0, #state{ledger = Ledger}))}.
 
 watch_holds(From, #state{ledger = #ledger{handle = Handle}} = State) ->
     case cost_ledger_nif:holds(Handle, From, ?HOLDS_SLICE) of
@@ -132,6 +130,8 @@ commit(Requests, Callers, #state{ledger = #ledger{handle = Handle}} = State) ->
         closed ->
             lists:foreach(fun(Caller) -> reply(Caller, {error, unavailable}) end, Callers),
             State;
+        {[], {Next, Effects}} -> % says nothing about whether anything can be written
+            after_commit(Next, Effects, State);
         {Results, {Next, Effects}} ->
             {Answered, Failed} = answer(Callers, Results, State, []),
             after_commit(Next, Effects, report(Failed, Answered))
@@ -172,7 +172,8 @@ reply(#caller{alias = Alias}, Answer) ->
 is_the_disks(Name) ->
     not lists:member(Name, [bad_entry, entry_too_large, undeclared_state, undeclared_series,
                             building, conflict, resolved, open_children, estimate_required,
-                            no_hold, no_rule, no_parent, too_deep, budget_exhausted]).
+                            no_hold, no_rule, no_parent, no_version, too_deep,
+                            budget_exhausted]).
 
 report([], #state{failing = undefined} = State) ->
     State;
@@ -222,31 +223,31 @@ unwatch(Hold, #state{monitors = Monitors, holds = Holds} = State) ->
 %%% What follows -------------------------------------------------------------------------------
 
 after_commit(Next, [], State) ->
-    await_deadline(Next, State);
+    await_deadline(Next, ?DUE_RETRY_MS, State);
 after_commit(Next, Effects, #state{ledger = Ledger} = State) ->
     Ended = cost_ledger_effects:tell(Ledger, Effects),
     Unwatched = lists:foldl(fun unwatch/2, State, Ended),
-    await_deadline(Next, go_on_building(lists:member(building, Effects), Unwatched)).
+    Least = case Ended of
+                [] -> ?DUE_RETRY_MS;
+                _ -> 0 % there may be more
+            end,
+    await_deadline(Next, Least, go_on_building(lists:member(building, Effects), Unwatched)).
 
-%% A manual clock has no timers: whoever moves it ends what is due.
-await_deadline(_Next, #state{ledger = #ledger{clock = manual}} = State) ->
+%% A manual clock has no timers: whoever moves it ends what is due. What is due and did not end
+%% could not be written, or came due this moment: it is tried again a little later.
+await_deadline(_Next, _Least, #state{ledger = #ledger{clock = manual}} = State) ->
     State;
-await_deadline(none, State) ->
+await_deadline(none, _Least, State) ->
     State;
-await_deadline(Us, #state{timer = {_, Us}} = State) ->
+await_deadline(Us, _Least, #state{timer = {_, Us}} = State) ->
     State;
-await_deadline(Us, #state{ledger = #ledger{handle = Handle}, timer = Timer,
-                          failing = Failing} = State) ->
+await_deadline(Us, Least, #state{ledger = #ledger{handle = Handle}, timer = Timer} = State) ->
     case Timer of
         {Old, _} -> _ = erlang:cancel_timer(Old), ok;
         undefined -> ok
     end,
-    Ms = max(0, (Us - cost_ledger_nif:now(Handle) + 999) div 1000),
-    Wait = case Failing of
-               undefined -> Ms;
-               _ -> max(Ms, ?RETRY_MS)
-           end,
-    State#state{timer = {erlang:send_after(min(Wait, ?TIMER_MAX_MS), self(), due), Us}}.
+    Ms = max(Least, (Us - cost_ledger_nif:now(Handle) + 999) div 1000),
+    State#state{timer = {erlang:send_after(min(Ms, ?TIMER_MAX_MS), self(), due), Us}}.
 
 go_on_building(true, #state{building = false} = State) ->
     self() ! build,

@@ -151,11 +151,12 @@ static int do_requests(struct ledger *ledger, struct batch *batch, struct ledger
     return rc;
 }
 
-/* Denials hold what a transaction saw that is gone. */
+/* Denials hold what a transaction saw that is gone, and rules of a policy that may be replaced. */
 static void forget_denials(struct ledger_request *requests, size_t count) {
     for (size_t i = 0; i < count; i++) {
         free(requests[i].denial);
         requests[i].denial = NULL;
+        requests[i].rule = NULL;
     }
 }
 

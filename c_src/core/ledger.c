@@ -39,21 +39,25 @@ static int64_t starting_time(const struct ledger_options *options, const struct 
     return start;
 }
 
-/* Adds the families that the options name and the ledger does not have; they have to be built. */
-static void declare(struct ledger *ledger, const struct ledger_options *options) {
+/* Adds the families that the options name and the ledger does not have; they have to be built.
+ * False: there are too many. */
+static bool declare(struct ledger *ledger, const struct ledger_options *options) {
     static const struct declared_series states = {.count = 1, .dimensions = {DIMENSION_STATE}};
     for (size_t i = 0; i <= options->series_count; i++) {
         const struct declared_series *wanted = i == 0 ? &states : &options->series[i - 1];
         bool is_there = false;
         for (size_t k = 0; !is_there && k < ledger->declared_count; k++)
             is_there = family_equal(wanted, &ledger->declared[k]);
-        if (is_there || ledger->declared_count == DECLARED_MAX)
+        if (is_there)
             continue;
+        if (ledger->declared_count == DECLARED_MAX)
+            return false;
         struct declared_series *family = &ledger->declared[ledger->declared_count++];
         *family = *wanted;
         family->ready = false;
         family->built_to = 0;
     }
+    return true;
 }
 
 /* What a family can be; the states' own comes first, without being named. */
@@ -86,7 +90,7 @@ static int create_databases(struct ledger *ledger, const struct ledger_options *
                             struct ledger_failure *failure) {
     MDB_txn *txn = NULL;
     /* Nothing is booked yet: every family is complete. */
-    declare(ledger, options);
+    (void)declare(ledger, options); /* check_options() counted */
     for (size_t i = 0; i < ledger->declared_count; i++)
         ledger->declared[i].ready = true;
     storage_extend(&ledger->storage, 0);
@@ -167,10 +171,11 @@ static int open_files(struct ledger *ledger, const struct ledger_options *option
         ledger_fail(failure, rc, "reader slots in %s", options->directory);
     if (rc == 0)
         rc = load(ledger, &opened->last_id, failure);
-    if (rc == 0) {
-        declare(ledger, options);
+    if (rc == 0 && !declare(ledger, options))
+        rc = ledger_fail(failure, LEDGER_E_BAD_POLICY,
+                         "a ledger has at most 64 series, and never loses one");
+    if (rc == 0)
         rc = plan(ledger, failure);
-    }
     if (rc == 0)
         rc = gate_open(options->directory, &past, options->boot_id, &ledger->gate,
                        &opened->gate_in_memory, failure);

@@ -104,7 +104,7 @@ static ERL_NIF_TERM make_request_error(ErlNifEnv *env, const struct ledger_reque
     struct ledger_failure own = {.code = request->rc};
     if (request->rc == LEDGER_E_CONFLICT)
         return make_conflict(env, request->id);
-    if (request->rc == LEDGER_E_ESTIMATE_REQUIRED)
+    if (request->rc == LEDGER_E_ESTIMATE_REQUIRED && request->rule != NULL)
         ledger_fail(&own, request->rc, "rule %.*s limits %s", (int)request->rule->name.size,
                     request->rule->name.data, rule_measure_name(request->rule->measure));
     return make_failure(env, request->rc == failure->code ? failure : &own);
