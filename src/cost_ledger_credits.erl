@@ -78,7 +78,7 @@ grant_to(Ledger, Names, Amount, #{kind := Kind, measure := Measure, by := By, re
         {ok, Entry, _Flags} -> {ok, Entry};
         {error, {undeclared_state, _}} -> {undeclared, maps:get(1, maps:from_list(Names))};
         {error, {undeclared_series, _}} -> undeclared_series(Names);
-        Error -> Error
+        {error, _} = Error -> Error
     end.
 
 undeclared_series(Names) ->

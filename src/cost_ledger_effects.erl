@@ -39,8 +39,7 @@ warning(#{id := Id} = Status) ->
     Kept#{timestamp => Id div 1000}.
 
 send(Name, Scope, Event) ->
-    [Pid ! {cost_ledger, Name, Event} || Pid <- subscribers(Scope)],
-    ok.
+    lists:foreach(fun(Pid) -> Pid ! {cost_ledger, Name, Event} end, subscribers(Scope)).
 
 %% The scope is there as long as the ledger's supervisor.
 subscribers(Scope) ->

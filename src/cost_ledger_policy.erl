@@ -216,7 +216,7 @@ reset(Ledger, Name, Names, {By, Reason, Id}) ->
     true = is_binary(Draft),
     case cost_ledger_queue:call(Ledger, {reset, Name}, Draft) of
         {ok, Entry, _Flags} -> {ok, Entry};
-        Error -> Error
+        {error, _} = Error -> Error
     end.
 
 %%% Reading ------------------------------------------------------------------------------------

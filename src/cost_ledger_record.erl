@@ -88,9 +88,9 @@ draft(State, Meta) when is_map(Meta) ->
         {ok, #fields{duration_ms = Duration} = Fields} ->
             case encode(invocation, Fields, <<>>) of
                 {ok, Draft} -> {ok, Draft, Duration, PromptType};
-                Invalid -> Invalid
+                {invalid, _} = Invalid -> Invalid
             end;
-        Invalid ->
+        {invalid, _} = Invalid ->
             Invalid
     end;
 draft(_State, Other) ->
@@ -107,7 +107,7 @@ attempt(Attributes) ->
         {ok, Map} ->
             case fold(attempt, maps:without([state], Map), #fields{}) of
                 {ok, Fields} -> attempt(Map, Fields);
-                Invalid -> Invalid
+                {invalid, _} = Invalid -> Invalid
             end;
         error ->
             {invalid, ["attributes must be a map, like #{state => executing, cost => 75}, not ",

@@ -16,7 +16,9 @@
                          held_until := integer() | none, forecast := integer() | none,
                          period => {integer(), integer()}, grace => non_neg_integer(),
                          amount => integer(),
-                         reason => limit | soft | required | too_many_values}.
+                         reason => limit | soft | required | too_many_values,
+                         %% Of a warning only.
+                         threshold => 1..100, id => pos_integer()}.
 -type denial() :: #{tier := normal | low, resets_at := integer() | never,
                     held_until := integer() | none, rules := [rule_status()]}.
 

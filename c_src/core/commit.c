@@ -304,12 +304,45 @@ static int forget_rules(struct ledger *ledger, MDB_txn *txn, const struct ledger
     return rc;
 }
 
+/* So that the change is made once. `entry` 0: it changed nothing, and was not booked. */
+static int put_change(struct ledger *ledger, MDB_txn *txn, const struct ledger_change *change,
+                      uint64_t entry, uint64_t version) {
+    struct key_row row = {.operation = OPERATION_POLICY, .id = entry, .version = version};
+    if (change->client_id.data == NULL)
+        return 0;
+    memcpy(row.digest, change->request_digest, ENTRY_DIGEST_BYTES);
+    return keys_put(txn, ledger->storage.databases[DB_KEYS], change->client_id, &row);
+}
+
+/* A change that changes nothing is not booked, but its id is taken. */
+static int remember_no_change(struct ledger *ledger, const struct ledger_change *change,
+                              int64_t now_us, struct ledger_failure *failure) {
+    struct batch *batch = NULL;
+    bool committing = false;
+    if (change->client_id.data == NULL)
+        return 0;
+    storage_extend(&ledger->storage, 0);
+    int rc = batch_begin(ledger, &ledger->policy, &ledger->plan, now_us, &batch);
+    if (rc == 0)
+        rc = put_change(ledger, batch_transaction(batch), change, 0, ledger->policy.version);
+    if (rc == 0) {
+        committing = true;
+        rc = batch_commit(batch);
+    }
+    batch_end(batch);
+    if (ledger_error_is_fatal(rc))
+        rc = settle_doubt(ledger, committing, 0, rc, failure);
+    else if (rc != 0)
+        ledger_fail(failure, rc, "writing to %s", ledger->storage.options.directory);
+    return rc;
+}
+
 /* Books the change and the new policy in one transaction, and publishes what follows. */
 static int book_change(struct ledger *ledger, struct ledger_policy *next, const struct plan *plan,
-                       struct ledger_entry *entry, int64_t now_us, uint64_t *last_id,
-                       bool *committing, struct ledger_effects *effects) {
+                       const struct ledger_change *change, struct ledger_entry *entry,
+                       int64_t now_us, uint64_t *last_id, bool *committing,
+                       struct ledger_effects *effects) {
     struct batch *batch = NULL;
-    MDB_dbi keys = ledger->storage.databases[DB_KEYS];
     storage_extend(&ledger->storage, 4 * entry->change.size + FILE_ROOM_FOR_POLICY);
     int rc = batch_begin(ledger, next, plan, now_us, &batch);
     if (rc == 0)
@@ -319,12 +352,8 @@ static int book_change(struct ledger *ledger, struct ledger_policy *next, const 
     next->changed_by_entry = entry->id;
     if (rc == 0)
         rc = meta_put_policy(ledger, batch_transaction(batch), next);
-    if (rc == 0 && entry->client_id.data != NULL) {
-        struct key_row row = {
-            .operation = OPERATION_POLICY, .id = entry->id, .version = next->version};
-        memcpy(row.digest, entry->request_digest, ENTRY_DIGEST_BYTES);
-        rc = keys_put(batch_transaction(batch), keys, entry->client_id, &row);
-    }
+    if (rc == 0)
+        rc = put_change(ledger, batch_transaction(batch), change, entry->id, next->version);
     if (rc == 0)
         rc = batch_finish(batch, true);
     *last_id = entry->id;
@@ -382,7 +411,7 @@ int ledger_set_policy(struct ledger *ledger, const struct ledger_policy *wanted,
         rc = make_plan(ledger, wanted, &plan, failure);
     if (rc != 0 || policy_equal(wanted, &ledger->policy)) {
         plan_free(&plan);
-        return rc;
+        return rc != 0 ? rc : remember_no_change(ledger, change, now_us, failure);
     }
     rc = policy_copy(wanted, &next);
     next.version++;
@@ -395,7 +424,8 @@ int ledger_set_policy(struct ledger *ledger, const struct ledger_policy *wanted,
                                  .given = change->request_digest != NULL ? ENTRY_REQUEST_DIGEST
                                                                          : 0};
     if (rc == 0)
-        rc = book_change(ledger, &next, &plan, &entry, now_us, &last_id, &committing, effects);
+        rc = book_change(ledger, &next, &plan, change, &entry, now_us, &last_id, &committing,
+                         effects);
     if (rc == 0) {
         adopt(ledger, &next, &plan);
     } else {
