@@ -10,8 +10,8 @@
 -export([set_clock/2, advance/2, reopen/2]).
 -export([record/3, reserve/2, settle/3, release/2, meter/3, owner_died/2]).
 -export([set_rules/2, grant/4, reset/3]).
--export([check/2, status/2, gate/2, balance/2, history/1, counts/2, warnings/1]).
--export([live/1, ended/1, is_parent/2, hold/2, last_deadline_us/1, edges/1]).
+-export([check/2, status/2, gate/2, balance/2, history/1, counts/2, messages/1]).
+-export([live/1, ended/1, is_parent/2, has_parent/2, hold/2, edges/1]).
 -export([period/3, rule/1]).
 -export_type([model/0, names/0, rule/0, reading/0]).
 
@@ -22,9 +22,10 @@
 %%   corrections_of_children_do_not_count
 %%                                     a run books what late children corrected once more
 %%   forecast_reaches_grace            the forecast is of the grace being used up, not of the grants
+%%   required_tells_no_limit           which limit is told of a rule that misses a dimension
 %% Wrong:
 -type reading() :: parent_pays_first | corrections_of_children_do_not_count
-                 | forecast_reaches_grace
+                 | forecast_reaches_grace | required_tells_no_limit
                  | rolling_window_too_long | rolling_window_too_short | west_is_east
                  | holds_do_not_count | overrun_at_the_limit | metering_is_forgotten
                  | warns_every_time | specific_rules_add_up | corrections_lower_use
@@ -77,7 +78,7 @@
          last_deadline_us = 0 :: integer(),
          fired = [] :: [{Rule :: binary(), names(), Threshold :: pos_integer(),
                          Period :: integer(), Limit :: integer()}], % newest first
-         warnings = [] :: [map()]}). % of the last command
+         messages = [] :: [{budget_warning | hold_expired, map()}]}). % of the last command
 
 -opaque model() :: #model{}.
 
@@ -110,8 +111,8 @@ version(#model{version = Version}) -> Version.
 
 rules(#model{policies = [{_Id, Rules} | _]}) -> Rules.
 
-%% Those that the last command brought about.
-warnings(#model{warnings = Warnings}) -> Warnings.
+%% What subscribers are told of the last command, in any order.
+messages(#model{messages = Messages}) -> Messages.
 
 %%% Time ---------------------------------------------------------------------------------------
 
@@ -221,7 +222,7 @@ commit(Fun, Before) ->
     Quiet = quiet(Before),
     warn(Quiet, Fun(Quiet)).
 
-quiet(Model) -> Model#model{warnings = []}.
+quiet(Model) -> Model#model{messages = []}.
 
 %%% What an entry adds to a measure ------------------------------------------------------------
 
@@ -319,8 +320,11 @@ is_full(#{scope := Scope, max_values := Max} = Rule, Series, Model) ->
 is_known(Series, Model) ->
     lists:member(Series, combinations(maps:keys(Series), Model)).
 
+%% What was ever booked, held, or granted; and what was reset, which is of one rule's values alone.
 combinations(Dimensions, #model{entries = Entries, holds = Holds}) ->
-    Names = [Names || #entry{names = Names} <- Entries] ++ [Names || #hold{names = Names} <- Holds],
+    Names = [Names || #entry{names = Names, kind = Kind} <- Entries,
+                      Kind =/= reset orelse map_size(Names) =:= length(Dimensions)]
+        ++ [Names || #hold{names = Names} <- Holds],
     lists:usort([Series || Each <- Names, Series <- [maps:with(Dimensions, Each)],
                            map_size(Series) =:= length(Dimensions)]).
 
@@ -402,13 +406,17 @@ ended(#model{holds = Holds}) ->
 
 %% What is told of a hold.
 hold(Id, Model) ->
-    #hold{kind = Kind, names = Names, deadline_us = Deadline, parent = Parent} = find(Id, Model),
-    Names#{id => Id, kind => Kind, deadline_us => Deadline, parent => Parent}.
+    #hold{kind = Kind, names = Names, deadline_us = Deadline,
+          estimate = Estimate} = find(Id, Model),
+    Told = maps:merge(Names, maps:with([cost, credits], Estimate)),
+    Told#{id => Id, kind => Kind, deadline => ceiling(Deadline)}.
+
+has_parent(Id, Model) ->
+    #hold{parent = Parent} = find(Id, Model),
+    Parent =/= none.
 
 is_parent(Id, Model) ->
     lists:any(fun(#hold{parent = Parent}) -> Parent =:= Id end, live_holds(Model)).
-
-last_deadline_us(#model{last_deadline_us = Us}) -> Us.
 
 find(Id, #model{holds = Holds}) ->
     lists:keyfind(Id, #hold.id, Holds).
@@ -596,13 +604,14 @@ period_ends(Unit, Offset, Ms, LastMs) ->
 %%% What is told of a rule ---------------------------------------------------------------------
 
 %% Of a rule that requires what the attempt lacks nothing is in use.
-tell(#{limit := Limit} = Rule, _Series, _Amount, _Critical, required, _Model) ->
+tell(#{limit := Limit} = Rule, _Series, _Amount, _Critical, required, Model) ->
     Told = maps:with([measure, window, on_exhausted], Rule),
     Told#{rule => maps:get(name, Rule), used => 0, held => 0, resets_at => never,
           held_until => none, forecast => none,
-          limit => case Limit of
-                       granted -> 0;
-                       _ -> Limit
+          limit => case reads(required_tells_no_limit, Model) of
+                       true -> unspecified;
+                       false when Limit =:= granted -> 0;
+                       false -> Limit
                    end};
 %% Reason is `none` where it does not deny.
 tell(Rule, Series, Amount, Critical, Reason, #model{now_us = Now} = Model) ->
@@ -979,7 +988,13 @@ owner_died(Id, Model) ->
 abort(Id, Model) ->
     Hold = find(Id, Model),
     Usage = own(Hold, unattended(Hold, Model), Model),
-    finish(Hold, resolution(Hold, aborted, Usage, Model), true, Model).
+    Entry = resolution(Hold, aborted, Usage, Model),
+    tell_expired(Hold, Entry, finish(Hold, Entry, true, Model)).
+
+tell_expired(#hold{id = Hold}, #entry{id = Id, kind = Kind, usage = #{cost := Cost}},
+             #model{messages = Messages} = Model) ->
+    Expired = #{hold => Hold, id => Id, unpriced => Kind =:= invocation andalso Cost =:= none},
+    Model#model{messages = [{hold_expired, Expired} | Messages]}.
 
 unattended(#hold{kind = run, metered = none}, _Model) ->
     usage(#{});
@@ -1095,13 +1110,13 @@ is_latched(#{name := Name} = Rule, Series, Threshold, Before, #model{fired = Fir
     end.
 
 fire(#{name := Name} = Rule, Series, Threshold,
-     #model{now_us = Now, fired = Fired, warnings = Warnings} = Model) ->
+     #model{now_us = Now, fired = Fired, messages = Messages} = Model) ->
     Limit = limit(Rule, Series, Model),
     Warning = #{rule => Name, scope => told_scope(Rule, Series), threshold => Threshold,
                 used => used(Rule, Series, Now, Model), limit => Limit,
                 percent => booked_percent(Rule, Series, Model)},
     Mark = {Name, Series, Threshold, warning_period(Rule, Model), Limit},
-    Model#model{fired = [Mark | Fired], warnings = [Warning | Warnings]}.
+    Model#model{fired = [Mark | Fired], messages = [{budget_warning, Warning} | Messages]}.
 
 warning_period(#{window := {calendar, Unit, Offset}}, #model{now_us = Now}) ->
     element(1, period(Unit, Offset, Now div 1000));

@@ -1,5 +1,5 @@
 %%% Random histories of one ledger on a manual clock against cost_ledger_budget_model: after every
-%%% command every decision, every total, every hold and every warning is that of the model, which
+%%% command every decision, every total, every hold and every message is that of the model, which
 %%% has counted everything anew. And, without the model: at a denial's `resets_at` the same request
 %%% is admitted, one millisecond before it is not.
 %%%
@@ -29,7 +29,7 @@
 -define(ORGS, [<<"o1">>, <<"o2">>]).
 -define(USERS, [<<"u1">>, <<"u2">>]).
 %% How the document is read where it leaves room; see cost_ledger_budget_model:reading().
--define(READINGS, []).
+-define(READINGS, [parent_pays_first]).
 %% Longer than all windows and every history.
 -define(LONG_MS, 300000000000).
 
@@ -87,7 +87,7 @@ a_wrong_model_is_noticed(Config) ->
 %% What random histories reach seldom. Shapes and rules are told in the words of the generators.
 examples(Config) ->
     [run(Config, ?READINGS, {Start, Shapes, Rules, Commands})
-     || Start <- [0, 1, ?DAY - 1, 1709164800000, 1700000000000],
+     || Start <- [1, ?DAY - 1, 1709164800000, 1700000000000],
         {Shapes, Rules, Commands} <- examples()],
     ok.
 
@@ -120,6 +120,11 @@ examples() ->
        {settle, 0, Usage(1)}, {settle, 1, Usage(6)}, {settle, 1, Usage(2)},
        Child(O1U1, Cost(7)), {release, 1}, Child(O1U1, Cost(2)), {die, 0}, {settle, 0, Usage(2)},
        {settle_ended, 3, Usage(20)}]},
+     %% What a child asks for beyond what its parent has left.
+     {[CostDay], [{0, 30, []}],
+      [Run({none, <<"o1">>, none}, Cost(5)), Child(O1U1, Cost(8)), {settle, 1, Usage(4)},
+       Child(O1U1, Cost(3)), Child(O1U1, Cost(4)), {release, 1}, {settle, 1, Usage(5)}]},
+     %% A child that is late, and the run that it was part of.
      {[CostDay], [{0, 100, []}],
       [Run({none, <<"o1">>, none}, Cost(10)), Child(O1U1, Cost(4)),
        {meter, 0, {completed, {9, none, none}}}, {settle, 1, Usage(4)}, {settle, 0, Usage(9)},
@@ -177,7 +182,7 @@ history() ->
      proper_types:resize(70, proper_types:list(command()))}.
 
 start() ->
-    proper_types:oneof([0, 1700000000000, proper_types:integer(0, 4000000000000)]).
+    proper_types:oneof([1, 1700000000000, proper_types:integer(1, 4000000000000)]).
 
 shape() -> {scope(), measure(), window()}.
 
@@ -245,6 +250,7 @@ command() ->
        {2, {grant, account(), proper_types:oneof([cost, credits]), proper_types:integer(-9, -1),
             adjustment}},
        {4, {reset, nth(), proper_types:oneof([all, full_names()])}},
+       {4, {again, nth()}},
        {8, {check, kind(), names(), asked(), proper_types:boolean()}},
        {2, reopen},
        {1, {reopen_orphaned, nth()}}]).
@@ -299,8 +305,10 @@ advance() ->
          steps = 0 :: non_neg_integer(),
          holds = #{} :: #{pos_integer() => term()}, % what the ledger calls them
          owners = #{} :: #{pos_integer() => pid()},
-         %% Warnings that may have gone out before this process had subscribed again.
-         unheard = [] :: [map()]}).
+         %% Those that wrote something under an id, and what was answered.
+         requests = [] :: [{fun(() -> term()), term()}],
+         %% Messages that may have gone out before this process had subscribed again.
+         unheard = [] :: [{atom(), map()}]}).
 
 %% Throws {differs, Command, Differences} when the ledger is not what the model is.
 run(Config, Readings, {Start, Shapes, Specs, Commands}) ->
@@ -314,7 +322,7 @@ run(Config, Readings, {Start, Shapes, Specs, Commands}) ->
                   model = cost_ledger_budget_model:new(Rules, Readings)},
     try
         Ended = lists:foldl(fun step/2, Opened, [{set_clock, Start} | Commands]),
-        throw_if({at_the_end, Commands}, everything(Ended) ++ unexpected([])),
+        throw_if({at_the_end, Commands}, everything(Ended) ++ unexpected(Ended)),
         ok
     after
         _ = cost_ledger:stop(Ledger),
@@ -324,9 +332,9 @@ run(Config, Readings, {Start, Shapes, Specs, Commands}) ->
 %% The processes that own holds live as long as whoever runs the history, or until they must die.
 step(Command, #run{steps = Steps, unheard = Unheard} = Run) ->
     {Expected, Given, Next} = command(Command, Run#run{steps = Steps + 1, unheard = []}),
-    Warnings = cost_ledger_budget_model:warnings(Next#run.model),
+    Messages = cost_ledger_budget_model:messages(Next#run.model),
     Heard = case Next#run.unheard of
-                [] -> differ([warnings], lists:sort(Warnings), heard(length(Warnings)) -- Unheard);
+                [] -> differ([messages], lists:sort(Messages), heard(length(Messages)) -- Unheard);
                 _ -> []
             end,
     throw_if(Command, differ([answer], Expected, normal(Given)) ++ Heard ++ some(Command, Next)),
@@ -407,17 +415,17 @@ usage({Status, Amounts}) -> (amounts(Amounts))#{status => Status}.
 
 command({record, Names, Status, Amounts}, #run{ledger = Ledger} = Run) ->
     #{state := State} = Attributes = attributes(Names),
-    Meta = usage({Status, Amounts}),
-    Answer = cost_ledger:record_invocation(Ledger, State,
-                                           maps:merge(maps:remove(state, Attributes), Meta)),
-    modelled(cost_ledger_budget_model:record(Attributes, Meta, Run#run.model), Answer, Run);
+    Usage = usage({Status, Amounts}),
+    Meta = with_id(maps:merge(maps:remove(state, Attributes), Usage), Run),
+    requested(cost_ledger_budget_model:record(Attributes, Usage, Run#run.model),
+              fun() -> cost_ledger:record_invocation(Ledger, State, Meta) end, Run);
 command({burst, Names, Count}, Run) ->
     Last = lists:foldl(fun(_, Acc) ->
                                {ok, ok, Next} = command({record, Names, completed, {1, none, none}},
                                                         Acc),
                                Next
                        end, Run, lists:seq(1, Count)),
-    %% Those of the last alone are the model's now.
+    %% Messages are those of the last alone now.
     _ = heard(0),
     {ok, ok, Last#run{model = element(2, cost_ledger_budget_model:advance(0, Last#run.model))}};
 command({reserve, Kind, Names, Amounts, Critical, DeadlineMs, ParentNth}, Run) ->
@@ -451,6 +459,12 @@ command({set_clock, Ms}, #run{ledger = Ledger, model = Model} = Run) ->
     modelled(cost_ledger_budget_model:set_clock(Ms, Model), cost_ledger:set_clock(Ledger, Ms), Run);
 command({set_back, Ms}, #run{model = Model} = Run) ->
     command({set_clock, cost_ledger_budget_model:now_us(Model) div 1000 - Ms}, Run);
+%% Nothing happens, whatever became of it.
+command({again, Nth}, #run{model = Model, requests = Requests} = Run) ->
+    case pick(Nth, Requests) of
+        none -> command({advance, 0}, Run);
+        {Request, Answer} -> modelled({Answer, unchanged(Model)}, Request(), Run)
+    end;
 command({to_edge, Nth, Offset}, #run{model = Model} = Run) ->
     case pick(Nth, cost_ledger_budget_model:edges(Model)) of
         none -> command({advance, 1}, Run);
@@ -458,13 +472,14 @@ command({to_edge, Nth, Offset}, #run{model = Model} = Run) ->
     end;
 command({set_rules, Specs}, #run{ledger = Ledger, shapes = Shapes, model = Model} = Run) ->
     Rules = rules(Specs, Shapes),
-    Answer = cost_ledger:set_policy(Ledger, #{rules => Rules}, #{by => model, reason => "test"}),
-    modelled(cost_ledger_budget_model:set_rules(Rules, Model), Answer, Run);
+    Change = with_id(#{by => model, reason => "test"}, Run),
+    requested(cost_ledger_budget_model:set_rules(Rules, Model),
+              fun() -> cost_ledger:set_policy(Ledger, #{rules => Rules}, Change) end, Run);
 command({grant, Names, Measure, Amount, Kind}, #run{ledger = Ledger, model = Model} = Run) ->
     Account = account(attributes(Names)),
-    Answer = cost_ledger:grant(Ledger, Account, Amount,
-                               #{kind => Kind, measure => Measure, by => model, reason => "test"}),
-    modelled(cost_ledger_budget_model:grant(Account, Measure, {Amount, Kind}, Model), Answer, Run);
+    Options = with_id(#{kind => Kind, measure => Measure, by => model, reason => "test"}, Run),
+    requested(cost_ledger_budget_model:grant(Account, Measure, {Amount, Kind}, Model),
+              fun() -> cost_ledger:grant(Ledger, Account, Amount, Options) end, Run);
 command({reset, Nth, Names}, #run{model = Model} = Run) ->
     Rules = [Rule || #{limit := Limit} = Rule <- cost_ledger_budget_model:rules(Model),
                      Limit =/= granted],
@@ -482,6 +497,27 @@ command({reopen_orphaned, Nth}, #run{model = Model} = Run) ->
 
 modelled({Expected, Model}, Given, Run) ->
     {Expected, Given, Run#run{model = Model}}.
+
+%% Every second request has an id, and is remembered if it wrote something.
+with_id(Options, #run{steps = Steps}) when Steps rem 2 =:= 0 ->
+    Options#{id => request_id(Steps)};
+with_id(Options, _Run) ->
+    Options.
+
+request_id(Step) -> <<"request ", (integer_to_binary(Step))/binary>>.
+
+requested({_Expected, Model} = Modelled, Request, #run{model = Before} = Run) ->
+    Answer = Request(),
+    modelled(Modelled, Answer, remember(Request, Answer, has_written(Before, Model), Run)).
+
+remember(Request, Answer, true, #run{steps = Steps, requests = Requests} = Run)
+  when Steps rem 2 =:= 0 ->
+    Run#run{requests = [{Request, Answer} | Requests]};
+remember(_Request, _Answer, _HasWritten, Run) ->
+    Run.
+
+has_written(Before, After) ->
+    cost_ledger_budget_model:last_id(Before) =/= cost_ledger_budget_model:last_id(After).
 
 %% As it is, and quiet.
 unchanged(Model) ->
@@ -505,7 +541,7 @@ parent(none, _Run) ->
     none;
 parent(Nth, #run{model = Model}) ->
     pick(Nth, [Id || Id <- cost_ledger_budget_model:live(Model),
-                     #{parent := none} <- [cost_ledger_budget_model:hold(Id, Model)]]).
+                     not cost_ledger_budget_model:has_parent(Id, Model)]).
 
 reserve(Attrs, Parent, #run{ledger = Ledger, model = Model, holds = Holds} = Run) ->
     Owner = owner(),
@@ -514,11 +550,13 @@ reserve(Attrs, Parent, #run{ledger = Ledger, model = Model, holds = Holds} = Run
                            _ -> {Attrs#{parent => maps:get(Parent, Holds)},
                                  Attrs#{parent => Parent}}
                        end,
-    Given = cost_ledger:reserve(Ledger, Asked#{owner => Owner}),
+    Request = fun() -> cost_ledger:reserve(Ledger, with_id(Asked#{owner => Owner}, Run)) end,
+    Given = Request(),
     case {cost_ledger_budget_model:reserve(ToModel, Model), Given} of
         {{{ok, Id}, Next}, {ok, Hold}} ->
-            {ok, ok, Run#run{model = Next, holds = Holds#{Id => Hold},
-                             owners = (Run#run.owners)#{Id => Owner}}};
+            Made = Run#run{model = Next, holds = Holds#{Id => Hold},
+                           owners = (Run#run.owners)#{Id => Owner}},
+            {ok, ok, remember(Request, Given, true, Made)};
         {{Expected, Next}, _} ->
             stop_owner(Owner),
             {Expected, Given, Run#run{model = Next}}
@@ -531,23 +569,32 @@ on_hold(Fun, Argument, Nth, Ids, Run) ->
     end.
 
 settle(Id, Usage, #run{model = Model} = Run) ->
-    modelled(cost_ledger_budget_model:settle(Id, usage(Usage), Model),
-             cost_ledger:settle(handle(Id, Run), usage(Usage)), Run).
+    Told = with_id(usage(Usage), Run),
+    requested(cost_ledger_budget_model:settle(Id, usage(Usage), Model),
+              fun() -> cost_ledger:settle(handle(Id, Run), Told) end, Run).
 
 release(Id, none, #run{model = Model} = Run) ->
-    modelled(cost_ledger_budget_model:release(Id, Model),
-             without_id(cost_ledger:release(handle(Id, Run))), Run).
+    Options = with_id(#{}, Run),
+    requested(cost_ledger_budget_model:release(Id, Model),
+              fun() -> cost_ledger:release(handle(Id, Run), Options) end, Run).
 
+%% Again, it does not extend the deadline.
 meter(Id, {_Status, Amounts}, #run{model = Model} = Run) ->
-    modelled(cost_ledger_budget_model:meter(Id, amounts(Amounts), Model),
-             without_id(cost_ledger:meter(handle(Id, Run), amounts(Amounts))), Run).
+    {Expected, _} = Modelled = cost_ledger_budget_model:meter(Id, amounts(Amounts), Model),
+    Told = with_id(amounts(Amounts), Run),
+    Request = fun() -> cost_ledger:meter(handle(Id, Run), Told) end,
+    Answer = Request(),
+    modelled(Modelled, Answer, remember(Request, Answer, Expected =:= ok, Run)).
 
 %% Whoever had it before may die.
 transfer(Id, none, #run{model = Model, owners = Owners} = Run) ->
     Owner = owner(),
-    Answer = without_id(cost_ledger:transfer(handle(Id, Run), Owner)),
+    Options = with_id(#{}, Run),
+    Request = fun() -> cost_ledger:transfer(handle(Id, Run), Owner, Options) end,
+    Answer = Request(),
     stop_owner(maps:get(Id, Owners)),
-    {ok, Answer, Run#run{model = unchanged(Model), owners = Owners#{Id => Owner}}}.
+    {ok, Answer, remember(Request, Answer, true,
+                          Run#run{model = unchanged(Model), owners = Owners#{Id => Owner}})}.
 
 die(Id, none, #run{model = Model, owners = Owners} = Run) ->
     stop_owner(maps:get(Id, Owners)),
@@ -557,21 +604,17 @@ die(Id, none, #run{model = Model, owners = Owners} = Run) ->
 
 handle(Id, #run{holds = Holds}) -> maps:get(Id, Holds).
 
-%% The document does not say whether these answer with an id.
-without_id({ok, _Id}) -> ok;
-without_id(Answer) -> Answer.
-
 reset(#{name := Name, scope := Scope}, Names, #run{ledger = Ledger, model = Model} = Run) ->
-    Whole = #{by => model, reason => "test"},
+    Whole = with_id(#{by => model, reason => "test"}, Run),
     case is_map(Scope) andalso lists:member(each, maps:values(Scope)) andalso Names =/= all of
         true ->
             Values = maps:merge(maps:with(maps:keys(Scope), attributes(Names)),
                                 maps:filter(fun(_, Value) -> Value =/= each end, Scope)),
-            modelled(cost_ledger_budget_model:reset(Name, Values, Model),
-                     cost_ledger:reset(Ledger, Name, Whole#{scope => Values}), Run);
+            requested(cost_ledger_budget_model:reset(Name, Values, Model),
+                      fun() -> cost_ledger:reset(Ledger, Name, Whole#{scope => Values}) end, Run);
         false ->
-            modelled(cost_ledger_budget_model:reset(Name, all, Model),
-                     cost_ledger:reset(Ledger, Name, Whole), Run)
+            requested(cost_ledger_budget_model:reset(Name, all, Model),
+                      fun() -> cost_ledger:reset(Ledger, Name, Whole) end, Run)
     end.
 
 %% Orphans lose their owner while the ledger is closed.
@@ -584,7 +627,7 @@ reopen(Orphans, #run{ledger = Ledger, directory = Directory, model = Model} = Ru
     ok = until_holds(Next, Run),
     throw_if(reopen, everything(Run#run{model = Next})),
     {{ok, Ledger, ok}, {Stopped, Opened, Subscribed},
-     Run#run{model = Next, unheard = cost_ledger_budget_model:warnings(Next)}}.
+     Run#run{model = Next, unheard = cost_ledger_budget_model:messages(Next)}}.
 
 %%% Owners -------------------------------------------------------------------------------------
 
@@ -618,7 +661,7 @@ live(Ledger) ->
     {ok, Holds} = cost_ledger:holds(Ledger),
     lists:sort([Id || #{id := Id} <- Holds]).
 
-%%% Warnings -----------------------------------------------------------------------------------
+%%% Messages -----------------------------------------------------------------------------------
 
 %% So many, which may still be on their way, and whatever else is there.
 heard(Count) ->
@@ -631,13 +674,15 @@ heard(Count) ->
 heard_in(Count, Timeout) ->
     receive
         {cost_ledger, _Ledger, {budget_warning, Warning}} ->
-            Told = maps:with([rule, scope, threshold, used, limit, percent], Warning),
-            [Told | heard(Count - 1)]
+            Keys = [rule, scope, threshold, used, limit, percent],
+            [{budget_warning, maps:with(Keys, Warning)} | heard(Count - 1)];
+        {cost_ledger, _Ledger, Message} ->
+            [Message | heard(Count - 1)]
     after Timeout -> []
     end.
 
-unexpected(Expected) ->
-    differ([warnings_at_the_end], Expected, heard(0)).
+unexpected(#run{unheard = Unheard}) ->
+    differ([messages_at_the_end], [], heard(0) -- Unheard).
 
 %%% The ledger and the model -------------------------------------------------------------------
 
@@ -692,17 +737,19 @@ of_stats(#run{ledger = Ledger, model = Model}) ->
                  session => cost_ledger_budget_model:counts(infinity, Model)},
     differ([stats], Expected, cost_ledger:stats(Ledger)).
 
-%% What of a hold is called by a name that the document uses.
-of_holds(#run{ledger = Ledger, model = Model}) ->
+of_holds(#run{ledger = Ledger, model = Model, holds = Handles}) ->
     {ok, Holds} = cost_ledger:holds(Ledger),
-    lists:append([differ([holds, Id], maps:with(maps:keys(Hold), told_hold(Id, Model)), Hold)
-                  || #{id := Id} = Hold <- Holds,
-                     lists:member(Id, cost_ledger_budget_model:live(Model))]).
+    lists:append([differ([holds, Id], cost_ledger_budget_model:hold(Id, Model), Hold)
+                  ++ differ([hold_info, Id], {ok, Hold}, cost_ledger:hold_info(Handle))
+                  || #{id := Id} = Hold <- Holds, #{Id := Handle} <- [Handles]]).
 
-told_hold(Id, Model) ->
-    maps:with([id, kind, state, org, user], cost_ledger_budget_model:hold(Id, Model)).
+%% Only a run has no state.
+of_attempt(Attributes, Run) when not is_map_key(state, Attributes) ->
+    of_attempt_as_it_is(Attributes#{kind => run}, Run);
+of_attempt(Attributes, Run) ->
+    of_attempt_as_it_is(Attributes, Run).
 
-of_attempt(Attributes, #run{ledger = Ledger, model = Model}) ->
+of_attempt_as_it_is(Attributes, #run{ledger = Ledger, model = Model}) ->
     differ([check, Attributes], cost_ledger_budget_model:check(Attributes, Model),
            normal(cost_ledger:check(Ledger, Attributes))).
 
@@ -719,11 +766,10 @@ of_account(Account, #run{ledger = Ledger, model = Model}) ->
 
 of_history(#run{ledger = Ledger, model = Model}) ->
     Expected = cost_ledger_budget_model:history(Model),
-    Keys = [id, timestamp, state, org, user, status, cost, credits, tokens],
-    Given = [maps:with(Keys, Record)
+    Keys = [id, timestamp, state, org, user, status, cost, credits, tokens, overrun],
+    Given = [maps:with(Keys, maps:merge(#{overrun => false}, Record))
              || Record <- cost_ledger:history(Ledger, #{limit => 1 bsl 40})],
-    %% That an entry was an overrun is what `settle` answers.
-    differ([history], [maps:with(Keys, Entry) || Entry <- Expected], Given).
+    differ([history], Expected, Given).
 
 %% An error without its text.
 normal({error, {budget_exhausted, #{rules := Rules} = Denial}} = Denied) ->
@@ -751,9 +797,9 @@ differ(Path, #{} = Expected, #{} = Given) ->
 differ(Path, [#{rule := _} | _] = Expected, Given) ->
     differ_in_rules(Path, Expected, Given);
 differ(Path, [#{} | _] = Expected, [#{} | _] = Given) when length(Expected) =:= length(Given) ->
+    Numbers = lists:seq(1, length(Expected)),
     lists:append([differ(Path ++ [Number], Each, Other)
-                  || {Number, Each, Other} <- lists:zip3(lists:seq(1, length(Expected)),
-                                                         Expected, Given)]);
+                  || {Number, Each, Other} <- lists:zip3(Numbers, Expected, Given)]);
 differ(_Path, {between, Low, High}, Given) when is_integer(Given), Given >= Low, Given =< High ->
     [];
 differ(_Path, unspecified, _Given) ->
@@ -775,10 +821,7 @@ differ_in_rules(Path, Expected, Given) ->
     end.
 
 by_rule(Rules) ->
-    lists:sort(fun(A, B) -> rule_key(A) =< rule_key(B) end, Rules).
-
-rule_key(Rule) ->
-    {maps:get(rule, Rule), maps:get(scope, Rule, none), maps:get(threshold, Rule, none)}.
+    lists:sort(fun(#{rule := A}, #{rule := B}) -> A =< B end, Rules).
 
 %%% When a denial ends -------------------------------------------------------------------------
 
@@ -1094,7 +1137,9 @@ the_model_uses_up_grants(_Config) ->
 the_model_warns_once(_Config) ->
     Rules = [(plain(a, cost, {rolling, 100}, 10))#{warn => [50, 100]}],
     Spend = fun(Cost) -> {record, #{state => executing}, #{cost => Cost}} end,
-    Thresholds = fun(Model) -> lists:sort([T || #{threshold := T} <- ?M:warnings(Model)]) end,
+    Thresholds = fun(Of) ->
+                         lists:sort([T || {budget_warning, #{threshold := T}} <- ?M:messages(Of)])
+                 end,
     Five = play([{set_clock, 1000}, Spend(5)], Rules),
     ?assertEqual([50], Thresholds(Five)),
     Nine = play([{advance, 50}, Spend(4)], Five),

@@ -10,7 +10,7 @@
 
 -import(cost_ledger_test, [at/2, eventually/1]).
 -import(cost_ledger_test_budget,
-        [open/2, open/3, reopen/2, close/1, writer/1, rule/5, told/3, used/3, held/3, live/1,
+        [open/2, open/3, reopen/2, close/1, child/2, rule/5, told/3, used/3, held/3, live/1,
          snapshot/1, spend/2, denied/1, refused/1, badarg_text/1, mentions/2, in_parallel/2]).
 
 -define(HOUR, 3600000).
@@ -1143,7 +1143,7 @@ a_reservation_that_timed_out_is_withdrawn(Config) ->
     L = open(Config, [rule(<<"calls">>, all, invocations, lifetime, 2) | cap(100)],
              #{call_timeout => 200}),
     at(L, ?NOON),
-    Writer = writer(L),
+    Writer = child(L, writer),
     ok = sys:suspend(Writer),
     %% Their owner lives on: only the timeout ends them.
     Attempt = (paid(100))#{owner => self()},
@@ -1167,7 +1167,7 @@ a_settlement_that_timed_out_is_repeated_under_its_id(Config) ->
     at(L, ?NOON),
     {ok, Hold} = patiently(fun() -> cost_ledger:reserve(L, paid(75)) end),
     Usage = #{cost => 60, id => <<"settled 1">>},
-    Writer = writer(L),
+    Writer = child(L, writer),
     ok = sys:suspend(Writer),
     {error, timeout} = cost_ledger:settle(Hold, Usage),
     {error, timeout} = cost_ledger:settle(Hold, Usage),
@@ -1182,7 +1182,7 @@ a_settlement_that_timed_out_is_repeated_under_its_id(Config) ->
 callers_killed_while_they_wait_leave_nothing_held(Config) ->
     L = open(Config, cap(1000)),
     at(L, ?NOON),
-    Writer = writer(L),
+    Writer = child(L, writer),
     ok = sys:suspend(Writer),
     Callers = [spawn(fun() -> cost_ledger:reserve(L, paid(10)) end) || _ <- lists:seq(1, 50)],
     eventually(fun() ->
@@ -1206,8 +1206,11 @@ a_killed_writer_loses_no_hold_and_books_none_twice(Config) ->
     at(L, ?NOON),
     %% The supervisor allows 30 restarts in 10 s.
     Killer = spawn(fun() ->
-                           [begin timer:sleep(rand:uniform(50)), kill(L, writer) end
-                            || _ <- lists:seq(1, 25)]
+                           [begin
+                                timer:sleep(rand:uniform(50)),
+                                Writer = child(L, writer),
+                                is_pid(Writer) andalso exit(Writer, kill)
+                            end || _ <- lists:seq(1, 25)]
                    end),
     Settled = lists:sum(in_parallel(20, fun(_) -> settle_while(Killer, L, 0) end)),
     ct:log("~b settled", [Settled]),
@@ -1248,8 +1251,13 @@ owners_die_after(Config, Child) ->
                                  receive after infinity -> ok end
                          end) || _ <- lists:seq(1, 20)],
          Holds = [receive {Owner, Hold} -> Hold end || Owner <- Owners],
-         kill(L, Child),
-         [exit(Owner, kill) || Owner <- Owners],
+         Killed = child(L, Child),
+         [exit(Pid, kill) || Pid <- [Killed | Owners]],
+         %% What is dead may answer for another moment.
+         eventually(fun() ->
+                            Next = child(L, Child),
+                            is_pid(Next) andalso Next =/= Killed
+                    end),
          Expected = Used + 600,
          eventually(fun() ->
                             case cost_ledger:budget_status(L, all) of
@@ -1263,14 +1271,6 @@ owners_die_after(Config, Child) ->
      end || _ <- lists:seq(1, 5)],
     ?assertEqual(lists:duplicate(100, {aborted, 30}), booked(L)),
     close(L).
-
-%% A child of the ledger's supervisor; also at a moment when it is being restarted.
-kill(L, Id) ->
-    Supervisor = list_to_atom("cost_ledger:" ++ atom_to_list(L)),
-    case lists:keyfind(Id, 1, supervisor:which_children(Supervisor)) of
-        {Id, Pid, _, _} when is_pid(Pid) -> exit(Pid, kill);
-        _ -> true
-    end.
 
 a_killed_vm_books_what_was_metered_once(Config) ->
     Path = ?config(path, Config),

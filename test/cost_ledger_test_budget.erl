@@ -2,7 +2,7 @@
 %%% the ways in which it refuses.
 -module(cost_ledger_test_budget).
 
--export([open/2, open/3, reopen/2, close/1, writer/1, ms/3]).
+-export([open/2, open/3, reopen/2, close/1, child/2, ms/3]).
 -export([rule/5, rule/6, told/3, used/3, held/3, live/1, snapshot/1, spend/2, denied/1, denying/2]).
 -export([refused/1, badarg_text/1, mentions/2]).
 -export([in_parallel/2]).
@@ -28,10 +28,11 @@ reopen(Config, Ledger) ->
 close(Ledger) ->
     ok = cost_ledger:stop(Ledger).
 
-writer(Ledger) ->
+%% The writer or the owner; no pid while it is being restarted.
+child(Ledger, Id) ->
     Supervisor = list_to_atom("cost_ledger:" ++ atom_to_list(Ledger)),
-    {writer, Writer, _, _} = lists:keyfind(writer, 1, supervisor:which_children(Supervisor)),
-    Writer.
+    {Id, Child, _, _} = lists:keyfind(Id, 1, supervisor:which_children(Supervisor)),
+    Child.
 
 %% Midnight UTC.
 ms(Year, Month, Day) ->

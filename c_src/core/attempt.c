@@ -53,8 +53,11 @@ int uses_collect(const struct uses_source *source, const struct ledger_text *nam
         if (source->declared[i].ready && has_names(&source->declared[i], names))
             rc = source->family(source->context, (int)i + 1, names, uses);
     for (uint32_t i = 0; rc == 0 && i < source->plan->required_count; i++) {
+        static const struct totals no_totals;
+        static const struct held no_held;
         const struct ledger_rule *rule = &source->policy->rules[source->plan->required[i]];
         struct use use = {.rule = rule, .lacks = true};
+        use_refresh(&use, &no_totals, &no_held); /* for its limit */
         if (rule->effect != EFFECT_WARN && rule_matches(rule, names) == RULE_LACKS)
             rc = uses_add(uses, &use);
     }

@@ -183,6 +183,23 @@ static char *keep_bytes(struct batch *batch, size_t size) {
     return chunk->bytes + chunk->size - size;
 }
 
+static int keep_text(struct batch *batch, struct ledger_text *text) {
+    char *kept = keep_bytes(batch, text->size);
+    if (kept == NULL)
+        return ENOMEM;
+    memcpy(kept, text->data, text->size);
+    text->data = kept;
+    return 0;
+}
+
+int batch_keep_names(struct batch *batch, struct ledger_text *names) {
+    int rc = 0;
+    for (int dimension = 0; rc == 0 && dimension < DIMENSION_LIMIT; dimension++)
+        if (names[dimension].data != NULL)
+            rc = keep_text(batch, &names[dimension]);
+    return rc;
+}
+
 int batch_load_names(struct batch *batch, const uint32_t *numbers, struct ledger_text *names) {
     for (int dimension = 0; dimension < DIMENSION_LIMIT; dimension++) {
         struct ledger_text text;
@@ -195,11 +212,10 @@ int batch_load_names(struct batch *batch, const uint32_t *numbers, struct ledger
             rc = LEDGER_E_DAMAGED;
         if (rc != 0)
             return rc;
-        char *kept = keep_bytes(batch, text.size);
-        if (kept == NULL)
-            return ENOMEM;
-        memcpy(kept, text.data, text.size);
-        names[dimension] = (struct ledger_text){kept, text.size};
+        rc = keep_text(batch, &text);
+        if (rc != 0)
+            return rc;
+        names[dimension] = text;
     }
     return 0;
 }
@@ -459,6 +475,10 @@ static int do_without_draft(struct batch *batch, struct ledger_request *request)
         rc = resolving_release(batch, request, &release);
         if (rc == LEDGER_E_RESOLVED || rc == LEDGER_E_NO_HOLD)
             rc = 0;
+    }
+    if (ledger_error_is_own(rc)) { /* a hold with children is not withdrawn */
+        request->rc = rc;
+        return 0;
     }
     return rc == MDB_NOTFOUND ? 0 : rc;
 }

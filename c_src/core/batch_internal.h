@@ -94,7 +94,9 @@ enum name_user { NAMED_BY_ENTRY, NAMED_BY_HOLD };
 int batch_intern_names(struct batch *batch, const struct ledger_text *names, enum name_user user,
                        uint32_t *numbers, struct entry_definition *definitions,
                        size_t *definition_count);
-/* Texts of numbers, copied: they hold as long as the batch. */
+/* Copies the texts, so that they hold as long as the batch: what is looked up is remembered. */
+int batch_keep_names(struct batch *batch, struct ledger_text *names);
+/* Texts of numbers, copied likewise. */
 int batch_load_names(struct batch *batch, const uint32_t *numbers, struct ledger_text *names);
 /* Family's series of these names: made, or MDB_NOTFOUND unless `make`. Series 0 for family 0. The
  * family's dimensions are all there. */

@@ -30,39 +30,76 @@ static int add_entry(struct batch *batch, int family, uint64_t id) {
     return rc == 0 ? add_to_family(batch, family, &entry, &corrected) : rc;
 }
 
+/* The sums of a hold's series in the family; NULL where it has none. */
+static int sums_of_hold(struct batch *batch, int family, const struct hold *hold,
+                        struct sums **sums) {
+    struct ledger_text names[DIMENSION_LIMIT];
+    uint32_t series;
+    *sums = NULL;
+    int rc = batch_load_names(batch, hold->name_numbers, names);
+    if (rc != 0 || !batch_has_family(batch, family, names))
+        return rc;
+    rc = batch_find_series(batch, family, names, true, &series);
+    return rc == 0 ? sums_get(batch, family, series, names, sums) : rc;
+}
+
+/* In the series of everything a parent's share is less what its live children took from it. Here
+ * it is so only for those that are in its series; what the others took it keeps. (What others
+ * spent that have ended cannot be told any more, and is missing.) */
+static int share_hold(struct batch *batch, int family, struct hold *hold, struct hold *parent) {
+    MDB_dbi holds = batch_dbi(batch, DB_HOLDS);
+    struct sums *own, *above = NULL;
+    int rc = sums_of_hold(batch, family, hold, &own);
+    bool has_parent = false;
+    if (rc == 0 && hold->parent != 0) {
+        rc = hold_load(batch->txn, holds, hold->parent, parent);
+        has_parent = rc == 0;
+        if (rc == MDB_NOTFOUND)
+            rc = 0;
+    }
+    if (rc == 0 && has_parent)
+        rc = sums_of_hold(batch, family, parent, &above);
+    bool together = own != NULL && own == above;
+    if (rc == 0 && own != NULL && hold->share_count < HOLD_SHARES_MAX) {
+        struct hold_share *share = &hold->shares[hold->share_count++];
+        *share = hold->shares[0];
+        share->series = own->block.series;
+        if (!together)
+            memset(share->drawn, 0, sizeof share->drawn);
+        sums_hold(own, 1, share->held, hold->deadline_us);
+        rc = hold_store(batch->txn, holds, hold);
+    }
+    /* Parents are older than their children, so this one has its share. */
+    struct hold_share *lender =
+        rc == 0 && above != NULL ? hold_share_of(parent, above->block.series) : NULL;
+    if (lender != NULL && !together) {
+        for (int column = 0; column < HELD_COLUMNS; column++)
+            lender->held[column] += hold->shares[0].drawn[column];
+        sums_hold(above, 0, hold->shares[0].drawn, 0);
+        rc = hold_store(batch->txn, holds, parent);
+    }
+    return rc;
+}
+
 /* What live holds keep in series that they were too early for. */
 static int share_holds(struct batch *batch, int family) {
-    struct hold hold = {0};
+    struct hold hold = {0}, parent = {0};
     MDB_cursor *cursor;
     MDB_val key, value;
     int rc = mdb_cursor_open(batch->txn, batch_dbi(batch, DB_HOLDS), &cursor);
     if (rc != 0)
         return rc;
     while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
-        struct ledger_text names[DIMENSION_LIMIT];
-        struct hold_share *share;
-        struct sums *sums;
-        rc = hold_read(get_be64(key.mv_data), value.mv_data, value.mv_size, &hold);
+        if (key.mv_size != 8)
+            rc = LEDGER_E_DAMAGED;
+        else
+            rc = hold_read(get_be64(key.mv_data), value.mv_data, value.mv_size, &hold);
         if (rc == 0)
-            rc = batch_load_names(batch, hold.name_numbers, names);
-        if (rc != 0 || hold.share_count == HOLD_SHARES_MAX ||
-            !batch_has_family(batch, family, names))
-            continue;
-        share = &hold.shares[hold.share_count];
-        *share = hold.shares[0];
-        rc = batch_find_series(batch, family, names, true, &share->series);
-        if (rc == 0)
-            rc = sums_get(batch, family, share->series, names, &sums);
-        if (rc != 0)
-            break;
-        hold.share_count++;
-        /* In the series of everything, a parent's share is less what its children took from it,
-         * and so it is here if they are in this series too. */
-        sums_hold(sums, 1, share->held, hold.deadline_us);
-        rc = hold_store(batch->txn, batch_dbi(batch, DB_HOLDS), &hold);
+            rc = share_hold(batch, family, &hold, &parent);
     }
     mdb_cursor_close(cursor);
     hold_free(&hold);
+    hold_free(&parent);
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 

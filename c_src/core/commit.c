@@ -47,10 +47,29 @@ static int make_plan(const struct ledger *ledger, const struct ledger_policy *po
     return ledger_fail(failure, rc, "rule %.*s", (int)name.size, name.data);
 }
 
-/* The policy in force and every word of the gate are derived anew. */
+/* How far each family is built, as the file has it: a slice whose commit was reported as failed may
+ * be there, and adding it a second time would count twice. Families that only the options name
+ * stay as they are, behind the others. */
+static void adopt_series(struct ledger *ledger, const struct declared_series *stored,
+                         size_t count) {
+    pthread_rwlock_wrlock(&ledger->policy_lock);
+    for (size_t i = 0; i < ledger->declared_count; i++) {
+        struct declared_series *family = &ledger->declared[i];
+        family->ready = false;
+        family->built_to = 0;
+        for (size_t k = 0; k < count; k++)
+            if (family_equal(family, &stored[k]))
+                *family = stored[k];
+    }
+    pthread_rwlock_unlock(&ledger->policy_lock);
+}
+
+/* The policy in force, how far series are built, and every word of the gate are derived anew. */
 int ledger_resync(struct ledger *ledger, uint64_t *last_id, struct ledger_failure *failure) {
     MDB_txn *txn;
     struct ledger_policy policy = {0};
+    struct declared_series declared[DECLARED_MAX];
+    size_t declared_count;
     struct plan plan;
     ledger->resync_due = true;
     ledger->deadlines.fresh = false;
@@ -61,17 +80,26 @@ int ledger_resync(struct ledger *ledger, uint64_t *last_id, struct ledger_failur
     if (rc == 0) {
         rc = storage_last_id(&ledger->storage, txn, last_id);
         if (rc == 0)
+            rc = meta_read_series(ledger, txn, declared, &declared_count);
+        if (rc == 0)
             rc = meta_read_policy(ledger, txn, &policy);
         storage_read_end(&ledger->storage, txn);
     }
     if (rc != 0)
         return ledger_fail(failure, rc, "reading %s again", ledger->storage.options.directory);
+    adopt_series(ledger, declared, declared_count);
     rc = make_plan(ledger, &policy, &plan, failure);
     if (rc != 0) {
         policy_free(&policy);
         return rc;
     }
-    adopt(ledger, &policy, &plan);
+    /* Rules that denials, warnings and callers point at stay, unless the file says otherwise. */
+    if (policy.version == ledger->policy.version && policy_equal(&policy, &ledger->policy)) {
+        policy_free(&policy);
+        plan_free(&plan);
+    } else {
+        adopt(ledger, &policy, &plan);
+    }
     rc = ledger_publish_all(ledger, failure);
     ledger->resync_due = rc != 0;
     return rc;
@@ -145,8 +173,7 @@ static int do_requests(struct ledger *ledger, struct batch *batch, struct ledger
         if (requests[i].operation == OPERATION_WITHDRAW)
             find_withdrawn(ledger, requests, i);
         rc = batch_do(batch, &requests[i]);
-        if (requests[i].operation == OPERATION_WITHDRAW && rc != 0)
-            requests[i].hold = token; /* for the next attempt */
+        requests[i].hold = token; /* for the next attempt, should a later request fail this one */
     }
     return rc;
 }
@@ -181,19 +208,25 @@ static enum pass run(struct ledger *ledger, const struct ledger_batch *input, si
         rc = ledger_fail(failure, LEDGER_E_WRITER_DEAD, "before the commit");
     else if (committing)
         rc = batch_commit(batch);
-    if (committing && rc == 0)
+    /* Kept over a doubt: what turns out to have been written has to be told. */
+    if (committing)
         *effects = batch_take_effects(batch);
     batch_end(batch);
-    if (rc != 0) {
+    bool rerun = rc != 0 && rc != LEDGER_E_WRITER_DEAD && !ledger_error_is_fatal(rc) && count > 1;
+    const struct ledger_rule *rules = ledger->policy.rules;
+    if (rc != 0)
         ledger->deadlines.fresh = false;
-        forget_denials(requests, count);
-    }
-    if (rc != 0 && rc != LEDGER_E_WRITER_DEAD && !ledger_error_is_fatal(rc) && count > 1)
-        return PASS_RERUN_SINGLY;
     if (ledger_error_is_fatal(rc))
         rc = settle_doubt(ledger, committing, last_id, rc, failure);
-    else if (rc != 0 && rc != LEDGER_E_WRITER_DEAD)
+    else if (rc != 0 && !rerun && rc != LEDGER_E_WRITER_DEAD)
         ledger_fail(failure, rc, "writing to %s", ledger->storage.options.directory);
+    /* Effects and denials name rules of the policy that was in force. */
+    if (rc != 0 || ledger->policy.rules != rules) {
+        ledger_effects_free(effects);
+        forget_denials(requests, count);
+    }
+    if (rerun)
+        return PASS_RERUN_SINGLY;
     for (size_t i = 0; i < count; i++) {
         if (rc != 0)
             requests[i].rc = rc;
@@ -213,10 +246,13 @@ static bool ends_the_batch(int rc) {
            rc == LEDGER_E_OUTCOME_UNKNOWN;
 }
 
-/* What the ledger has to do next, whether or not anything was committed. */
+/* What the ledger has to do next, whether or not anything was committed. Deadlines that are not
+ * fresh may lack those that a transaction took before it failed: they are looked at at once. */
 static void look_ahead(struct ledger *ledger, struct ledger_effects *effects) {
     const struct deadline *first = deadlines_first(&ledger->deadlines);
     effects->next_deadline_us = first == NULL ? 0 : first->us > 0 ? first->us : 1;
+    if (!ledger->deadlines.fresh)
+        effects->next_deadline_us = 1;
     for (size_t i = 0; i < ledger->declared_count; i++)
         effects->building = effects->building || !ledger->declared[i].ready;
 }

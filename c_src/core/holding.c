@@ -19,9 +19,10 @@ static int load_parent(struct batch *batch, uint64_t id, struct hold *parent, bo
     struct hold above = {0};
     uint64_t next = parent->parent;
     int depth = 2; /* this hold and its parent */
-    for (; rc == 0 && next != 0; depth++) {
+    while (rc == 0 && next != 0) {
         rc = hold_load(batch->txn, holds, next, &above);
-        next = rc == 0 ? above.parent : 0;
+        next = above.parent;
+        depth += rc == 0; /* one that ended unattended ends the chain */
     }
     hold_free(&above);
     if (rc != 0 && rc != MDB_NOTFOUND)

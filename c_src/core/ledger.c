@@ -86,6 +86,19 @@ static int check_options(const struct ledger_options *options, struct ledger_fai
     return 0;
 }
 
+/* Before anything is written: a ledger with a rule that it cannot plan would never open again. */
+static int check_seed(struct ledger *ledger, const struct ledger_options *options,
+                      struct ledger_failure *failure) {
+    struct plan plan;
+    uint32_t at = 0;
+    int rc = plan_make(options->policy, ledger->declared, ledger->declared_count, &plan, &at);
+    plan_free(&plan);
+    if (rc == 0)
+        return 0;
+    struct ledger_text name = options->policy->rules[at].name;
+    return ledger_fail(failure, rc, "rule %.*s", (int)name.size, name.data);
+}
+
 static int create_databases(struct ledger *ledger, const struct ledger_options *options,
                             struct ledger_failure *failure) {
     MDB_txn *txn = NULL;
@@ -93,8 +106,11 @@ static int create_databases(struct ledger *ledger, const struct ledger_options *
     (void)declare(ledger, options); /* check_options() counted */
     for (size_t i = 0; i < ledger->declared_count; i++)
         ledger->declared[i].ready = true;
+    int rc = check_seed(ledger, options, failure);
+    if (rc != 0)
+        return rc;
     storage_extend(&ledger->storage, 0);
-    int rc = mdb_txn_begin(ledger->storage.env, NULL, 0, &txn);
+    rc = mdb_txn_begin(ledger->storage.env, NULL, 0, &txn);
     if (rc == 0)
         rc = storage_create(&ledger->storage, txn);
     if (rc == 0)

@@ -180,7 +180,7 @@ struct ledger_effects {
     size_t warning_count;
     struct ledger_expiry *expiries;
     size_t expiry_count;
-    uint64_t next_deadline_us; /* of a live hold; 0: none */
+    uint64_t next_deadline_us; /* of a live hold; 0: none; 1: an empty batch is due now */
     bool building;             /* ledger_build() has work */
 };
 void ledger_effects_free(struct ledger_effects *effects);

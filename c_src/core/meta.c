@@ -167,51 +167,56 @@ bool family_equal(const struct declared_series *a, const struct declared_series 
     return a->count == b->count && memcmp(a->dimensions, b->dimensions, a->count) == 0;
 }
 
+struct families {
+    size_t count;
+    struct declared_series *items; /* DECLARED_MAX */
+};
+
 /* Budgets stand on the series of each state, and a family listed twice would count twice. */
-static bool families_are_sound(const struct ledger *ledger) {
+static bool families_are_sound(const struct families *families) {
     const struct declared_series state = {.count = 1, .dimensions = {DIMENSION_STATE}};
     bool has_state = false;
-    for (size_t i = 0; i < ledger->declared_count; i++) {
-        has_state |= family_equal(&ledger->declared[i], &state);
+    for (size_t i = 0; i < families->count; i++) {
+        has_state |= family_equal(&families->items[i], &state);
         for (size_t j = 0; j < i; j++)
-            if (family_equal(&ledger->declared[i], &ledger->declared[j]))
+            if (family_equal(&families->items[i], &families->items[j]))
                 return false;
     }
     return has_state;
 }
 
 static int read_declared(const msgpack_object *object, void *context) {
-    struct ledger *ledger = context;
+    struct families *families = context;
     if (object->type != MSGPACK_OBJECT_ARRAY)
         return LEDGER_E_DAMAGED;
     if (object->via.array.size > DECLARED_MAX)
         return LEDGER_E_NEWER;
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < object->via.array.size; i++) {
-        struct declared_series *family = &ledger->declared[ledger->declared_count++];
+        struct declared_series *family = &families->items[families->count++];
         *family = (struct declared_series){.ready = true};
         rc = read_family(&object->via.array.ptr[i], family);
     }
-    return rc != 0 || families_are_sound(ledger) ? rc : LEDGER_E_DAMAGED;
+    return rc != 0 || families_are_sound(families) ? rc : LEDGER_E_DAMAGED;
 }
 
 static int read_building(const msgpack_object *object, void *context) {
-    struct ledger *ledger = context;
+    struct families *families = context;
     if (object->type != MSGPACK_OBJECT_ARRAY)
         return LEDGER_E_DAMAGED;
-    if (ledger->declared_count + object->via.array.size > DECLARED_MAX)
+    if (families->count + object->via.array.size > DECLARED_MAX)
         return LEDGER_E_NEWER;
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < object->via.array.size; i++) {
         const msgpack_object *pair = &object->via.array.ptr[i];
-        struct declared_series *family = &ledger->declared[ledger->declared_count++];
+        struct declared_series *family = &families->items[families->count++];
         *family = (struct declared_series){0};
         if (pair->type != MSGPACK_OBJECT_ARRAY || pair->via.array.size != 2 ||
             !unpack_uint(&pair->via.array.ptr[1], UINT64_MAX, &family->built_to))
             return LEDGER_E_DAMAGED;
         rc = read_family(&pair->via.array.ptr[0], family);
     }
-    return rc != 0 || families_are_sound(ledger) ? rc : LEDGER_E_DAMAGED;
+    return rc != 0 || families_are_sound(families) ? rc : LEDGER_E_DAMAGED;
 }
 
 static int get_row(struct ledger *ledger, MDB_txn *txn, const char *word, MDB_val *value) {
@@ -238,7 +243,7 @@ int meta_prove(struct ledger *ledger) {
 }
 
 static int load_row(struct ledger *ledger, MDB_txn *txn, const char *word,
-                    int (*read)(const msgpack_object *, void *)) {
+                    int (*read)(const msgpack_object *, void *), void *context) {
     MDB_val value;
     msgpack_unpacked unpacked;
     int rc = get_row(ledger, txn, word, &value);
@@ -248,7 +253,7 @@ static int load_row(struct ledger *ledger, MDB_txn *txn, const char *word,
         return LEDGER_E_DAMAGED;
     msgpack_unpacked_init(&unpacked);
     rc = msgpack_unpack_next(&unpacked, value.mv_data, value.mv_size, NULL);
-    rc = rc == MSGPACK_UNPACK_SUCCESS ? read(&unpacked.data, ledger) : LEDGER_E_DAMAGED;
+    rc = rc == MSGPACK_UNPACK_SUCCESS ? read(&unpacked.data, context) : LEDGER_E_DAMAGED;
     msgpack_unpacked_destroy(&unpacked);
     return rc;
 }
@@ -261,17 +266,27 @@ int meta_read_policy(struct ledger *ledger, MDB_txn *txn, struct ledger_policy *
     return policy_read(value.mv_data, value.mv_size, policy);
 }
 
+int meta_read_series(struct ledger *ledger, MDB_txn *txn, struct declared_series *declared,
+                     size_t *count) {
+    struct families families = {0, declared};
+    int rc = load_row(ledger, txn, "series", read_declared, &families);
+    if (rc == 0) {
+        rc = load_row(ledger, txn, "building", read_building, &families);
+        if (rc == LEDGER_E_FOREIGN) /* absent */
+            rc = 0;
+    }
+    *count = families.count;
+    return rc;
+}
+
 int meta_load(struct ledger *ledger, MDB_txn *txn, struct ledger_failure *failure) {
     const char *directory = ledger->storage.options.directory;
-    int rc = load_row(ledger, txn, "format", read_format);
+    int rc = load_row(ledger, txn, "format", read_format, ledger);
     if (rc != 0)
         return ledger_fail(failure, rc, "row 'format' in %s", directory);
-    rc = load_row(ledger, txn, "series", read_declared);
+    rc = meta_read_series(ledger, txn, ledger->declared, &ledger->declared_count);
     if (rc != 0)
-        return ledger_fail(failure, rc, "row 'series' in %s", directory);
-    rc = load_row(ledger, txn, "building", read_building);
-    if (rc != 0 && rc != LEDGER_E_FOREIGN) /* absent */
-        return ledger_fail(failure, rc, "row 'building' in %s", directory);
+        return ledger_fail(failure, rc, "rows 'series' and 'building' in %s", directory);
     rc = meta_read_policy(ledger, txn, &ledger->policy);
     if (rc != 0)
         return ledger_fail(failure, rc, "row 'policy' in %s", directory);

@@ -22,6 +22,10 @@ int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options
                 uint64_t created_at_us);
 /* Fills the ledger's format fields, declared series and policy. */
 int meta_load(struct ledger *ledger, MDB_txn *txn, struct ledger_failure *failure);
+/* The declared families as the file has them, those that are being built last: an array of
+ * DECLARED_MAX, and how many. */
+int meta_read_series(struct ledger *ledger, MDB_txn *txn, struct declared_series *declared,
+                     size_t *count);
 /* The policy alone, for policy_free(). */
 int meta_read_policy(struct ledger *ledger, MDB_txn *txn, struct ledger_policy *policy);
 /* Commits a transaction that changes nothing: when it succeeds, so has every one before it. */

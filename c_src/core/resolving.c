@@ -103,8 +103,11 @@ static int give_back(struct batch *batch, struct ending *ending,
         for (int column = 0; column < HELD_COLUMNS; column++) {
             delta[column] = -share->held[column];
             if (lender != NULL) {
-                lender->held[column] += share->drawn[column];
-                delta[column] += share->drawn[column];
+                /* What was drawn may be gone: spent far below, or held by children that go on. */
+                int64_t back = share->drawn[column] < share->held[column] ? share->drawn[column]
+                                                                          : share->held[column];
+                lender->held[column] += back;
+                delta[column] += back;
             }
             delta[column] -= spend_above(ending, series, column, spent[column]);
         }
@@ -121,24 +124,30 @@ static void add_to_children(struct amounts *children, enum totals_column column,
     amounts_set(children, column, sum);
 }
 
-/* Tells those above what was booked below them, and drops the hold. */
-static int drop(struct batch *batch, struct ending *ending, const struct ledger_entry *entry) {
-    MDB_dbi holds = batch_dbi(batch, DB_HOLDS);
-    uint8_t bytes[8];
-    MDB_val key = {sizeof bytes, bytes};
-    put_be64(bytes, ending->hold.id);
-    int rc = mdb_del(batch->txn, holds, &key, NULL);
+/* Tells those above what was booked below them. */
+static int tell_above(struct batch *batch, struct ending *ending,
+                      const struct ledger_entry *entry) {
+    int rc = 0;
     for (int i = 0; rc == 0 && i < ending->above_count; i++) {
         struct amounts *children = &ending->above[i]->children;
-        if (i == 0)
-            ending->above[i]->open_children--;
         add_to_children(children, COLUMN_COST, entry->cost);
         add_to_children(children, COLUMN_CREDITS, entry->credits);
         for (int class = 0; class < TOKENS_CLASSES; class ++)
             add_to_children(children, COLUMN_INPUT_TOKENS + class, entry->tokens[class]);
-        rc = hold_store(batch->txn, holds, ending->above[i]);
+        rc = hold_store(batch->txn, batch_dbi(batch, DB_HOLDS), ending->above[i]);
     }
     return rc;
+}
+
+/* Does that, and drops the hold. */
+static int drop(struct batch *batch, struct ending *ending, const struct ledger_entry *entry) {
+    uint8_t bytes[8];
+    MDB_val key = {sizeof bytes, bytes};
+    put_be64(bytes, ending->hold.id);
+    int rc = mdb_del(batch->txn, batch_dbi(batch, DB_HOLDS), &key, NULL);
+    if (ending->above_count > 0)
+        ending->above[0]->open_children--;
+    return rc == 0 ? tell_above(batch, ending, entry) : rc;
 }
 
 /* ---- what is booked --------------------------------------------------------------------- */
@@ -208,6 +217,19 @@ static int64_t difference(const struct ledger_entry *usage, enum entry_field fie
     return usage->given & field ? said - booked : 0;
 }
 
+/* The parents that are still live: their own settling leaves the correction out as well. */
+static int tell_parents(struct batch *batch, const struct ledger_entry *correction) {
+    struct ending *ending = calloc(1, sizeof *ending);
+    if (ending == NULL)
+        return ENOMEM;
+    ending->hold.parent = correction->parent;
+    int rc = load_above(batch, ending);
+    if (rc == 0)
+        rc = tell_above(batch, ending, correction);
+    end_free(ending);
+    return rc;
+}
+
 /* The ledger settled first: books what the caller says beyond that, or short of it. */
 static int settle_late(struct batch *batch, struct ledger_request *request,
                        const struct ledger_entry *usage) {
@@ -244,6 +266,8 @@ static int settle_late(struct batch *batch, struct ledger_request *request,
     rc = batch_load_names(batch, booked.name_numbers, entry.names);
     if (rc == 0)
         rc = keys_delete_resolved(batch->txn, keys, request->hold);
+    if (rc == 0)
+        rc = tell_parents(batch, &entry);
     if (rc == 0)
         rc = batch_book(batch, &entry, &booked);
     request->id = entry.id;
@@ -340,6 +364,8 @@ int resolving_abort(struct batch *batch, uint64_t id) {
     if (hold->metered.size > 0)
         rc = entry_read_draft(batch->ledger->decoder, hold->metered.data, hold->metered.size,
                               &metered);
+    if (rc == 0)
+        rc = batch_keep_names(batch, metered.names); /* they lie in the hold's row */
     /* What a run holds is a ceiling, not an estimate. */
     if (hold->kind == KIND_INVOCATION)
         copy_usage(&entry, &estimate, USAGE_FIELDS);
@@ -395,11 +421,16 @@ static int refresh_deadlines(struct batch *batch) {
     return rc;
 }
 
-/* Whether the deadline still is that of its hold. */
+/* Whether the deadline still is that of its hold, or its owner is still of another boot: it may
+ * have been transferred since. */
 static int is_due(struct batch *batch, const struct deadline *deadline, bool *due) {
+    const uint8_t *boot_id = batch->ledger->gate->header.boot_id;
     struct hold hold = {0};
     int rc = hold_load(batch->txn, batch_dbi(batch, DB_HOLDS), deadline->hold, &hold);
-    *due = rc == 0 && (deadline->us == 0 || hold.deadline_us <= deadline->us);
+    bool is_ours = memcmp(hold.boot_id, boot_id, GATE_BOOT_ID_BYTES) == 0;
+    *due = rc == 0 && (hold.deadline_us <= deadline->us || !is_ours);
+    if (rc == 0 && !*due && deadline->us == 0)
+        rc = deadlines_push(&batch->ledger->deadlines, hold.deadline_us, hold.id);
     hold_free(&hold);
     return rc == MDB_NOTFOUND ? 0 : rc;
 }

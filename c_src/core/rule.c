@@ -311,7 +311,9 @@ static int unpack_limit(const msgpack_object *object, struct ledger_rule *rule) 
 }
 
 static int unpack_warn(const msgpack_object *object, struct ledger_rule *rule) {
-    if (object->type != MSGPACK_OBJECT_ARRAY || object->via.array.size > RULE_WARN_MAX)
+    /* A key may come twice in bytes that are hostile: the lists must not add up. */
+    if (object->type != MSGPACK_OBJECT_ARRAY || rule->warn_count > 0 ||
+        object->via.array.size > RULE_WARN_MAX)
         return LEDGER_E_DAMAGED;
     for (uint32_t i = 0; i < object->via.array.size; i++) {
         uint64_t percent;

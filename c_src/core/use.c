@@ -160,10 +160,10 @@ uint64_t use_percent(const struct use *use, ledger_sum of) {
 enum rule_reason use_decide(const struct use *use, ledger_sum amount, bool critical) {
     if (use->lacks)
         return RULE_REQUIRED;
-    if (use->full && amount > 0)
-        return RULE_TOO_MANY_VALUES;
     if (amount == 0 || use_is_unlimited(use) || use->rule->effect == EFFECT_WARN)
         return RULE_ADMITS;
+    if (use->full)
+        return RULE_TOO_MANY_VALUES;
     ledger_sum after = use->used + use->held + amount;
     if (after > use_hard_cap(use))
         return RULE_LIMIT;
@@ -236,13 +236,15 @@ static int first_id(const struct moment *moment, uint32_t series, uint64_t *id) 
 }
 
 int use_forecast(const struct moment *moment, const struct use *use, uint64_t *at_us) {
-    ledger_sum left = use_hard_cap(use) - use->used - use->held;
+    ledger_sum left = use->limit - use->used - use->held;
     int64_t start = 0, end = INT64_MAX / 1000, now_ms = moment->now_us / 1000;
     uint64_t first;
     *at_us = 0;
     if (use_is_unlimited(use) || !use->exists || use->used <= 0 || left <= 0)
         return 0;
-    int rc = first_id(moment, use->series, &first);
+    int rc = moment->save == NULL ? 0 : moment->save(moment->context, use->series);
+    if (rc == 0)
+        rc = first_id(moment, use->series, &first);
     if (rc != 0)
         return rc;
     if (use->rule->window == WINDOW_ROLLING)
