@@ -62,26 +62,38 @@ init({Name, #{calls := Calls, bytes := Bytes}}) ->
     _ = process_flag(message_queue_data, off_heap),
     #ledger{handle = Handle} = Ledger = cost_ledger_registry:find(Name),
     ok = cost_ledger_nif:attach(Handle, Calls, Bytes),
-    %% Owners that died meanwhile are told of at once. Holds of another VM are ended here, so that
-    %% whoever finds the ledger open finds them gone.
-    {ok, commit([], [], watch_holds(0, #state{ledger = Ledger}))}.
+    %% Holds of another VM, and of owners that died meanwhile, are ended here, so that whoever
+    %% finds the ledger open finds them gone.
+    {Dead, Watching} = watch_holds(0, [], #state{ledger = Ledger}),
+    Requests = [{0, {abort, Hold}, <<>>} || Hold <- Dead],
+    Callers = [#caller{alias = none, operation = Operation} || {_, Operation, _} <- Requests],
+    {ok, commit(Requests, Callers, Watching)}.
 
-watch_holds(From, #state{ledger = #ledger{handle = Handle}} = State) ->
+%% Ids of the holds whose owners are dead, and a state that watches the others.
+watch_holds(From, Dead, #state{ledger = #ledger{handle = Handle}} = State) ->
     case cost_ledger_nif:holds(Handle, From, ?HOLDS_SLICE) of
         {ok, [#{id := Last} | _] = Holds} ->
-            Watched = lists:foldl(fun watch_hold/2, State, Holds),
+            Watched = lists:foldr(fun watch_hold/2, {Dead, State}, Holds),
             case length(Holds) of
-                ?HOLDS_SLICE -> watch_holds(Last + 1, Watched);
+                ?HOLDS_SLICE -> watch_holds(Last + 1, element(1, Watched), element(2, Watched));
                 _ -> Watched
             end;
         _ ->
-            State
+            {Dead, State}
     end.
 
-watch_hold(#{id := Id, owner := Owner, boot_id := BootId}, State) ->
-    case cost_ledger_registry:boot_id() of
-        BootId -> watch(Id, binary_to_term(Owner, [safe]), State);
-        _ -> State
+watch_hold(#{id := Id, owner := Owner, boot_id := BootId}, {Dead, State}) ->
+    Pid = case cost_ledger_registry:boot_id() of
+              BootId -> binary_to_term(Owner, [safe]);
+              _ -> another_boot
+          end,
+    if Pid =:= another_boot -> {Dead, State};
+       node(Pid) =:= node() ->
+            case is_process_alive(Pid) of
+                true -> {Dead, watch(Id, Pid, State)};
+                false -> {[Id | Dead], State}
+            end;
+       true -> {Dead, watch(Id, Pid, State)}
     end.
 
 handle_info({do, Alias, Token, Operation, Draft, Owner}, State) ->

@@ -256,8 +256,16 @@ int batch_find_series(struct batch *batch, int family, const struct ledger_text 
         return 0;
     }
     MDB_dbi dbi = batch_dbi(batch, DB_NAMES);
-    int rc = make ? names_intern_series(batch->txn, dbi, numbers, declared->count, series)
-                  : names_find_series(batch->txn, dbi, numbers, declared->count, series);
+    int rc = names_find_series(batch->txn, dbi, numbers, declared->count, series);
+    if (rc == MDB_NOTFOUND && make) {
+        rc = names_intern_series(batch->txn, dbi, numbers, declared->count, series);
+        /* A state more may be as many as a rule of each state admits: no new one is then. */
+        batch->all_states =
+            batch->all_states || (declared->count == 1 &&
+                                  declared->dimensions[0] == DIMENSION_STATE &&
+                                  batch->plan->each_first[family] <
+                                      batch->plan->each_first[family + 1]);
+    }
     if (rc == 0) {
         memo->count = declared->count;
         memo->series = *series;
