@@ -39,7 +39,8 @@
 -type ledger() :: atom().
 -type reason() :: overloaded | timeout | unavailable | no_writer | {atom(), binary()}
                 | {atom(), Path :: [term()], binary()} | {conflict, pos_integer()}
-                | {budget_exhausted, cost_ledger_status:denial()}.
+                | {budget_exhausted, cost_ledger_status:denial()}
+                | {not_settled, reason(), Result :: term(), cost_ledger_holds:hold()}.
 -type scope() :: all | #{atom() => atom() | string() | binary()}.
 -type counts() :: #{atom() | binary() => non_neg_integer()}.
 -type stats() :: #{hourly := counts(), daily := counts(), session := counts(),
@@ -292,8 +293,10 @@ holds(Ledger) ->
                    Result :: term().
 with_budget(Attributes, Fun) -> with_budget(?DEFAULT_LEDGER, Attributes, Fun).
 
-%% Reserves, calls Fun, and settles what it says it used, or releases. When Fun raises, the hold
-%% is ended as if its owner had died, and the exception goes on.
+%% Reserves, calls Fun, and settles what it says it used, or releases. When Fun raises, or returns
+%% something else, the hold is ended as if its owner had died, and the exception goes on. When its
+%% work was done but could not be booked, {error, {not_settled, Reason, Result, Hold}}: settle Hold
+%% again.
 -spec with_budget(ledger(), cost_ledger_record:attributes(),
                   fun((cost_ledger_holds:hold()) -> Answer)) ->
           {ok, Result} | {error, reason()}
@@ -302,7 +305,14 @@ with_budget(Attributes, Fun) -> with_budget(?DEFAULT_LEDGER, Attributes, Fun).
 with_budget(Ledger, Attributes, Fun) when is_function(Fun, 1) ->
     case reserve(Ledger, Attributes) of
         {ok, Hold} ->
-            try call_with(Hold, Fun)
+            try call_with(Hold, Fun) of
+                {wrong, Other} ->
+                    _ = cost_ledger_holds:abort(Hold),
+                    ?BADARG(with_budget, [Ledger, Attributes, Fun], 3,
+                            ["the function must return {Result, Usage} or {release, Result}, not ",
+                             cost_ledger_error:describe(Other)]);
+                Answer ->
+                    Answer
             catch
                 Class:Reason:Stack ->
                     _ = cost_ledger_holds:abort(Hold),
@@ -316,13 +326,14 @@ with_budget(Ledger, Attributes, Fun) ->
 
 call_with(Hold, Fun) ->
     case Fun(Hold) of
-        {release, Result} -> resolved(release(Hold), Result);
-        {Result, Usage} -> resolved(settle(Hold, Usage), Result)
+        {release, Result} -> resolved(release(Hold), Result, Hold);
+        {Result, Usage} -> resolved(settle(Hold, Usage), Result, Hold);
+        Other -> {wrong, Other}
     end.
 
-resolved(ok, Result) -> {ok, Result};
-resolved({ok, _Settled}, Result) -> {ok, Result};
-resolved({error, _} = Error, _Result) -> Error.
+resolved(ok, Result, _Hold) -> {ok, Result};
+resolved({ok, _Settled}, Result, _Hold) -> {ok, Result};
+resolved({error, Reason}, Result, Hold) -> {error, {not_settled, Reason, Result, Hold}}.
 
 -spec budget_status(scope()) ->
           {ok, #{level := atom(), tier := normal | low, resets_at := integer() | never | none,

@@ -24,6 +24,7 @@ grant(Ledger, Account, Amount, Options) ->
     end.
 
 names(all) -> {ok, []};
+names(Empty) when Empty =:= #{} -> {invalid, "must name a value, or be all"};
 names(Account) -> cost_ledger_record:scope_names(Account).
 
 amount(_Kind, Amount) when not is_integer(Amount); abs(Amount) > ?AMOUNT_MAX; Amount =:= 0 ->

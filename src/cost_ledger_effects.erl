@@ -16,30 +16,33 @@
 scope(Name) ->
     list_to_atom("cost_ledger_subscribers:" ++ atom_to_list(Name)).
 
-%% Ids of the holds that the ledger ended.
+%% Ids of the holds that the ledger ended. Subscribers are told by the caller of this, in the order
+%% of commits; handlers of events may take their time, or call the ledger, and run in the teller.
 -spec tell(#ledger{}, [term()]) -> [pos_integer()].
-tell(Ledger, Effects) ->
-    lists:foreach(fun(Effect) -> tell_one(Ledger, Effect) end, Effects),
+tell(#ledger{name = Name, subscribers = Scope}, Effects) ->
+    Events = lists:flatmap(fun event/1, Effects),
+    case {Events, subscribers(Scope)} of
+        {[], _} -> ok;
+        {_, Pids} ->
+            cost_ledger_teller:tell(Name, Events),
+            lists:foreach(fun(Event) ->
+                                  lists:foreach(fun(Pid) -> Pid ! {cost_ledger, Name, Event} end,
+                                                Pids)
+                          end, Events)
+    end,
     [Hold || {expired, Hold, _Entry, _IsUnpriced} <- Effects].
 
-tell_one(#ledger{name = Name, subscribers = Scope}, {warning, Status}) ->
-    Warning = warning(cost_ledger_status:row(Status)),
-    cost_ledger_events:budget_warning(Name, Warning),
-    send(Name, Scope, {budget_warning, Warning});
-tell_one(#ledger{name = Name, subscribers = Scope}, {expired, Hold, Entry, IsUnpriced}) ->
-    Expired = #{hold => Hold, id => Entry, unpriced => IsUnpriced},
-    cost_ledger_events:hold_expired(Name, Expired),
-    send(Name, Scope, {hold_expired, Expired});
-tell_one(_Ledger, building) ->
-    ok.
+event({warning, Status}) ->
+    [{budget_warning, warning(cost_ledger_status:row(Status))}];
+event({expired, Hold, Entry, IsUnpriced}) ->
+    [{hold_expired, #{hold => Hold, id => Entry, unpriced => IsUnpriced}}];
+event(building) ->
+    [].
 
 warning(#{id := Id} = Status) ->
     Kept = maps:with([rule, scope, measure, window, threshold, used, limit, percent, id, period],
                      Status),
     Kept#{timestamp => Id div 1000}.
-
-send(Name, Scope, Event) ->
-    lists:foreach(fun(Pid) -> Pid ! {cost_ledger, Name, Event} end, subscribers(Scope)).
 
 %% The scope is there as long as the ledger's supervisor.
 subscribers(Scope) ->
@@ -47,14 +50,18 @@ subscribers(Scope) ->
     catch error:badarg -> []
     end.
 
--spec subscribe(#ledger{}) -> ok.
+-spec subscribe(#ledger{}) -> ok | closed.
 subscribe(#ledger{subscribers = Scope}) ->
     case lists:member(self(), subscribers(Scope)) of
         true -> ok;
-        false -> pg:join(Scope, warnings, self())
+        false -> try pg:join(Scope, warnings, self())
+                 catch exit:{noproc, _} -> closed
+                 end
     end.
 
--spec unsubscribe(#ledger{}) -> ok.
+-spec unsubscribe(#ledger{}) -> ok | closed.
 unsubscribe(#ledger{subscribers = Scope}) ->
-    _ = pg:leave(Scope, warnings, self()),
-    ok.
+    try pg:leave(Scope, warnings, self()) of
+        _ -> ok
+    catch exit:{noproc, _} -> closed
+    end.

@@ -27,6 +27,8 @@
 %%%       booked use reached a threshold of a rule
 %%%   [cost_ledger, hold_expired]        warning   count                     hold, id, unpriced
 %%%       nobody settled a hold: the ledger did, by entry id; `unpriced` if without a cost
+%%%   [cost_ledger, events_dropped]      error     count
+%%%       handlers were so slow that so many events of these two kinds were not told
 %%%   [cost_ledger, series_built]        notice    count                     path
 %%%       series that were declared for an old ledger are complete
 %%%
@@ -38,7 +40,8 @@
 
 -export([is_heard/1, invocation/4, budget_exhausted/3, unavailable/2, available/2,
          write_failed/3, write_recovered/3, clock_ahead/3, files_replaced/2,
-         opened_with_warning/3, budget_warning/2, hold_expired/2, series_built/2]).
+         opened_with_warning/3, budget_warning/2, hold_expired/2, series_built/2,
+         events_dropped/2]).
 
 %% Whether anyone may listen to events of that level: what is costly to measure, or on a hot
 %% path, is left out when nobody does.
@@ -105,6 +108,10 @@ hold_expired(Ledger, Expired) ->
 -spec series_built(atom(), binary()) -> ok.
 series_built(Ledger, Path) ->
     emit(notice, series_built, #{count => 1}, #{ledger => Ledger, path => Path}).
+
+-spec events_dropped(atom(), pos_integer()) -> ok.
+events_dropped(Ledger, Count) ->
+    emit(error, events_dropped, #{count => Count}, #{ledger => Ledger}).
 
 emit(Level, Name, Measurements, Metadata) ->
     Executed = execute([cost_ledger, Name], Measurements, Metadata),

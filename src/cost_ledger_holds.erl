@@ -15,6 +15,10 @@
 %% Names the ledger and the hold, nothing else: it may be sent, stored, and used after a restart.
 -opaque hold() :: #hold{}.
 
+%% What comes back may be anything by then.
+-define(IS_HOLD(Name, Identity, Id),
+        is_atom(Name), is_integer(Identity), is_integer(Id), Id > 0, Id < 1 bsl 63).
+
 -define(DEADLINE_MS, 600000).
 -define(SLICE, 1000).
 %% What became of an entry: c_src/core/entry.h.
@@ -66,9 +70,11 @@ reserved(_Ledger, Error) ->
 parent(_Ledger, none) ->
     {ok, 0};
 parent(#ledger{name = Name, identity = Identity},
-       #hold{ledger = Name, identity = Identity, id = Id}) ->
+       #hold{ledger = Name, identity = Identity, id = Id})
+  when ?IS_HOLD(Name, Identity, Id) ->
     {ok, Id};
-parent(_Ledger, #hold{}) ->
+parent(_Ledger, #hold{ledger = Name, identity = Identity, id = Id})
+  when ?IS_HOLD(Name, Identity, Id) ->
     foreign();
 parent(_Ledger, Other) ->
     {invalid, 2, ["parent must be a hold, as reserve returned it, not ",
@@ -196,7 +202,8 @@ list(Handle, From, Slices) ->
             Error
     end.
 
-with_hold(#hold{ledger = Name, identity = Identity, id = Id}, Fun) ->
+with_hold(#hold{ledger = Name, identity = Identity, id = Id}, Fun)
+  when ?IS_HOLD(Name, Identity, Id) ->
     case cost_ledger_registry:find(Name) of
         #ledger{identity = Identity} = Ledger -> Fun(Ledger, Id);
         #ledger{} -> foreign();

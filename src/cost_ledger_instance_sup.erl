@@ -1,4 +1,4 @@
-%%% One ledger: whoever listens to its warnings, its owner, then its writer. The writer is restarted alone; a new owner opens the
+%%% One ledger: whoever listens to its warnings, who tells of them, its owner, then its writer. The writer is restarted alone; a new owner opens the
 %%% ledger anew, and then needs a new writer.
 -module(cost_ledger_instance_sup).
 -behaviour(supervisor).
@@ -19,6 +19,7 @@ init(#{name := Name, queue := Queue} = Options) ->
     {ok, {#{strategy => rest_for_one, intensity => 30, period => 10},
           [#{id => subscribers,
              start => {pg, start_link, [cost_ledger_effects:scope(Name)]}},
+           #{id => teller, start => {cost_ledger_teller, start_link, [Name]}},
            #{id => owner, start => {cost_ledger_owner, start_link, [Options]},
              %% Closing waits for the commit in flight, and a disk may be slow.
              shutdown => 60000},

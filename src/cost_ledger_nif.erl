@@ -153,10 +153,6 @@ submit(_Handle, _Writer, _Bytes, _Message) -> ?STUB.
 -spec encode(tuple()) -> draft() | {error, Field :: atom()} | failure().
 encode(_Entry) -> ?STUB.
 
-%% SHA-256.
--spec digest(binary()) -> binary() | failure().
-digest(_Binary) -> ?STUB.
-
 %%% Dirty CPU ----------------------------------------------------------------------------------
 
 %% Lets the gate know the atom of a state that the policy declares by name.
@@ -176,6 +172,10 @@ history(_Handle, _State, _Before, _Since, _Limit) -> ?STUB.
 
 -spec fetch(handle(), Id :: non_neg_integer()) -> {ok, [entry()]} | failure() | closed.
 fetch(_Handle, _Id) -> ?STUB.
+
+%% SHA-256.
+-spec digest(binary()) -> binary() | failure().
+digest(_Binary) -> ?STUB.
 
 %% The tuple of encode/1: what an attempt has, and asks for. Of the rules that deny it.
 -spec check(handle(), tuple(), IsCritical :: boolean()) ->

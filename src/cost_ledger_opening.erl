@@ -113,7 +113,12 @@ policy_warnings(#ledger{handle = Handle} = Ledger, #{created := false},
         cost_ledger_budgets:differences(Given, cost_ledger_budgets:from_policy(Policy)),
     [["the stored budgets are in force, not those of the options (", lists:join("; ", Limits),
       "); change them with set_budgets"] || Limits =/= []]
-        ++ seed_warnings(Policy, Options) ++ declare_missing(Ledger, Missing).
+        ++ seed_warnings(Policy, Options) ++ declare_missing(Ledger, maps:merge(unknown_states(Policy, Options), Missing)).
+
+%% States that only the rules of the options name.
+unknown_states(#{<<"states">> := Stored}, #{seed := #{<<"states">> := Named}, budgets := Given}) ->
+    InBudgets = [atom_to_binary(State) || State <- maps:keys(Given)],
+    maps:from_list([{State, #{}} || State <- (Named -- Stored) -- InBudgets]).
 
 %% Rules and settings are told of only where the options name them.
 seed_warnings(Policy, #{seed := Seed} = Options) ->

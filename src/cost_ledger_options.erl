@@ -36,7 +36,7 @@ prepare(Options) ->
     case parse(Options) of
         {ok, #{name := Name} = Parsed} -> {Name, Parsed};
         {error, _} when is_map(Options) -> {maps:get(name, Options, ?DEFAULT_LEDGER), Options};
-        {error, _} when is_list(Options) ->
+        {error, _} when length(Options) >= 0 ->
             {proplists:get_value(name, Options, ?DEFAULT_LEDGER), Options};
         {error, _} -> {?DEFAULT_LEDGER, Options}
     end.
@@ -56,7 +56,7 @@ check_environment(Environment) ->
     end.
 
 -spec parse(options()) -> {ok, parsed()} | {error, term()}.
-parse(Options) when is_list(Options) ->
+parse(Options) when length(Options) >= 0 ->
     %% Of a key given twice the first counts, as in every list of pairs.
     try maps:from_list(lists:reverse(Options)) of
         Map -> parse(Map)

@@ -8,6 +8,9 @@
 -export([change/1, set/3, set_budgets/3, reset/3, read/1, read/2, history/1, seed/1]).
 
 -define(TEXT_BYTES_MAX, 4096).
+%% Both are the core's, in policy.h.
+-define(STATES_MAX, 1024).
+-define(RULES_MAX, 4096).
 
 -type change() :: {By :: binary(), Reason :: binary(), Id :: binary() | undefined}.
 -type failure() :: cost_ledger_nif:failure() | {error, {atom(), Path :: [term()], binary()}}.
@@ -16,16 +19,26 @@
 -spec change(term()) ->
           {ok, By :: binary(), Reason :: binary(), Id :: binary() | undefined}
               | {invalid, iodata()}.
-change(#{by := By, reason := Reason} = Change) ->
+change(Change) ->
+    change(Change, [by, reason, id]).
+
+change(#{by := By, reason := Reason} = Change, Known) ->
+    case maps:keys(maps:without(Known, Change)) of
+        [] -> change_of(By, Reason, Change);
+        [Key | _] -> {invalid, ["unknown key ", cost_ledger_error:describe(Key), "; known are ",
+                                lists:join(", ", [atom_to_binary(Name) || Name <- Known])]}
+    end;
+change(Other, _Known) ->
+    {invalid, ["must say who and why, like #{by => \"ops\", reason => \"load test\"}, not ",
+               cost_ledger_error:describe(Other)]}.
+
+change_of(By, Reason, Change) ->
     case {text(By), text(Reason), id(maps:get(id, Change, undefined))} of
         {invalid, _, _} -> {invalid, "by must be a non-empty text of up to 4096 bytes"};
         {_, invalid, _} -> {invalid, "reason must be a non-empty text of up to 4096 bytes"};
         {_, _, {invalid, Text}} -> {invalid, Text};
         {ByText, ReasonText, {ok, Id}} -> {ok, ByText, ReasonText, Id}
-    end;
-change(Other) ->
-    {invalid, ["must say who and why, like #{by => \"ops\", reason => \"load test\"}, not ",
-               cost_ledger_error:describe(Other)]}.
+    end.
 
 id(Absent) when Absent =:= undefined; Absent =:= nil -> {ok, undefined};
 id(Id) -> cost_ledger_record:id(Id).
@@ -44,7 +57,7 @@ text(Given) ->
 -spec set_budgets(#ledger{}, cost_ledger_budgets:budgets(), change()) ->
           {ok, pos_integer()} | failure() | closed.
 set_budgets(Ledger, Budgets, Change) ->
-    Make = fun(Policy) -> {ok, cost_ledger_budgets:change_policy(Budgets, Policy)} end,
+    Make = fun(Policy) -> fits(cost_ledger_budgets:change_policy(Budgets, Policy)) end,
     put_in_force(Ledger, Make, any, Change, {set_budgets, Budgets}).
 
 %% Rules, budgets, settings, in this order, over what is in force.
@@ -68,7 +81,7 @@ wanted(Wanted) ->
         {ok, Map} ->
             Version = maps:get(version, Map, any),
             case maps:keys(maps:without([rules, budgets, settings, version], Map)) of
-                [] when Version =:= any; is_integer(Version), Version > 0 ->
+                [] when Version =:= any; is_integer(Version), Version > 0, Version < 1 bsl 63 ->
                     {ok, Map#{version => Version}};
                 [] ->
                     {error, [version], <<"version must be a version of the policy, a positive "
@@ -92,10 +105,19 @@ make(Wanted, Policy, Series) ->
     Steps = [fun(P) -> add_states(maps:get(budgets, Wanted, #{}), P) end,
              fun(P) -> put_rules(Wanted, P, Series) end,
              fun(P) -> put_budgets(maps:get(budgets, Wanted, #{}), P) end,
-             fun(P) -> put_settings(Wanted, P) end],
+             fun(P) -> put_settings(Wanted, P) end,
+             fun fits/1],
     lists:foldl(fun(Step, {ok, P}) -> Step(P);
                    (_Step, Error) -> Error
                 end, {ok, Policy}, Steps).
+
+%% What is there and what is new together.
+fits(#{<<"states">> := States}) when length(States) > ?STATES_MAX ->
+    bad([budgets], <<"a ledger has at most 1024 states, and never loses one">>);
+fits(#{<<"rules">> := Rules}) when length(Rules) > ?RULES_MAX ->
+    bad([rules], <<"a policy has at most 4096 rules, those of its budgets included">>);
+fits(Policy) ->
+    {ok, Policy}.
 
 %% First of all, because the rules may name them.
 add_states(Budgets, #{<<"states">> := States} = Policy) ->
@@ -194,16 +216,54 @@ digest(Request) ->
 -spec reset(#ledger{}, term(), term()) ->
           {ok, pos_integer()} | {error, term()} | {invalid, Position :: pos_integer(), iodata()}.
 reset(Ledger, Rule, Change) ->
-    case {cost_ledger_rules:text(Rule, 1, ?TEXT_BYTES_MAX), change(Change)} of
+    case {cost_ledger_rules:text(Rule, 1, ?TEXT_BYTES_MAX),
+          change(Change, [by, reason, id, scope])} of
         {{error, Text}, _} ->
             {invalid, 2, ["the rule's name ", Text]};
         {_, {invalid, Text}} ->
             {invalid, 3, Text};
         {{ok, Name}, {ok, By, Reason, Id}} ->
             case reset_names(maps:get(scope, Change, all)) of
-                {ok, Names} -> reset(Ledger, Name, Names, {By, Reason, Id});
-                {invalid, Text} -> {invalid, 3, ["scope ", Text]}
+                {ok, Names} ->
+                    case fits_rule(Ledger, Name, Names) of
+                        ok -> reset(Ledger, Name, Names, {By, Reason, Id});
+                        Error -> Error
+                    end;
+                {invalid, Text} ->
+                    {invalid, 3, ["scope ", Text]}
             end
+    end.
+
+%% A scope is one value of a rule with `each`: every dimension of the rule, and no other.
+fits_rule(_Ledger, _Name, []) ->
+    ok;
+fits_rule(#ledger{handle = Handle}, Name, Names) ->
+    case cost_ledger_nif:policy(Handle) of
+        {ok, #{<<"rules">> := Rules}} ->
+            Scopes = [Scope || #{<<"name">> := Rule, <<"scope">> := Scope} <- Rules, Rule =:= Name],
+            case Scopes of
+                [] -> ok; % the ledger says that there is no such rule
+                [Scope] -> fits_scope(Scope, Names)
+            end;
+        Error ->
+            Error
+    end.
+
+fits_scope(Scope, Names) ->
+    Numbers = [Number || {Dimension, Number} <- cost_ledger_rules:dimensions(),
+                         is_map_key(atom_to_binary(Dimension), Scope)],
+    HasEach = lists:member(nil, maps:values(Scope)),
+    case lists:sort([Number || {Number, _} <- Names]) of
+        Numbers when HasEach ->
+            ok;
+        _ ->
+            Text = case HasEach of
+                       true -> ["a scope must give a value for each dimension of the rule: ",
+                                lists:join(", ", lists:sort(maps:keys(Scope)))];
+                       false -> "the rule is one budget, not one for each value: reset it without "
+                                    "a scope"
+                   end,
+            {error, {bad_scope, unicode:characters_to_binary(Text)}}
     end.
 
 reset_names(all) -> {ok, []};
@@ -229,15 +289,19 @@ read(Handle) ->
         Error -> Error
     end.
 
-%% As it was in that version: changes are undone from the newest on.
--spec read(cost_ledger_nif:handle(), term()) -> {ok, map()} | failure() | closed.
+%% As it was in that version, its rules in any order: changes are undone from the newest on.
+-spec read(cost_ledger_nif:handle(), term()) ->
+          {ok, map()} | failure() | closed | {invalid, pos_integer(), iodata()}.
+read(_Handle, Version) when not is_integer(Version); Version < 1 ->
+    {invalid, 2, ["a version must be a positive integer, not ",
+                  cost_ledger_error:describe(Version)]};
 read(Handle, Version) ->
     case cost_ledger_nif:policy(Handle) of
-        {ok, #{<<"version">> := Newest} = Policy}
-          when is_integer(Version), Version >= 1, Version =< Newest ->
+        {ok, #{<<"version">> := Newest} = Policy} when Version =< Newest ->
             undo_to(Handle, Version, Policy);
         {ok, #{<<"version">> := Newest}} ->
-            Text = io_lib:format("there is no version ~0tp; the newest is ~b", [Version, Newest]),
+            Text = ["there is no version ", cost_ledger_error:describe(Version),
+                    "; the newest is ", integer_to_list(Newest)],
             {error, {no_version, unicode:characters_to_binary(Text)}};
         Error ->
             Error

@@ -13,7 +13,7 @@
 
 %% How often a caller looks for a writer that is being restarted.
 -define(RESTART_POLL_MS, 5).
--define(WITHDRAW_RETRY_MS, 50).
+-define(WITHDRAW_RETRY_MS, 200).
 
 -type reason() :: overloaded | timeout | unavailable | no_writer | {atom(), binary()}
                 | {conflict, pos_integer()}.
@@ -109,13 +109,19 @@ timed_out(#call{operation = {reserve, _, _, _, _}, token = Token} = Call) ->
 timed_out(_Call) ->
     {error, timeout}.
 
+%% Whatever keeps it from being written now, a full queue or a full disk: until it is, or the
+%% ledger is closed.
 withdraw(Call) ->
     case attempt(Call) of
-        {error, overloaded} ->
+        {error, unavailable} ->
+            ok;
+        {error, {open_children, _}} ->
+            ok;
+        {error, _} ->
             timer:sleep(?WITHDRAW_RETRY_MS),
             withdraw(Call);
-        Done ->
-            Done
+        _Done ->
+            ok
     end.
 
 remaining(infinity) -> infinity;

@@ -137,7 +137,7 @@ usage(Usage) ->
     end.
 
 to_map(Map) when is_map(Map) -> {ok, Map};
-to_map(List) when is_list(List) ->
+to_map(List) when length(List) >= 0 ->
     try {ok, maps:from_list(lists:reverse(List))}
     catch error:badarg -> error
     end;

@@ -130,36 +130,61 @@ budget_rows([]) ->
     "";
 budget_rows(Rules) ->
     Shown = lists:sublist(Rules, ?BUDGETS_MAX),
-    [io_lib:format("~n  ~-15ts ~-8ts ~12ts ~9ts ~12ts ~4ts  ~ts~n",
-                   ["budget", "window", "used", "held", "limit", "%", "level"]),
-     [budget_row(Rule) || Rule <- Shown],
+    Rows = [["budget", "window", "used", "held", "limit", "%", "level"]
+            | [budget_row(Rule) || Rule <- Shown]],
+    ["\n", aligned([left, left, right, right, right, right, left], Rows),
      [io_lib:format("  and ~b more: cost_ledger:budget_status(all)~n", [length(Rules) - ?BUDGETS_MAX])
       || length(Rules) > ?BUDGETS_MAX]].
 
 budget_row(#{rule := Name, window := Window, measure := Measure, used := Used, held := Held,
              limit := Limit, percent := Percent, level := Level}) ->
-    io_lib:format("  ~-15ts ~-8ts ~12ts ~9ts ~12ts ~4b  ~ts~n",
-                  [cut(unicode:characters_to_list(Name), 15), window(Window),
-                   amount(Measure, Used), amount(Measure, Held), amount(Measure, Limit), Percent,
-                   Level]).
+    [cut(unicode:characters_to_list(Name), 15), window(Window), amount(Measure, Used),
+     amount(Measure, Held), amount(Measure, Limit), percent(Percent), atom_to_list(Level)].
+
+%% As wide as the widest: a figure that is cut is another figure.
+aligned(Sides, Rows) ->
+    Flat = [[lists:flatten(Cell) || Cell <- Row] || Row <- Rows],
+    Widths = lists:foldl(fun(Row, Acc) ->
+                                 [max(length(Cell), Width) || {Cell, Width} <- lists:zip(Row, Acc)]
+                         end, [0 || _ <- Sides], Flat),
+    [["  ", string:trim(lists:join("  ", [pad(Side, Width, Cell)
+                                          || {Side, Width, Cell} <- lists:zip3(Sides, Widths, Row)]),
+                        trailing), "\n"] || Row <- Flat].
+
+pad(left, Width, Cell) -> Cell ++ lists:duplicate(Width - length(Cell), $\s);
+pad(right, Width, Cell) -> lists:duplicate(Width - length(Cell), $\s) ++ Cell.
+
+percent(N) when N > 999 -> ">999";
+percent(N) -> integer_to_list(N).
 
 window({rolling, Ms}) when Ms rem 86400000 =:= 0 -> io_lib:format("~b d", [Ms div 86400000]);
 window({rolling, Ms}) when Ms rem 3600000 =:= 0 -> io_lib:format("~b h", [Ms div 3600000]);
-window({rolling, Ms}) when Ms < 60000 -> io_lib:format("~b ms", [Ms]);
-window({rolling, Ms}) -> io_lib:format("~b min", [Ms div 60000]);
+window({rolling, Ms}) when Ms rem 60000 =:= 0 -> io_lib:format("~b min", [Ms div 60000]);
+window({rolling, Ms}) -> io_lib:format("~b ms", [Ms]);
 window({calendar, Period, _Offset}) -> atom_to_list(Period);
 window(lifetime) -> "lifetime".
 
-%% Money and credits in whole units; the nano-units of budget_status are exact.
+%% Money and credits in whole units. Large numbers are shortened, downwards; the nano-units of
+%% budget_status are exact.
 amount(_Measure, infinity) ->
     "any";
 amount(Measure, N) when N < 0 ->
     [$-, amount(Measure, -N)];
 amount(Measure, N) when Measure =:= invocations; Measure =:= completed_invocations;
                         Measure =:= tokens ->
-    grouped(N);
+    short(N);
+amount(_Measure, N) when N >= 1000000000000000 ->
+    short(N div 1000000000);
 amount(_Measure, N) ->
     [grouped(N div 1000000000), $., io_lib:format("~4..0b", [N rem 1000000000 div 100000])].
+
+short(N) when N < 10000000 -> grouped(N);
+short(N) when N < 10000000000 -> shortened(N, 1000000, "M");
+short(N) when N < 10000000000000 -> shortened(N, 1000000000, "G");
+short(N) -> shortened(N, 1000000000000, "T").
+
+shortened(N, Unit, Letter) ->
+    [grouped(N div Unit), $., integer_to_list(N rem Unit * 10 div Unit), Letter].
 
 cut(Text, Width) ->
     case length(Text) > Width of

@@ -49,7 +49,7 @@ state_key(Name) -> cost_ledger_budgets:to_atom(Name).
 -spec history_options(term()) ->
           {ok, all | atom(), SinceUs :: non_neg_integer(), Limit :: non_neg_integer()}
               | {invalid, iodata()}.
-history_options(Options) when is_list(Options) ->
+history_options(Options) when length(Options) >= 0 ->
     try maps:from_list(lists:reverse(Options)) of
         Map -> history_options(Map)
     catch error:badarg ->

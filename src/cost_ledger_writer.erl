@@ -17,7 +17,7 @@
 -define(HOLDS_SLICE, 1000).
 %% Entries that one slice of building series adds: callers wait for it.
 -define(BUILD_SLICE, 2000).
-%% After a failure to build: the disk may be back by then.
+%% After a failure to build, or to end a hold: the disk may be back by then.
 -define(RETRY_MS, 1000).
 -define(DUE_RETRY_MS, 100).
 %% Beside an entry's flags: it was done before, so nothing is to be watched anew.
@@ -31,7 +31,8 @@
          holds = #{} :: #{reference() => Hold :: pos_integer()},
          %% The timer for the first deadline, and when that is.
          timer = undefined :: undefined | {reference(), Us :: pos_integer()},
-         building = false :: boolean(), % a message to go on is under way
+         building = false :: boolean() | failing, % a message to go on is under way
+         unended = [] :: [pos_integer()], % holds of dead owners that could not be ended
          %% Name of the reason that commits fail for, and how many callers were told so since it
          %% was reported: told once, not once a batch.
          failing = undefined :: undefined | {atom(), non_neg_integer()}}).
@@ -62,24 +63,53 @@ init({Name, #{calls := Calls, bytes := Bytes}}) ->
     _ = process_flag(message_queue_data, off_heap),
     #ledger{handle = Handle} = Ledger = cost_ledger_registry:find(Name),
     ok = cost_ledger_nif:attach(Handle, Calls, Bytes),
-    %% Holds of another VM, and of owners that died meanwhile, are ended here, so that whoever
-    %% finds the ledger open finds them gone.
-    {Dead, Watching} = watch_holds(0, [], #state{ledger = Ledger}),
-    Requests = [{0, {abort, Hold}, <<>>} || Hold <- Dead],
-    Callers = [#caller{alias = none, operation = Operation} || {_, Operation, _} <- Requests],
-    {ok, commit(Requests, Callers, Watching)}.
+    %% The first commit waits for one that a killed writer left in flight: what that one made is
+    %% seen by then. Holds of another VM, and of owners that died meanwhile, are ended here, so
+    %% that whoever finds the ledger open finds them gone.
+    Ended = end_due(#state{ledger = Ledger}),
+    {Dead, Watching} = watch_holds(0, [], Ended),
+    {ok, abort(Dead, Watching)}.
+
+%% A transaction ends so many at most.
+end_due(#state{ledger = #ledger{handle = Handle} = Ledger} = State) ->
+    case cost_ledger_nif:commit(Handle, []) of
+        {[], {_Next, [_ | _] = Effects}} ->
+            case cost_ledger_effects:tell(Ledger, Effects) of
+                [] -> after_commit(none, Effects, State);
+                _ -> end_due(State)
+            end;
+        {[], {Next, []}} ->
+            after_commit(Next, [], State);
+        closed ->
+            State
+    end.
+
+%% As many at a time as a batch may have.
+abort([], State) ->
+    State;
+abort(Dead, State) ->
+    {Now, Later} = lists:split(min(?BATCH_CALLS, length(Dead)), Dead),
+    {Requests, Callers} = lists:unzip([abort_request(Hold) || Hold <- Now]),
+    abort(Later, commit(Requests, Callers, State)).
+
+abort_request(Hold) ->
+    Operation = {abort, Hold},
+    {{0, Operation, <<>>}, #caller{alias = none, operation = Operation}}.
 
 %% Ids of the holds whose owners are dead, and a state that watches the others.
 watch_holds(From, Dead, #state{ledger = #ledger{handle = Handle}} = State) ->
     case cost_ledger_nif:holds(Handle, From, ?HOLDS_SLICE) of
         {ok, [#{id := Last} | _] = Holds} ->
-            Watched = lists:foldr(fun watch_hold/2, {Dead, State}, Holds),
+            {MoreDead, Watching} = lists:foldr(fun watch_hold/2, {Dead, State}, Holds),
             case length(Holds) of
-                ?HOLDS_SLICE -> watch_holds(Last + 1, element(1, Watched), element(2, Watched));
-                _ -> Watched
+                ?HOLDS_SLICE -> watch_holds(Last + 1, MoreDead, Watching);
+                _ -> {MoreDead, Watching}
             end;
-        _ ->
+        {ok, []} ->
+            {Dead, State};
+        closed ->
             {Dead, State}
+        %% An error crashes: a writer that does not know the holds must not go on without them.
     end.
 
 watch_hold(#{id := Id, owner := Owner, boot_id := BootId}, {Dead, State}) ->
@@ -101,8 +131,10 @@ handle_info({do, Alias, Token, Operation, Draft, Owner}, State) ->
     {noreply, gather_and_commit({Token, Operation, Draft}, Caller, byte_size(Draft), State)};
 handle_info({'DOWN', Monitor, process, _Pid, _Reason}, #state{holds = Holds} = State)
   when is_map_key(Monitor, Holds) ->
-    {Request, Caller} = owner_died(Monitor, Holds),
+    {Request, Caller} = abort_request(maps:get(Monitor, Holds)),
     {noreply, gather_and_commit(Request, Caller, 0, State)};
+handle_info(abort, #state{unended = Holds} = State) ->
+    {noreply, abort(Holds, State#state{unended = []})};
 handle_info(due, State) ->
     {noreply, commit([], [], State#state{timer = undefined})};
 handle_info({forget, Holds}, State) ->
@@ -124,18 +156,13 @@ gather(Requests, Callers, Calls, Bytes, Holds) when Calls < ?BATCH_CALLS, Bytes 
             gather([{Token, Operation, Draft} | Requests], [Caller | Callers], Calls + 1,
                    Bytes + byte_size(Draft), Holds);
         {'DOWN', Monitor, process, _Pid, _Reason} when is_map_key(Monitor, Holds) ->
-            {Request, Caller} = owner_died(Monitor, Holds),
+            {Request, Caller} = abort_request(maps:get(Monitor, Holds)),
             gather([Request | Requests], [Caller | Callers], Calls + 1, Bytes, Holds)
     after 0 ->
             {lists:reverse(Requests), lists:reverse(Callers)}
     end;
 gather(Requests, Callers, _Calls, _Bytes, _Holds) ->
     {lists:reverse(Requests), lists:reverse(Callers)}.
-
-owner_died(Monitor, Holds) ->
-    #{Monitor := Hold} = Holds,
-    Operation = {abort, Hold},
-    {{0, Operation, <<>>}, #caller{alias = none, operation = Operation}}.
 
 commit(Requests, Callers, #state{ledger = #ledger{handle = Handle}} = State) ->
     case cost_ledger_nif:commit(Handle, Requests) of
@@ -156,7 +183,8 @@ answer([Caller | Callers], [Result | Results], State, Failed) ->
     case Result of
         {error, {Name, _} = Reason} = Error ->
             reply(Caller, Error),
-            answer(Callers, Results, State, [Reason || is_the_disks(Name)] ++ Failed);
+            answer(Callers, Results, not_ended(Caller, State),
+                   [Reason || is_the_disks(Name)] ++ Failed);
         {denied, _} = Denied ->
             reply(Caller, Denied),
             answer(Callers, Results, State, Failed);
@@ -178,6 +206,16 @@ reply(#caller{alias = none}, _Answer) ->
 reply(#caller{alias = Alias}, Answer) ->
     Alias ! {Alias, Answer},
     ok.
+
+%% Nobody else asks for a hold to be ended whose owner is dead: it is tried again.
+not_ended(#caller{alias = none, operation = {abort, Hold}}, #state{unended = Unended} = State) ->
+    case Unended of
+        [] -> _ = erlang:send_after(?RETRY_MS, self(), abort), ok;
+        _ -> ok
+    end,
+    State#state{unended = [Hold | Unended]};
+not_ended(_Caller, State) ->
+    State.
 
 %% What is wrong with one request alone is its caller's to know; what is wrong with the ledger is
 %% everyone's.
@@ -211,6 +249,8 @@ resolved(#caller{operation = {reserve, _, _, _, _}, owner = Owner}, Hold, State)
     watch(Hold, Owner, State);
 resolved(#caller{operation = {transfer, Hold, _}, owner = Owner}, _Id, State) ->
     watch(Hold, Owner, unwatch(Hold, State));
+resolved(#caller{operation = {withdraw, _Token}}, Hold, State) ->
+    unwatch(Hold, State);
 resolved(#caller{operation = {Ending, Hold}}, _Id, State)
   when Ending =:= settle; Ending =:= release; Ending =:= abort ->
     unwatch(Hold, State);
@@ -226,7 +266,9 @@ watch(Hold, Owner, #state{monitors = Monitors, holds = Holds} = State) ->
 unwatch(Hold, #state{monitors = Monitors, holds = Holds} = State) ->
     case maps:take(Hold, Monitors) of
         {Monitor, Rest} ->
-            true = erlang:demonitor(Monitor, [flush]),
+            %% Not flushed: that would look through all that waits, for each hold. A message that
+            %% is here already names a monitor that is not known any more, and is dropped.
+            true = erlang:demonitor(Monitor),
             State#state{monitors = Rest, holds = maps:remove(Monitor, Holds)};
         error ->
             State
@@ -272,15 +314,19 @@ build(#state{ledger = #ledger{name = Name, handle = Handle, path = Path}} = Stat
     case cost_ledger_nif:build(Handle, ?BUILD_SLICE) of
         more ->
             self() ! build,
-            State;
+            State#state{building = true};
         done ->
             cost_ledger_events:series_built(Name, Path),
             State#state{building = false};
         closed ->
             State#state{building = false};
-        {error, _} ->
+        {error, {_, _} = Reason} ->
+            case State#state.building of
+                failing -> ok;
+                _ -> cost_ledger_events:write_failed(Name, 1, Reason)
+            end,
             _ = erlang:send_after(?RETRY_MS, self(), build),
-            State
+            State#state{building = failing}
     end.
 
 handle_call(_Request, _From, State) ->

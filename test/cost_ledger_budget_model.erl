@@ -2,8 +2,8 @@
 %%% entry and every hold there ever was. Whatever is asked is counted anew from them; there are no
 %%% running totals, and nothing is shared with the ledger.
 %%%
-%%% `readings` are points in which a model reads it otherwise. Some of them are plainly wrong: they
-%%% are there to see that a comparison notices them.
+%%% `readings` are points in which a model reads it wrongly: they are there to see that a
+%%% comparison notices them.
 -module(cost_ledger_budget_model).
 
 -export([new/2, now_us/1, last_id/1, version/1, rules/1]).
@@ -11,21 +11,12 @@
 -export([record/3, reserve/2, settle/3, release/2, meter/3, owner_died/2]).
 -export([set_rules/2, grant/4, reset/3]).
 -export([check/2, status/2, gate/2, balance/2, history/1, counts/2, messages/1]).
--export([live/1, ended/1, is_parent/2, has_parent/2, hold/2, edges/1]).
+-export([live/1, ended/1, is_parent/2, has_parent/2, is_run/2, hold/2, edges/1]).
 -export([period/3, rule/1]).
 -export_type([model/0, names/0, rule/0, reading/0]).
 
-%% Where the document leaves room:
-%%   parent_pays_first                 what a child spends comes out of what its parent lent before
-%%                                     it comes out of what was asked of the rules, and what goes
-%%                                     beyond that out of all that the parent holds
-%%   corrections_of_children_do_not_count
-%%                                     a run books what late children corrected once more
-%%   forecast_reaches_grace            the forecast is of the grace being used up, not of the grants
-%%   required_tells_no_limit           which limit is told of a rule that misses a dimension
-%% Wrong:
--type reading() :: parent_pays_first | corrections_of_children_do_not_count
-                 | forecast_reaches_grace | required_tells_no_limit
+-type reading() :: children_pay_first | corrections_of_children_do_not_count
+                 | forecast_reaches_grace
                  | rolling_window_too_long | rolling_window_too_short | west_is_east
                  | holds_do_not_count | overrun_at_the_limit | metering_is_forgotten
                  | warns_every_time | specific_rules_add_up | corrections_lower_use
@@ -415,6 +406,11 @@ has_parent(Id, Model) ->
     #hold{parent = Parent} = find(Id, Model),
     Parent =/= none.
 
+-spec is_run(pos_integer(), model()) -> boolean().
+is_run(Id, Model) ->
+    #hold{kind = Kind} = find(Id, Model),
+    Kind =:= run.
+
 is_parent(Id, Model) ->
     lists:any(fun(#hold{parent = Parent}) -> Parent =:= Id end, live_holds(Model)).
 
@@ -429,12 +425,14 @@ held(Column, Series, Model) ->
                || #hold{names = Names} = Hold <- live_holds(Model), is_in(Series, Names)]).
 
 %% What it keeps for itself: what its children took, gave back and took on top, in that order.
-held_by(#hold{} = Hold, Column, Series, #model{holds = Holds} = Model) ->
+held_by(#hold{} = Hold, Column, Series, #model{holds = Holds, entries = Entries} = Model) ->
     Children = [Child || #hold{parent = Parent, names = Names} = Child <- Holds,
                          Parent =:= Hold#hold.id, is_in(Series, Names)],
     Steps = lists:sort([{Id, began} || #hold{id = Id} <- Children]
                        ++ [{Ended, {ended, Id}} || #hold{id = Id, ended = Ended} <- Children,
-                                                   Ended =/= none]),
+                                                   Ended =/= none]
+                       ++ [{Id, late} || #entry{id = Id, kind = correction, hold = Late} <- Entries,
+                                         lists:keymember(Late, #hold.id, Children)]),
     {Kept, _Lent} = lists:foldl(fun(Step, Acc) -> lend(Step, Column, Model, Acc) end,
                                 {asked(Column, Hold), #{}}, Steps),
     Kept.
@@ -445,14 +443,16 @@ lend({Id, began}, Column, Model, {Kept, Lent}) ->
                 false -> min(Kept, asked(Column, find(Id, Model)))
             end,
     {Kept - Taken, Lent#{Id => Taken}};
+lend({EntryId, late}, Column, Model, {Kept, Lent}) ->
+    {max(0, Kept - measured(Column, entry(EntryId, Model))), Lent};
 lend({EntryId, {ended, Id}}, Column, Model, {Kept, Lent}) ->
     Asked = asked(Column, find(Id, Model)),
     Spent = measured(Column, entry(EntryId, Model)),
     Taken = maps:get(Id, Lent),
-    case reads(parent_pays_first, Model) of
-        true -> {Kept + Taken - min(Kept + Taken, Spent), Lent};
-        false when Spent =< Asked -> {Kept + min(Asked - Spent, Taken), Lent};
-        false -> {Kept - min(Kept, Spent - Asked), Lent}
+    case reads(children_pay_first, Model) of
+        false -> {max(0, Kept + Taken - Spent), Lent};
+        true when Spent =< Asked -> {Kept + min(Asked - Spent, Taken), Lent};
+        true -> {Kept - min(Kept, Spent - Asked), Lent}
     end.
 
 entry(Id, #model{entries = Entries}) ->
@@ -604,14 +604,13 @@ period_ends(Unit, Offset, Ms, LastMs) ->
 %%% What is told of a rule ---------------------------------------------------------------------
 
 %% Of a rule that requires what the attempt lacks nothing is in use.
-tell(#{limit := Limit} = Rule, _Series, _Amount, _Critical, required, Model) ->
+tell(#{limit := Limit} = Rule, _Series, _Amount, _Critical, required, _Model) ->
     Told = maps:with([measure, window, on_exhausted], Rule),
     Told#{rule => maps:get(name, Rule), used => 0, held => 0, resets_at => never,
           held_until => none, forecast => none,
-          limit => case reads(required_tells_no_limit, Model) of
-                       true -> unspecified;
-                       false when Limit =:= granted -> 0;
-                       false -> Limit
+          limit => case Limit of
+                       granted -> 0;
+                       _ -> Limit
                    end};
 %% Reason is `none` where it does not deny.
 tell(Rule, Series, Amount, Critical, Reason, #model{now_us = Now} = Model) ->
@@ -940,13 +939,11 @@ beyond(Value, Children) when is_integer(Value) ->
 beyond(Tokens, Children) ->
     maps:map(fun(Class, Number) -> max(0, Number - maps:get(Class, Children)) end, Tokens).
 
-%% What was booked for a hold's children, and corrected since; as long as it lived.
+%% What was booked for a hold's children, and corrected since.
 of_children(Id, Field, #model{entries = Entries, holds = Holds} = Model) ->
-    #hold{ended = Ended} = find(Id, Model),
     Children = [Child || #hold{id = Child, parent = Parent} <- Holds, Parent =:= Id],
-    Usages = [Usage || #entry{hold = Hold, usage = #{} = Usage, id = EntryId, kind = Kind}
-                           <- Entries,
-                       lists:member(Hold, Children), EntryId < Ended, % `none` is above all numbers
+    Usages = [Usage || #entry{hold = Hold, usage = #{} = Usage, kind = Kind} <- Entries,
+                       lists:member(Hold, Children),
                        Kind =/= correction
                            orelse not reads(corrections_of_children_do_not_count, Model)],
     case Field of

@@ -28,8 +28,8 @@
 -define(STATES, [executing, improving]).
 -define(ORGS, [<<"o1">>, <<"o2">>]).
 -define(USERS, [<<"u1">>, <<"u2">>]).
-%% How the document is read where it leaves room; see cost_ledger_budget_model:reading().
--define(READINGS, [parent_pays_first]).
+%% None is right; see cost_ledger_budget_model:reading().
+-define(READINGS, []).
 %% Longer than all windows and every history.
 -define(LONG_MS, 300000000000).
 
@@ -80,7 +80,8 @@ a_wrong_model_is_noticed(Config) ->
      end || Reading <- [rolling_window_too_long, rolling_window_too_short, west_is_east,
                         holds_do_not_count, overrun_at_the_limit, metering_is_forgotten,
                         warns_every_time, specific_rules_add_up, corrections_lower_use,
-                        children_hold_in_full, resets_do_nothing, soft_is_hard,
+                        children_hold_in_full, children_pay_first, forecast_reaches_grace,
+                        resets_do_nothing, soft_is_hard,
                         oldest_grant_is_never_used_up]],
     ok.
 
@@ -536,11 +537,12 @@ attempt(run, {improving, Org, User}, Amounts) ->
 attempt(Kind, Names, Amounts) ->
     maps:merge(attributes(Names), (amounts(Amounts))#{kind => Kind}).
 
-%% One level of parents is enough.
+%% One level of parents is enough; only runs have children.
 parent(none, _Run) ->
     none;
 parent(Nth, #run{model = Model}) ->
     pick(Nth, [Id || Id <- cost_ledger_budget_model:live(Model),
+                     cost_ledger_budget_model:is_run(Id, Model),
                      not cost_ledger_budget_model:has_parent(Id, Model)]).
 
 reserve(Attrs, Parent, #run{ledger = Ledger, model = Model, holds = Holds} = Run) ->
@@ -1062,11 +1064,11 @@ the_model_lends_to_children(_Config) ->
     ?assertEqual(3, Asked),
     [Parent, First, Second] = ?M:live(Two),
     ?assertMatch({{error, open_children}, _}, ?M:settle(Parent, #{cost => 1}, Two)),
-    %% What is not spent goes back, what is spent beyond is taken.
+    %% What it drew goes back, and what it spent is taken from there.
     Back = play([{settle, First, #{cost => 1}}], Two),
     ?assertEqual({1, 10, 1}, in_use(a, Back)),
     Beyond = play([{settle, Second, #{cost => 8}}], Back),
-    ?assertEqual({9, 2, 1}, in_use(a, Beyond)),
+    ?assertEqual({9, 1, 2}, in_use(a, Beyond)),
     %% And the run books what they have not.
     Ended = play([{settle, Parent, #{cost => 11, credits => 3}}], Beyond),
     ?assertEqual({11, 0, 1}, in_use(a, Ended)).

@@ -226,7 +226,7 @@ bool batch_has_family(const struct batch *batch, int family, const struct ledger
     if (family == FAMILY_EVERYTHING)
         return true;
     const struct declared_series *declared = &batch->ledger->declared[family - 1];
-    bool has = declared->ready;
+    bool has = declared->ready || family == batch->building;
     for (uint8_t i = 0; has && i < declared->count; i++)
         has = names[declared->dimensions[i]].data != NULL;
     return has;
@@ -389,6 +389,7 @@ static int check_draft(struct batch *batch, const struct ledger_request *request
     case OPERATION_RESET:
         fits = entry->kind == KIND_RESET;
         break;
+    case OPERATION_NONE:
     case OPERATION_POLICY:
     case OPERATION_ABORT:
     case OPERATION_WITHDRAW:
@@ -424,13 +425,15 @@ static int grant(struct batch *batch, struct ledger_request *request, struct led
 
 static int reset(struct batch *batch, struct ledger_request *request, struct ledger_entry *entry) {
     const struct ledger_rule *rule = policy_rule(batch->policy, request->text);
-    bool whole = true;
-    uint32_t series = MARKS_WHOLE_RULE;
+    uint32_t series = MARKS_WHOLE_RULE, named = 0;
     for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++)
-        whole = whole && entry->names[dimension].data == NULL;
+        named += entry->names[dimension].data != NULL;
+    bool whole = named == 0;
     if (rule == NULL || rule->granted)
         return LEDGER_E_NO_RULE;
-    if (!whole && rule_matches(rule, entry->names) != RULE_MATCHES)
+    /* One value of many, and neither more nor less than that. */
+    if (!whole && (!rule_has_each(rule) || named != rule->scope_count ||
+                   rule_matches(rule, entry->names) != RULE_MATCHES))
         return LEDGER_E_NO_RULE;
     int family = plan_family(rule, batch->ledger->declared, batch->ledger->declared_count);
     int rc = batch_book(batch, entry, NULL);
@@ -466,6 +469,7 @@ static int perform(struct batch *batch, struct ledger_request *request,
         return holding_transfer(batch, request);
     case OPERATION_RESET:
         return reset(batch, request, entry);
+    case OPERATION_NONE:
     case OPERATION_POLICY:
     case OPERATION_ABORT:
     case OPERATION_WITHDRAW:
@@ -474,16 +478,34 @@ static int perform(struct batch *batch, struct ledger_request *request,
     return LEDGER_E_BAD_ENTRY;
 }
 
+/* A hold that its caller never learned of. Its client_id is free again: what was asked under it
+ * is asked anew, as after a denial. */
+static int withdraw(struct batch *batch, struct ledger_request *request) {
+    struct ledger_entry release = {.kind = KIND_RELEASE};
+    struct ledger_text client_id = {0};
+    struct hold hold = {0};
+    uint64_t id = request->hold;
+    request->id = 0;
+    int rc = hold_load(batch->txn, batch_dbi(batch, DB_HOLDS), id, &hold);
+    if (rc == 0 && hold.client_id.size > 0)
+        rc = keep_text(batch, &hold.client_id);
+    client_id = hold.client_id;
+    hold_free(&hold);
+    if (rc == 0)
+        rc = resolving_release(batch, request, &release);
+    if (rc == 0 && client_id.size > 0)
+        rc = keys_delete(batch->txn, batch_dbi(batch, DB_KEYS), client_id);
+    if (rc == 0)
+        request->id = id;
+    return rc;
+}
+
 static int do_without_draft(struct batch *batch, struct ledger_request *request) {
     int rc = 0;
     if (request->operation == OPERATION_ABORT)
         rc = resolving_abort(batch, request->hold);
-    else if (request->hold != 0) {
-        struct ledger_entry release = {.kind = KIND_RELEASE};
-        rc = resolving_release(batch, request, &release);
-        if (rc == LEDGER_E_RESOLVED || rc == LEDGER_E_NO_HOLD)
-            rc = 0;
-    }
+    else if (request->hold != 0)
+        rc = withdraw(batch, request);
     if (ledger_error_is_own(rc)) { /* a hold with children is not withdrawn */
         request->rc = rc;
         return 0;
@@ -540,8 +562,10 @@ int batch_do(struct batch *batch, struct ledger_request *request) {
         request->rc = find_done(batch, request, &entry, &done);
     if (request->rc != 0 || done)
         return ledger_error_is_own(request->rc) ? 0 : request->rc;
+    uint64_t last_id = batch->last_id;
     int rc = perform(batch, request, &entry);
-    if (ledger_error_is_own(rc)) {
+    /* What took an id has put something: the batch cannot go on as if nothing had been done. */
+    if (ledger_error_is_own(rc) && batch->last_id == last_id) {
         request->rc = rc;
         return 0;
     }

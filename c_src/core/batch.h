@@ -20,7 +20,8 @@ int batch_begin(struct ledger *ledger, const struct ledger_policy *policy, const
 /* Aborts what was not committed, and frees. NULL is allowed. */
 void batch_end(struct batch *batch);
 
-/* Ends the holds that are due. */
+/* Ends the holds that are due, so many at most. */
+#define BATCH_EXPIRE_MAX 5000
 int batch_expire(struct batch *batch);
 /* Does one request. Not 0: the batch must be ended. Otherwise request->rc says what became of it,
  * and where that is not 0 nothing was put for it. */

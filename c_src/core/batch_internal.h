@@ -66,6 +66,7 @@ struct batch {
     uint64_t last_id;
     uint64_t first_id;  /* last_id before this batch */
     bool wrote;         /* there is something to commit */
+    int building;       /* family that is being built, and treated as ready; 0: none */
     bool any_undefined; /* there are names that no entry defines yet */
     bool all_states;    /* the gate has to be worked out for every state */
     struct name_memo names[MEMO_SLOTS];

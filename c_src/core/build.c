@@ -103,8 +103,9 @@ static int share_holds(struct batch *batch, int family) {
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-static int build_family(struct batch *batch, int family, size_t *left) {
-    struct declared_series *declared = &batch->ledger->declared[family - 1];
+/* Adds up to *left entries; *declared is what will be true of the family once it is committed. */
+static int build_family(struct batch *batch, int family, struct declared_series *declared,
+                        size_t *left) {
     uint8_t bytes[8];
     MDB_val key = {sizeof bytes, bytes}, value;
     MDB_cursor *cursor;
@@ -112,7 +113,7 @@ static int build_family(struct batch *batch, int family, size_t *left) {
     int rc = mdb_cursor_open(batch->txn, batch_dbi(batch, DB_ENTRIES), &cursor);
     if (rc != 0)
         return rc;
-    declared->ready = true; /* for batch_has_family(); until the slice is committed it is undone */
+    batch->building = family;
     put_be64(bytes, next);
     rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     while (rc == 0 && *left > 0) {
@@ -128,51 +129,59 @@ static int build_family(struct batch *batch, int family, size_t *left) {
     }
     mdb_cursor_close(cursor);
     declared->built_to = next;
-    if (rc == 0) { /* there are more */
-        declared->ready = false;
-        return 0;
+    if (rc == MDB_NOTFOUND) {
+        declared->ready = true;
+        rc = share_holds(batch, family);
     }
-    return rc == MDB_NOTFOUND ? share_holds(batch, family) : rc;
+    batch->building = 0;
+    return rc;
+}
+
+static bool is_built(const struct ledger *ledger) {
+    for (size_t i = 0; i < ledger->declared_count; i++)
+        if (!ledger->declared[i].ready)
+            return false;
+    return true;
+}
+
+/* Readers look at what is declared only for a moment: not while a slice is written. */
+static void adopt_declared(struct ledger *ledger, const struct declared_series *declared) {
+    pthread_rwlock_wrlock(&ledger->policy_lock);
+    memcpy(ledger->declared, declared, sizeof ledger->declared);
+    pthread_rwlock_unlock(&ledger->policy_lock);
 }
 
 int ledger_build(struct ledger *ledger, size_t limit, bool *done, struct ledger_failure *failure) {
-    struct declared_series before[DECLARED_MAX];
+    struct declared_series declared[DECLARED_MAX];
     struct batch *batch = NULL;
     size_t left = limit;
     uint64_t last_id;
-    *done = true;
-    for (size_t i = 0; i < ledger->declared_count; i++)
-        *done = *done && ledger->declared[i].ready;
+    *done = is_built(ledger);
     if (*done)
         return 0;
     int rc = ledger_ensure_open(ledger, failure);
     if (rc != 0)
         return rc;
-    memcpy(before, ledger->declared, sizeof before);
+    memcpy(declared, ledger->declared, sizeof declared);
     storage_extend(&ledger->storage, UINT64_C(4096) * limit);
     rc = batch_begin(ledger, &ledger->policy, &ledger->plan, ledger_now(ledger), &batch);
-    pthread_rwlock_wrlock(&ledger->policy_lock);
     for (size_t i = 0; rc == 0 && left > 0 && i < ledger->declared_count; i++)
-        if (!ledger->declared[i].ready)
-            rc = build_family(batch, (int)i + 1, &left);
+        if (!declared[i].ready)
+            rc = build_family(batch, (int)i + 1, &declared[i], &left);
     if (rc == 0)
-        rc = meta_put_series(ledger, batch_transaction(batch));
+        rc = meta_put_series(ledger, batch_transaction(batch), declared);
     if (rc == 0)
         rc = batch_store(batch);
     if (rc == 0)
         rc = batch_commit(batch);
-    if (rc != 0)
-        memcpy(ledger->declared, before, sizeof before);
-    pthread_rwlock_unlock(&ledger->policy_lock);
     batch_end(batch);
-    if (rc != 0) {
-        ledger_fail(failure, rc, "building series");
-        if (ledger_error_is_fatal(rc))
-            (void)ledger_resync(ledger, &last_id, failure);
-        return rc;
+    if (rc == 0) {
+        adopt_declared(ledger, declared);
+        *done = is_built(ledger);
+        return 0;
     }
-    *done = true;
-    for (size_t i = 0; i < ledger->declared_count; i++)
-        *done = *done && ledger->declared[i].ready;
-    return 0;
+    ledger_fail(failure, rc, "building series");
+    if (ledger_error_is_fatal(rc))
+        (void)ledger_resync(ledger, &last_id, failure);
+    return rc;
 }

@@ -225,42 +225,33 @@ static bool of_completed(const struct ledger *ledger, const struct ledger_text *
     return false;
 }
 
-static ledger_sum count_of_grants(const void *context, const struct totals *totals) {
-    (void)context;
-    return totals->column[COLUMN_GRANTS];
-}
-
 static ledger_sum sum_of_grants(const void *column, const struct totals *totals) {
     return totals->column[*(const enum totals_column *)column];
 }
 
-/* From the grant that is being used on. */
+/* From the grant that is being used on: the next is always the one with which their sum passes
+ * what was told. */
 static int tell_grants(const struct view *view, const struct use *use, bool credits, size_t limit,
                        ledger_grant_row *row, void *context) {
     struct entry_decoder *decoder = entry_decoder_new();
     enum totals_column column = credits ? COLUMN_GRANTED_CREDITS : COLUMN_GRANTED_COST;
     ledger_sum gone = use->used + use->grants - use->limit - use->spent, told = use->spent;
-    struct totals before;
-    uint64_t id = 0;
     int rc = decoder == NULL ? ENOMEM : 0;
-    if (rc == 0)
-        rc = series_reach(view->moment.series, use->series, sum_of_grants, &column, use->spent + 1,
-                          0, UINT64_MAX, &id);
-    for (size_t i = 0; rc == 0 && i < limit && told < use->grants;) {
+    for (size_t i = 0; rc == 0 && i < limit && told < use->grants; i++) {
         struct ledger_entry entry;
-        rc = query_load_entry(view->ledger, view->moment.txn, decoder, id, &entry);
+        uint64_t id;
+        rc = series_reach(view->moment.series, use->series, sum_of_grants, &column, told + 1, 0,
+                          UINT64_MAX, &id);
+        if (rc == 0)
+            rc = query_load_entry(view->ledger, view->moment.txn, decoder, id, &entry);
         int64_t amount = rc != 0 ? 0 : credits ? entry.credits : entry.cost;
-        if (amount > 0) { /* not of the other measure, nor taken back */
-            row(context, &entry, amount > gone ? amount - gone : 0);
-            gone = 0;
-            told += amount;
-            i++;
-        }
-        if (rc == 0)
-            rc = series_totals_before(view->moment.series, use->series, id + 1, &before);
-        if (rc == 0)
-            rc = series_reach(view->moment.series, use->series, count_of_grants, NULL,
-                              before.column[COLUMN_GRANTS] + 1, id + 1, UINT64_MAX, &id);
+        if (rc == 0 && amount <= 0)
+            rc = LEDGER_E_DAMAGED;
+        if (rc != 0)
+            break;
+        row(context, &entry, amount > gone ? amount - gone : 0);
+        gone = 0;
+        told += amount;
     }
     entry_decoder_free(decoder);
     return rc == MDB_NOTFOUND ? LEDGER_E_DAMAGED : rc;
@@ -288,9 +279,8 @@ int ledger_read_balance(struct ledger *ledger, const struct ledger_text *names, 
     if (rc == 0 && family > 0 && !ledger->declared[family - 1].ready)
         rc = LEDGER_E_BUILDING;
     if (rc == 0) {
-        balance->of_completed = of_completed(ledger, names, family, credits);
         rule.measure = credits ? MEASURE_CREDITS : MEASURE_COST;
-        if (balance->of_completed)
+        if (of_completed(ledger, names, family, credits))
             rule.measure = credits ? MEASURE_COMPLETED_CREDITS : MEASURE_COMPLETED_COST;
         rc = begin_finding(&view, family, names, &uses, &finding);
     }
@@ -365,6 +355,8 @@ static int tell_holds(struct ledger *ledger, uint64_t from, uint64_t to, size_t 
     put_be64(bytes, from);
     if (rc == 0)
         rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    if (rc == 0 && key.mv_size != 8)
+        rc = LEDGER_E_DAMAGED;
     for (size_t i = 0; rc == 0 && i < limit && get_be64(key.mv_data) <= to; i++) {
         rc = hold_read(get_be64(key.mv_data), value.mv_data, value.mv_size, &hold);
         if (rc == 0)

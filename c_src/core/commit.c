@@ -143,25 +143,33 @@ static bool still_wanted(const struct ledger_batch *batch) {
     return batch->wanted == NULL || batch->wanted(batch->context);
 }
 
-/* About what the batch makes the file grow, and more than it usually does: each draft twice,
- * for overflow pages, and a page each for the trees. */
-static uint64_t room_for(const struct ledger_request *requests, size_t count) {
-    uint64_t room = 0;
+/* About what a batch makes the file grow, and more than it usually does: each draft twice, for
+ * overflow pages, and a page each for the trees that it touches, which are one more for every
+ * family; and the same for each hold that may be due. */
+static uint64_t room_for(const struct ledger *ledger, const struct ledger_request *requests,
+                         size_t count) {
+    const struct deadline *first = deadlines_first(&ledger->deadlines);
+    uint64_t each = 4096 * (uint64_t)(1 + ledger->declared_count), room = 0;
     for (size_t i = 0; i < count; i++)
-        room += 2 * requests[i].size + 4096;
+        room += 2 * requests[i].size + each;
+    if (first != NULL && first->us <= (uint64_t)ledger_now(ledger))
+        room += each * (ledger->deadlines.count < BATCH_EXPIRE_MAX ? ledger->deadlines.count
+                                                                   : BATCH_EXPIRE_MAX);
     return room;
 }
 
-/* A reserve that is to be withdrawn may be in this very batch, before the request. */
+/* The hold that a reserve made, which is to be withdrawn: it may be in this very batch, before the
+ * request. One that only repeated another made none. */
 static void find_withdrawn(struct ledger *ledger, struct ledger_request *requests, size_t at) {
     struct ledger_request *request = &requests[at];
     uint64_t token = request->hold, id = 0, flags;
     for (size_t i = 0; i < at && id == 0; i++)
         if (requests[i].operation == OPERATION_RESERVE && requests[i].token == token &&
-            requests[i].rc == 0)
+            requests[i].rc == 0 && !requests[i].repeated)
             id = requests[i].id;
-    if (id == 0)
-        (void)outcomes_find(&ledger->outcomes, token, &id, &flags);
+    if (id == 0 && outcomes_find(&ledger->outcomes, token, &id, &flags) &&
+        flags & LEDGER_REPEATED)
+        id = 0;
     request->hold = id;
 }
 
@@ -195,7 +203,7 @@ static enum pass run(struct ledger *ledger, const struct ledger_batch *input, si
                      struct ledger_failure *failure) {
     struct batch *batch = NULL;
     struct ledger_request *requests = input->requests + first;
-    storage_extend(&ledger->storage, room_for(requests, count));
+    storage_extend(&ledger->storage, room_for(ledger, requests, count));
     int rc = batch_begin(ledger, &ledger->policy, &ledger->plan, input->now_us, &batch);
     if (rc == 0)
         rc = do_requests(ledger, batch, requests, count);
@@ -231,7 +239,8 @@ static enum pass run(struct ledger *ledger, const struct ledger_batch *input, si
         if (rc != 0)
             requests[i].rc = rc;
         else if (requests[i].rc == 0)
-            outcomes_add(&ledger->outcomes, requests[i].token, requests[i].id, requests[i].flags);
+            outcomes_add(&ledger->outcomes, requests[i].token, requests[i].id,
+                         requests[i].flags | (requests[i].repeated ? LEDGER_REPEATED : 0));
     }
     return rc == 0 ? PASS_OK : PASS_FAILED;
 }
@@ -282,6 +291,26 @@ static void join_effects(struct ledger_effects *all, struct ledger_effects *more
     ledger_effects_free(more);
 }
 
+static bool has_backlog(const struct ledger *ledger) {
+    const struct deadline *first = deadlines_first(&ledger->deadlines);
+    return first != NULL && first->us <= (uint64_t)ledger_now(ledger) &&
+           ledger->deadlines.count >= BATCH_EXPIRE_MAX;
+}
+
+/* No request is decided while more is due than one transaction ends: those would count as held
+ * still. */
+static void end_backlog(struct ledger *ledger, const struct ledger_batch *batch,
+                        struct ledger_effects *effects, struct ledger_failure *failure) {
+    size_t ended = BATCH_EXPIRE_MAX;
+    while (ended == BATCH_EXPIRE_MAX && (!ledger->deadlines.fresh || has_backlog(ledger))) {
+        struct ledger_effects more = {0};
+        enum pass pass = run(ledger, batch, 0, 0, &more, failure);
+        ended = pass == PASS_OK ? more.expiry_count : 0;
+        join_effects(effects, &more);
+    }
+    failure->code = 0;
+}
+
 int ledger_commit(struct ledger *ledger, struct ledger_batch *batch,
                   struct ledger_effects *effects, struct ledger_failure *failure) {
     failure->code = 0;
@@ -291,7 +320,10 @@ int ledger_commit(struct ledger *ledger, struct ledger_batch *batch,
         fail_from(batch, 0, rc);
         return rc;
     }
-    enum pass pass = run(ledger, batch, 0, batch->count, effects, failure);
+    end_backlog(ledger, batch, effects, failure);
+    struct ledger_effects first = {0};
+    enum pass pass = run(ledger, batch, 0, batch->count, &first, failure);
+    join_effects(effects, &first);
     for (size_t i = 0; pass == PASS_RERUN_SINGLY && i < batch->count; i++) {
         struct ledger_effects more = {0};
         enum pass single = run(ledger, batch, i, 1, &more, failure);

@@ -15,6 +15,8 @@ void entry_buffer_free(struct entry_buffer *buffer) {
 
 int entry_buffer_append(void *context, const char *bytes, size_t size) {
     struct entry_buffer *buffer = context;
+    if (size == 0) /* perhaps nothing to nowhere, which memcpy() does not allow */
+        return 0;
     if (buffer->capacity - buffer->size < size) {
         size_t capacity = buffer->capacity * 2 + size + 256;
         char *grown = realloc(buffer->data, capacity);

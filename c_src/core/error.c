@@ -67,7 +67,7 @@ static const struct row rows[] = {
      "default_estimate"},
     {LEDGER_E_NO_HOLD, "no_hold", "this ledger never had that hold"},
     {LEDGER_E_NO_RULE, "no_rule", "no rule of that name is in force, or it cannot be reset"},
-    {LEDGER_E_NO_PARENT, "no_parent", "the parent is not a live hold of this ledger"},
+    {LEDGER_E_NO_PARENT, "no_parent", "the parent is not a live hold of kind run of this ledger"},
     {LEDGER_E_NO_VERSION, "no_version",
      "the policy has no such version yet; give one that was in force"},
     {LEDGER_E_TOO_DEEP, "too_deep", "holds may be nested 8 deep"},

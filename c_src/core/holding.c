@@ -16,6 +16,9 @@ static int load_parent(struct batch *batch, uint64_t id, struct hold *parent, bo
     int rc = hold_load(batch->txn, holds, id, parent);
     if (rc != 0)
         return rc == MDB_NOTFOUND ? LEDGER_E_NO_PARENT : rc;
+    /* An invocation uses what it holds itself: there is nothing to lend. */
+    if (parent->kind != KIND_RUN)
+        return LEDGER_E_NO_PARENT;
     struct hold above = {0};
     uint64_t next = parent->parent;
     int depth = 2; /* this hold and its parent */
@@ -42,9 +45,11 @@ static int deny(struct batch *batch, const struct attempt *attempt, struct ledge
     for (size_t i = 0; i < uses->count; i++) {
         struct use *use = &uses->items[i];
         struct ledger_rule_status *status = &denial->rules[denial->count];
+        int rc = use_load_grants(&batch->moment, use);
         enum rule_reason reason =
             use_decide(use, attempt_amount(attempt, use), attempt->critical);
-        int rc = status_fill(&batch->moment, attempt, use, reason, status);
+        if (rc == 0)
+            rc = status_fill(&batch->moment, attempt, use, reason, status);
         if (rc != 0) {
             free(denial);
             return rc;

@@ -61,40 +61,44 @@ int keys_put(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id, const stru
     return mdb_put(txn, dbi, &key.val, &value, MDB_NOOVERWRITE);
 }
 
+int keys_delete(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id) {
+    struct key key;
+    int rc = client_key(&key, client_id);
+    if (rc == 0)
+        rc = mdb_del(txn, dbi, &key.val, NULL);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 static void resolved_key(struct key *key, uint64_t hold) {
     key->bytes[0] = ROW_RESOLVED;
     put_be64(key->bytes + 1, hold);
     key->val = (MDB_val){9, key->bytes};
 }
 
-int keys_find_resolved(MDB_txn *txn, MDB_dbi dbi, uint64_t hold, uint64_t *entry,
-                       struct amounts *children) {
+int keys_find_resolved(MDB_txn *txn, MDB_dbi dbi, uint64_t hold, struct key_resolved *resolved) {
     struct key key;
     MDB_val value;
     resolved_key(&key, hold);
     int rc = mdb_get(txn, dbi, &key.val, &value);
     if (rc != 0)
         return rc;
-    if (value.mv_size < 8)
-        return LEDGER_E_DAMAGED;
-    *entry = get_be64(value.mv_data);
-    struct byte_reader reader = byte_reader((uint8_t *)value.mv_data + 8, value.mv_size - 8);
-    amounts_read(&reader, children);
+    struct byte_reader reader = byte_reader(value.mv_data, value.mv_size);
+    resolved->entry = (uint64_t)read_varint(&reader);
+    resolved->parent = (uint64_t)read_varint(&reader);
+    resolved->settled = read_byte(&reader) != 0;
+    amounts_read(&reader, &resolved->children);
     return reader.damaged || reader.at != reader.end ? LEDGER_E_DAMAGED : 0;
 }
 
-int keys_put_resolved(MDB_txn *txn, MDB_dbi dbi, uint64_t hold, uint64_t entry,
-                      const struct amounts *children) {
+int keys_put_resolved(MDB_txn *txn, MDB_dbi dbi, uint64_t hold,
+                      const struct key_resolved *resolved) {
     struct key key;
-    uint8_t data[8 + AMOUNTS_BYTES_MAX];
+    uint8_t data[2 * VARINT_BYTES_MAX + 1 + AMOUNTS_BYTES_MAX];
     resolved_key(&key, hold);
-    put_be64(data, entry);
-    MDB_val value = {8 + amounts_write(data + 8, children), data};
+    size_t size = put_varint(data, resolved->entry);
+    size += put_varint(data + size, resolved->parent);
+    data[size++] = resolved->settled;
+    size += amounts_write(data + size, &resolved->children);
+    MDB_val value = {size, data};
     return mdb_put(txn, dbi, &key.val, &value, 0);
-}
-
-int keys_delete_resolved(MDB_txn *txn, MDB_dbi dbi, uint64_t hold) {
-    struct key key;
-    resolved_key(&key, hold);
-    return mdb_del(txn, dbi, &key.val, NULL);
 }

@@ -4,11 +4,12 @@
  *   0x01 client id <= 500 bytes        --> operation u8, flags varint, id varint, version varint,
  *                                          32 bytes: SHA-256 of the request
  *   0x02 SHA-256 of a longer client id --> the same
- *   0x03 hold id u64                   --> entry id u64, amounts (totals.h): the ledger resolved
- *                                          the hold by that entry, and its caller has not settled
- *                                          yet; what its children had booked until then
+ *   0x03 hold id u64                   --> entry id varint, parent varint (hold id; 0: none),
+ *                                          settled u8, amounts (totals.h): how a hold ended, where
+ *                                          that still matters: which entry ended it, and what its
+ *                                          children booked, before and since
  *
- * Rows of the first two kinds stay for ever.
+ * Rows of the first two kinds stay for ever, but for that of a hold that was withdrawn.
  *
  * Thread class: those that may read or write LMDB. */
 #ifndef LEDGER_KEYS_H
@@ -32,11 +33,20 @@ struct key_row {
 int keys_find(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id, struct key_row *row);
 int keys_put(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id, const struct key_row *row);
 
-/* The entry by which the ledger itself resolved a hold: 0, MDB_NOTFOUND, ... */
-int keys_find_resolved(MDB_txn *txn, MDB_dbi dbi, uint64_t hold, uint64_t *entry,
-                       struct amounts *children);
-int keys_put_resolved(MDB_txn *txn, MDB_dbi dbi, uint64_t hold, uint64_t entry,
-                      const struct amounts *children);
-int keys_delete_resolved(MDB_txn *txn, MDB_dbi dbi, uint64_t hold);
+/* 0 also when there is none. */
+int keys_delete(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id);
+
+/* A hold that the ledger ended, so that its caller may settle late; or a run with a parent, for
+ * its late children. `settled`: its caller has resolved it. */
+struct key_resolved {
+    uint64_t entry;
+    uint64_t parent;
+    bool settled;
+    struct amounts children;
+};
+/* 0, MDB_NOTFOUND, ... */
+int keys_find_resolved(MDB_txn *txn, MDB_dbi dbi, uint64_t hold, struct key_resolved *resolved);
+int keys_put_resolved(MDB_txn *txn, MDB_dbi dbi, uint64_t hold,
+                      const struct key_resolved *resolved);
 
 #endif

@@ -87,6 +87,7 @@ int64_t ledger_now(const struct ledger *ledger);
 
 /* Numbers are on disk (keys.h): append only. */
 enum ledger_operation {
+    OPERATION_NONE = 0,     /* fails: what was sent is no request */
     OPERATION_RECORD = 1,   /* books the draft: invocation, grant */
     OPERATION_RESERVE = 2,  /* the draft is what is asked for; `hold` the parent; `text` the owner */
     OPERATION_SETTLE = 3,   /* the draft (of kind run) is what was used */
@@ -96,10 +97,14 @@ enum ledger_operation {
     OPERATION_RESET = 7,    /* the draft (of kind reset); `text` names the rule */
     OPERATION_POLICY = 8,   /* ledger_set_policy() alone */
     OPERATION_ABORT = 9,    /* the owner of `hold` is gone; no draft */
-    OPERATION_WITHDRAW = 10, /* releases what the reserve with token `hold` made, if anything */
+    OPERATION_WITHDRAW = 10, /* releases what the reserve with token `hold` made, if it made
+                                anything, and forgets its client_id; out: id of the hold */
 };
 
 enum ledger_level { LEVEL_NORMAL, LEVEL_APPROACHING, LEVEL_CRITICAL, LEVEL_EXHAUSTED };
+
+/* Beside the flags of an entry, which are on disk and below it: `repeated`, in an outcome. */
+#define LEDGER_REPEATED (UINT64_C(1) << 31)
 
 /* What one rule has to tell of one attempt. Sums are in the rule's measure; times are ledger
  * time, 0 where there is none. */
@@ -152,7 +157,7 @@ struct ledger_request {
 
     uint64_t id;    /* out: of the entry or hold, if rc is 0; of what conflicts */
     uint64_t flags; /* out: enum entry_flag, of the entry */
-    bool repeated;  /* out: it was done before, under its client_id */
+    bool repeated;  /* out: it was done before, under its client_id; nothing was done now */
     int rc;         /* out */
     struct ledger_denial *denial; /* out, with LEDGER_E_BUDGET_EXHAUSTED; for free() */
     const struct ledger_rule *rule; /* out, with LEDGER_E_ESTIMATE_REQUIRED */
@@ -190,7 +195,6 @@ struct ledger_batch {
     struct ledger_request *requests;
     size_t count;
     int64_t now_us;
-    uint64_t writer;               /* another number than in the batch before: another writer */
     bool (*wanted)(void *context); /* asked just before the commit; NULL: yes */
     void *context;
 };
@@ -275,9 +279,8 @@ int ledger_statuses(struct ledger *ledger, const struct ledger_text *names, ledg
 /* The account of a scope (names by dimension; all NULL: everything), in one measure: see
  * docs/budgets.md. LEDGER_E_UNDECLARED_SERIES. */
 struct ledger_balance {
-    bool of_completed; /* a rule counts completed calls only, and so does `used` */
     ledger_sum granted; /* less what was taken back */
-    ledger_sum used;
+    ledger_sum used; /* of completed calls only, where a granted rule counts only those */
     ledger_sum held;
     uint64_t percent;
 };

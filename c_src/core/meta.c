@@ -60,18 +60,18 @@ static int delete_row(struct ledger *ledger, MDB_txn *txn, const char *word) {
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-int meta_put_series(struct ledger *ledger, MDB_txn *txn) {
+int meta_put_series(struct ledger *ledger, MDB_txn *txn, const struct declared_series *declared) {
     struct entry_buffer series = {0}, building = {0};
     msgpack_packer ready_packer, building_packer;
     size_t ready = 0;
     for (size_t i = 0; i < ledger->declared_count; i++)
-        ready += ledger->declared[i].ready;
+        ready += declared[i].ready;
     msgpack_packer_init(&ready_packer, &series, entry_buffer_append);
     msgpack_packer_init(&building_packer, &building, entry_buffer_append);
     msgpack_pack_array(&ready_packer, ready);
     msgpack_pack_array(&building_packer, ledger->declared_count - ready);
     for (size_t i = 0; i < ledger->declared_count; i++) {
-        const struct declared_series *family = &ledger->declared[i];
+        const struct declared_series *family = &declared[i];
         if (family->ready) {
             pack_family(&ready_packer, family);
             continue;
@@ -96,7 +96,7 @@ int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options
     first.changed_by_entry = 0;
     int rc = put_format(ledger, txn, created_at_us, options->currency);
     if (rc == 0)
-        rc = meta_put_series(ledger, txn);
+        rc = meta_put_series(ledger, txn, ledger->declared);
     if (rc == 0)
         rc = meta_put_policy(ledger, txn, &first);
     return rc;

@@ -32,8 +32,8 @@ int meta_read_policy(struct ledger *ledger, MDB_txn *txn, struct ledger_policy *
 int meta_prove(struct ledger *ledger);
 /* The row `format` of a ledger that an earlier version made, with what this one needs. */
 int meta_put_needs(struct ledger *ledger, MDB_txn *txn);
-/* The rows `series` and `building`. */
-int meta_put_series(struct ledger *ledger, MDB_txn *txn);
+/* The rows `series` and `building`, of as many families as the ledger has. */
+int meta_put_series(struct ledger *ledger, MDB_txn *txn, const struct declared_series *declared);
 int meta_put_policy(struct ledger *ledger, MDB_txn *txn, const struct ledger_policy *policy);
 
 #endif

@@ -59,7 +59,8 @@ static int by_hash(const void *a, const void *b) {
     return left->rule < right->rule ? -1 : left->rule > right->rule;
 }
 
-/* For each rule with `each`, those that replace it. Counts, or fills when `fill`. */
+/* For each rule with `each`, the others with `each` that replace it; those without are met where
+ * they match. Counts, or fills when `fill`. */
 static uint32_t find_replacements(const struct ledger_policy *policy, struct plan *plan,
                                   bool fill) {
     uint32_t count = 0;
@@ -69,7 +70,8 @@ static uint32_t find_replacements(const struct ledger_policy *policy, struct pla
         if (!rule_has_each(&policy->rules[i]))
             continue;
         for (uint32_t j = 0; j < policy->rule_count; j++) {
-            if (!rule_replaces(&policy->rules[j], &policy->rules[i]))
+            if (!rule_has_each(&policy->rules[j]) ||
+                !rule_replaces(&policy->rules[j], &policy->rules[i]))
                 continue;
             if (fill)
                 plan->replaced_by[count] = j;
@@ -150,23 +152,38 @@ static uint32_t first_with_hash(const struct plan *plan, int family, uint64_t ha
     return low;
 }
 
+/* The family's rules without `each` that match; all have one hash. */
+static void find_values(const struct plan *plan, const struct ledger_policy *policy, int family,
+                        const struct ledger_text *names, uint32_t *first, uint32_t *end) {
+    uint32_t family_first = plan->value_first[family], family_end = plan->value_first[family + 1];
+    *first = *end = family_first;
+    if (family_first == family_end)
+        return;
+    uint64_t hash = hash_names(&policy->rules[plan->values[family_first].rule], names);
+    *first = *end = first_with_hash(plan, family, hash);
+    while (*end < family_end && plan->values[*end].hash == hash)
+        ++*end;
+}
+
 int plan_match(const struct plan *plan, const struct ledger_policy *policy, int family,
                const struct ledger_text *names, plan_found *found, void *context) {
-    uint32_t end = plan->value_first[family + 1], first = plan->value_first[family];
+    uint32_t first, end;
     int rc = 0;
-    if (first < end) {
-        uint64_t hash = hash_names(&policy->rules[plan->values[first].rule], names);
-        for (uint32_t i = first_with_hash(plan, family, hash);
-             rc == 0 && i < end && plan->values[i].hash == hash; i++) {
-            const struct ledger_rule *rule = &policy->rules[plan->values[i].rule];
-            if (rule_matches(rule, names) == RULE_MATCHES)
-                rc = found(context, rule);
-        }
+    find_values(plan, policy, family, names, &first, &end);
+    for (uint32_t i = first; rc == 0 && i < end; i++) {
+        const struct ledger_rule *rule = &policy->rules[plan->values[i].rule];
+        if (rule_matches(rule, names) == RULE_MATCHES)
+            rc = found(context, rule);
     }
     for (uint32_t i = plan->each_first[family]; rc == 0 && i < plan->each_first[family + 1]; i++) {
         const struct ledger_rule *rule = &policy->rules[plan->each[i]];
-        if (rule_matches(rule, names) == RULE_MATCHES &&
-            !is_replaced(plan, policy, plan->each[i], names))
+        bool replaced = rule_matches(rule, names) != RULE_MATCHES ||
+                        is_replaced(plan, policy, plan->each[i], names);
+        for (uint32_t k = first; !replaced && k < end; k++) {
+            const struct ledger_rule *other = &policy->rules[plan->values[k].rule];
+            replaced = rule_matches(other, names) == RULE_MATCHES && rule_replaces(other, rule);
+        }
+        if (!replaced)
             rc = found(context, rule);
     }
     return rc;

@@ -32,7 +32,7 @@ struct plan {
     uint32_t required_count;
     uint32_t *required; /* rules with `require` */
     uint32_t *replaced_first; /* by rule; one more than there are rules */
-    uint32_t *replaced_by;    /* rules that take a rule's place where they match too */
+    uint32_t *replaced_by;    /* rules with `each` that take a rule's place where they match too */
 };
 
 /* 0, ENOMEM, or LEDGER_E_UNDECLARED_SERIES / LEDGER_E_BUILDING with *rule the index of the rule

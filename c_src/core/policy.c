@@ -15,16 +15,52 @@ int policy_state(const struct ledger_policy *policy, struct ledger_text name) {
     return -1;
 }
 
-const struct ledger_rule *policy_rule(const struct ledger_policy *policy, struct ledger_text name) {
+static int compare_text(struct ledger_text a, struct ledger_text b) {
+    size_t size = a.size < b.size ? a.size : b.size;
+    int order = size == 0 ? 0 : memcmp(a.data, b.data, size);
+    return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+static int by_name(const void *a, const void *b, void *rules) {
+    const struct ledger_rule *all = rules;
+    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+    int order = compare_text(all[left].name, all[right].name);
+    /* Of two with one name the first comes first, and is found. */
+    return order != 0 ? order : (left > right) - (left < right);
+}
+
+static void sort_by_name(struct ledger_policy *policy) {
     for (uint32_t i = 0; i < policy->rule_count; i++)
-        if (text_equal(policy->rules[i].name, name))
-            return &policy->rules[i];
-    return NULL;
+        policy->by_name[i] = i;
+    qsort_r(policy->by_name, policy->rule_count, sizeof *policy->by_name, by_name,
+            policy->rules);
+}
+
+const struct ledger_rule *policy_rule(const struct ledger_policy *policy, struct ledger_text name) {
+    if (policy->by_name == NULL) {
+        for (uint32_t i = 0; i < policy->rule_count; i++)
+            if (text_equal(policy->rules[i].name, name))
+                return &policy->rules[i];
+        return NULL;
+    }
+    uint32_t low = 0, high = policy->rule_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (compare_text(policy->rules[policy->by_name[middle]].name, name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == policy->rule_count)
+        return NULL;
+    const struct ledger_rule *rule = &policy->rules[policy->by_name[low]];
+    return text_equal(rule->name, name) ? rule : NULL;
 }
 
 void policy_free(struct ledger_policy *policy) {
     free(policy->states);
     free(policy->rules);
+    free(policy->by_name);
     free(policy->memory);
     *policy = (struct ledger_policy){0};
 }
@@ -34,8 +70,10 @@ static int allocate(struct ledger_policy *policy, size_t states, size_t rules, s
     *policy = (struct ledger_policy){0};
     policy->states = calloc(states + 1, sizeof *policy->states);
     policy->rules = calloc(rules + 1, sizeof *policy->rules);
+    policy->by_name = calloc(rules + 1, sizeof *policy->by_name);
     policy->memory = malloc(bytes + 1);
-    if (policy->states != NULL && policy->rules != NULL && policy->memory != NULL)
+    if (policy->states != NULL && policy->rules != NULL && policy->by_name != NULL &&
+        policy->memory != NULL)
         return 0;
     policy_free(policy);
     return ENOMEM;
@@ -87,6 +125,7 @@ int policy_copy(const struct ledger_policy *policy, struct ledger_policy *copy) 
         copy->rules[i] = policy->rules[i];
         each_text(&copy->rules[i], keep_text, &memory);
     }
+    sort_by_name(copy);
     return 0;
 }
 
@@ -140,9 +179,11 @@ bool policy_equal(const struct ledger_policy *a, const struct ledger_policy *b) 
     for (uint32_t i = 0; i < a->state_count; i++)
         if (!text_equal(a->states[i], b->states[i]))
             return false;
-    for (uint32_t i = 0; i < a->rule_count; i++)
-        if (!rule_equal(&a->rules[i], &b->rules[i]))
+    for (uint32_t i = 0; i < a->rule_count; i++) {
+        const struct ledger_rule *other = policy_rule(b, a->rules[i].name);
+        if (other == NULL || !rule_equal(&a->rules[i], other))
             return false;
+    }
     return true;
 }
 
@@ -305,7 +346,7 @@ static int read_map(const msgpack_object *object, struct ledger_policy *policy) 
         else
             rc = LEDGER_E_NEWER;
     }
-    return rc != 0 || policy_check(policy) == NULL ? rc : LEDGER_E_DAMAGED;
+    return rc;
 }
 
 int policy_read(const void *data, size_t size, struct ledger_policy *policy) {
@@ -322,6 +363,10 @@ int policy_read(const void *data, size_t size, struct ledger_policy *policy) {
         rc = rc == MSGPACK_UNPACK_NOMEM_ERROR ? ENOMEM : LEDGER_E_DAMAGED;
     if (rc == 0)
         rc = policy_copy(&view, policy);
+    if (rc == 0 && policy_check(policy) != NULL) {
+        policy_free(policy);
+        rc = LEDGER_E_DAMAGED;
+    }
     msgpack_unpacked_destroy(&unpacked);
     policy_free(&view);
     return rc;

@@ -32,6 +32,7 @@ struct ledger_policy {
     uint32_t rule_count;
     struct ledger_text *states;
     struct ledger_rule *rules;
+    uint32_t *by_name; /* indices of the rules by their names; NULL: not known */
     struct ledger_text settings; /* a written msgpack map; size 0: none */
     char *memory; /* what the texts point into, when the policy owns it */
 };
@@ -44,7 +45,8 @@ void policy_free(struct ledger_policy *policy);
 /* NULL, or what is wrong. */
 const char *policy_check(const struct ledger_policy *policy);
 
-/* Same states in the same order, same rules and settings. Versions are not looked at. */
+/* Same states in the same order, same rules in any order, same settings. Versions are not looked
+ * at. */
 bool policy_equal(const struct ledger_policy *a, const struct ledger_policy *b);
 
 int policy_write(struct entry_buffer *buffer, const struct ledger_policy *policy);

@@ -6,8 +6,6 @@
 #include "batch_internal.h"
 #include "keys.h"
 
-#define EXPIRE_MAX 5000 /* holds that end in one transaction */
-
 /* A hold that is ending, with those above it. */
 struct ending {
     struct hold hold;
@@ -64,8 +62,21 @@ static int begin_ending(struct batch *batch, uint64_t id, struct ending **out) {
 
 /* ---- what was held ---------------------------------------------------------------------- */
 
-/* Takes what a descendant spent out of what those above it hold, the nearest first. What they
- * had drawn themselves is spent first, and will not be given back. */
+/* Of what a hold spent, the part that its parents had lent one another, from the one at `first` up:
+ * what was drawn is spent first, and is not given back by any of them. */
+static void spend_drawn(struct ending *ending, int first, uint32_t series, int column,
+                        int64_t spent) {
+    for (int i = first; i < ending->above_count && spent > 0; i++) {
+        struct hold_share *share = hold_share_of(ending->above[i], series);
+        if (share == NULL)
+            return;
+        if (share->drawn[column] < spent)
+            spent = share->drawn[column];
+        share->drawn[column] -= spent;
+    }
+}
+
+/* Takes what a descendant spent out of what those above it hold, the nearest first. */
 static int64_t spend_above(struct ending *ending, uint32_t series, int column, int64_t spent) {
     int64_t taken = 0;
     for (int i = 0; i < ending->above_count && taken < spent; i++) {
@@ -75,7 +86,7 @@ static int64_t spend_above(struct ending *ending, uint32_t series, int column, i
         int64_t rest = spent - taken;
         int64_t part = share->held[column] < rest ? share->held[column] : rest;
         share->held[column] -= part;
-        share->drawn[column] -= share->drawn[column] < part ? share->drawn[column] : part;
+        spend_drawn(ending, i, series, column, part);
         taken += part;
     }
     return taken;
@@ -119,24 +130,60 @@ static int give_back(struct batch *batch, struct ending *ending,
 
 static void add_to_children(struct amounts *children, enum totals_column column, int64_t amount) {
     bool has = children->mask & UINT64_C(1) << column;
-    int64_t sum = (has ? children->column[column] : 0) + amount;
+    int64_t sum = has ? children->column[column] : 0;
+    if (__builtin_add_overflow(sum, amount, &sum))
+        sum = INT64_MAX; /* more than any run can settle */
     children->mask &= ~(UINT64_C(1) << column);
     amounts_set(children, column, sum);
 }
 
-/* Tells those above what was booked below them. */
-static int tell_above(struct batch *batch, struct ending *ending,
-                      const struct ledger_entry *entry) {
-    int rc = 0;
-    for (int i = 0; rc == 0 && i < ending->above_count; i++) {
-        struct amounts *children = &ending->above[i]->children;
-        add_to_children(children, COLUMN_COST, entry->cost);
-        add_to_children(children, COLUMN_CREDITS, entry->credits);
-        for (int class = 0; class < TOKENS_CLASSES; class ++)
-            add_to_children(children, COLUMN_INPUT_TOKENS + class, entry->tokens[class]);
-        rc = hold_store(batch->txn, batch_dbi(batch, DB_HOLDS), ending->above[i]);
+static void add_entry_to(struct amounts *children, const struct ledger_entry *entry) {
+    add_to_children(children, COLUMN_COST, entry->cost);
+    add_to_children(children, COLUMN_CREDITS, entry->credits);
+    for (int class = 0; class < TOKENS_CLASSES; class ++)
+        add_to_children(children, COLUMN_INPUT_TOKENS + class, entry->tokens[class]);
+}
+
+/* One run above, live or ended: what it may still settle leaves out what was booked below. *next
+ * is the one above it. MDB_NOTFOUND: nothing is known of it any more. */
+static int tell_one_above(struct batch *batch, uint64_t id, const struct ledger_entry *entry,
+                          uint64_t *next) {
+    MDB_dbi holds = batch_dbi(batch, DB_HOLDS), keys = batch_dbi(batch, DB_KEYS);
+    struct hold hold = {0};
+    struct key_resolved ended;
+    int rc = hold_load(batch->txn, holds, id, &hold);
+    if (rc == 0) {
+        add_entry_to(&hold.children, entry);
+        *next = hold.parent;
+        rc = hold_store(batch->txn, holds, &hold);
+        hold_free(&hold);
+        return rc;
+    }
+    hold_free(&hold);
+    if (rc == MDB_NOTFOUND)
+        rc = keys_find_resolved(batch->txn, keys, id, &ended);
+    if (rc == 0) {
+        add_entry_to(&ended.children, entry);
+        *next = ended.parent;
+        rc = keys_put_resolved(batch->txn, keys, id, &ended);
     }
     return rc;
+}
+
+/* Tells those above what was booked below them: the live ones that are at hand, and beyond them
+ * those that have ended, whose callers may yet settle, or whose parents may. */
+static int tell_above(struct batch *batch, struct ending *ending,
+                      const struct ledger_entry *entry) {
+    uint64_t next = ending->hold.parent;
+    int rc = 0, told = 0;
+    for (; rc == 0 && told < ending->above_count; told++) {
+        add_entry_to(&ending->above[told]->children, entry);
+        next = ending->above[told]->parent;
+        rc = hold_store(batch->txn, batch_dbi(batch, DB_HOLDS), ending->above[told]);
+    }
+    for (; rc == 0 && next != 0 && told < HOLD_DEPTH_MAX; told++)
+        rc = tell_one_above(batch, next, entry, &next);
+    return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
 /* Does that, and drops the hold. */
@@ -210,6 +257,17 @@ static void override_names(struct ledger_entry *entry, const struct ledger_text 
                                       : names[dimension];
 }
 
+/* What may come after the end of a hold: its caller's settlement, when the ledger ended it; and
+ * late children of a run, which those above the run have to be told of. */
+static int remember_ending(struct batch *batch, const struct ending *ending, uint64_t entry,
+                           bool settled) {
+    const struct hold *hold = &ending->hold;
+    struct key_resolved ended = {entry, hold->parent, settled, hold->children};
+    bool may_matter = !settled || (hold->kind == KIND_RUN && hold->parent != 0);
+    return may_matter ? keys_put_resolved(batch->txn, batch_dbi(batch, DB_KEYS), hold->id, &ended)
+                      : 0;
+}
+
 /* ---- by the caller ---------------------------------------------------------------------- */
 
 static int64_t difference(const struct ledger_entry *usage, enum entry_field field, int64_t said,
@@ -217,13 +275,35 @@ static int64_t difference(const struct ledger_entry *usage, enum entry_field fie
     return usage->given & field ? said - booked : 0;
 }
 
-/* The parents that are still live: their own settling leaves the correction out as well. */
+/* What a late child spent beyond what was booked is taken from what its parents hold, like what
+ * it spends in time; and their own settling leaves it out. */
 static int tell_parents(struct batch *batch, const struct ledger_entry *correction) {
     struct ending *ending = calloc(1, sizeof *ending);
     if (ending == NULL)
         return ENOMEM;
     ending->hold.parent = correction->parent;
+    int64_t spent[HELD_COLUMNS] = {0};
+    spent[HELD_COST] = correction->cost;
+    spent[HELD_CREDITS] = correction->credits;
+    for (int class = 0; class < TOKENS_CLASSES; class ++)
+        spent[HELD_TOKENS] += correction->tokens[class] > 0 ? correction->tokens[class] : 0;
     int rc = load_above(batch, ending);
+    for (int family = 0; rc == 0 && ending->above_count > 0 &&
+                         family <= (int)batch->ledger->declared_count;
+         family++) {
+        uint32_t series;
+        struct sums *sums;
+        int64_t delta[HELD_COLUMNS];
+        if (!batch_has_family(batch, family, correction->names))
+            continue;
+        rc = batch_find_series(batch, family, correction->names, true, &series);
+        if (rc == 0)
+            rc = sums_get(batch, family, series, correction->names, &sums);
+        for (int column = 0; rc == 0 && column < HELD_COLUMNS; column++)
+            delta[column] = -spend_above(ending, series, column, spent[column]);
+        if (rc == 0)
+            sums_hold(sums, 0, delta, 0);
+    }
     if (rc == 0)
         rc = tell_above(batch, ending, correction);
     end_free(ending);
@@ -235,20 +315,19 @@ static int settle_late(struct batch *batch, struct ledger_request *request,
                        const struct ledger_entry *usage) {
     MDB_dbi keys = batch_dbi(batch, DB_KEYS);
     struct ledger_entry booked, said = *usage;
-    struct amounts children;
-    uint64_t id;
-    int rc = keys_find_resolved(batch->txn, keys, request->hold, &id, &children);
-    if (rc == MDB_NOTFOUND)
+    struct key_resolved ended;
+    int rc = keys_find_resolved(batch->txn, keys, request->hold, &ended);
+    if (rc == MDB_NOTFOUND || (rc == 0 && ended.settled))
         return LEDGER_E_RESOLVED;
     if (rc == 0)
-        rc = batch_fetch(batch, id, &booked);
+        rc = batch_fetch(batch, ended.entry, &booked);
     if (rc != 0)
         return rc;
     if (booked.kind == KIND_RUN)
-        leave_children_out(&said, &children);
+        leave_children_out(&said, &ended.children);
     struct ledger_entry entry = {.kind = KIND_CORRECTION,
                                  .flags = ENTRY_LATE,
-                                 .link = id,
+                                 .link = ended.entry,
                                  .hold = request->hold,
                                  .parent = booked.parent,
                                  .policy_version = booked.policy_version,
@@ -264,8 +343,9 @@ static int settle_late(struct batch *batch, struct ledger_request *request,
     if (usage->status == STATUS_COMPLETED)
         entry.flags |= ENTRY_COMPLETES;
     rc = batch_load_names(batch, booked.name_numbers, entry.names);
+    ended.settled = true;
     if (rc == 0)
-        rc = keys_delete_resolved(batch->txn, keys, request->hold);
+        rc = keys_put_resolved(batch->txn, keys, request->hold, &ended);
     if (rc == 0)
         rc = tell_parents(batch, &entry);
     if (rc == 0)
@@ -303,6 +383,8 @@ int resolving_settle(struct batch *batch, struct ledger_request *request,
     copy_usage(&entry, usage, USAGE_FIELDS);
     override_names(&entry, ending->names, usage->names);
     rc = book_ending(batch, ending, &entry);
+    if (rc == 0)
+        rc = remember_ending(batch, ending, entry.id, true);
     request->id = entry.id;
     request->flags = entry.flags;
     end_free(ending);
@@ -328,6 +410,8 @@ int resolving_release(struct batch *batch, struct ledger_request *request,
         rc = drop(batch, ending, &entry);
     if (rc == 0)
         rc = batch_book(batch, &entry, NULL);
+    if (rc == 0)
+        rc = remember_ending(batch, ending, entry.id, true);
     request->id = entry.id;
     end_free(ending);
     return rc;
@@ -372,11 +456,10 @@ int resolving_abort(struct batch *batch, uint64_t id) {
     copy_usage(&entry, &metered, USAGE_FIELDS);
     entry.duration_ms = metered.duration_ms;
     override_names(&entry, ending->names, metered.names);
-    struct amounts children = hold->children;
     if (rc == 0)
         rc = book_ending(batch, ending, &entry);
     if (rc == 0)
-        rc = keys_put_resolved(batch->txn, batch_dbi(batch, DB_KEYS), id, entry.id, &children);
+        rc = remember_ending(batch, ending, entry.id, false);
     if (rc == 0)
         rc = note_expiry(batch, &entry);
     end_free(ending);
@@ -439,7 +522,7 @@ int resolving_expire(struct batch *batch) {
     struct deadlines *deadlines = &batch->ledger->deadlines;
     const struct deadline *first;
     int rc = refresh_deadlines(batch);
-    while (rc == 0 && batch->effects.expiry_count < EXPIRE_MAX &&
+    while (rc == 0 && batch->effects.expiry_count < BATCH_EXPIRE_MAX &&
            (first = deadlines_first(deadlines)) != NULL &&
            first->us <= (uint64_t)batch->moment.now_us) {
         struct deadline deadline = *first;

@@ -154,6 +154,8 @@ uint64_t use_percent(const struct use *use, ledger_sum of) {
     if (whole <= 0)
         return 100;
     ledger_sum percent = part * 100 / whole;
+    if (percent > ENTRY_AMOUNT_MAX)
+        return ENTRY_AMOUNT_MAX;
     return percent < 0 ? 0 : (uint64_t)percent;
 }
 

@@ -64,7 +64,7 @@ static ErlNifFunc functions[] = {
     {"hold", 2, nif_hold, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"holds", 3, nif_holds, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"series", 1, nif_series, ERL_NIF_DIRTY_JOB_CPU_BOUND},
-    {"digest", 1, nif_digest, 0},
+    {"digest", 1, nif_digest, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"policy", 1, nif_policy, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"facts", 1, nif_facts, ERL_NIF_DIRTY_JOB_CPU_BOUND},
 };

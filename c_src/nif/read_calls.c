@@ -110,7 +110,7 @@ NIF(nif_check) {
     WITH_HANDLE(handle);
     bool fine = get_entry(env, argv[1], &entry, &change, &extra);
     entry_buffer_free(&change);
-    if (!fine)
+    if (!fine || entry_check(&entry) != NULL)
         return BADARG;
     if (!handle_enter(handle))
         return atom_closed;
@@ -233,7 +233,7 @@ NIF(nif_series) {
     return enif_make_tuple2(env, atom_ok, list);
 }
 
-/* SHA-256; normal or dirty: what is hashed is small. */
+/* SHA-256 of anything: a whole policy, for one. */
 NIF(nif_digest) {
     struct ledger_text text;
     uint8_t digest[ENTRY_DIGEST_BYTES];

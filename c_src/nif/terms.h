@@ -48,10 +48,6 @@
     X(completed)                                                                                   \
     X(failed)                                                                                      \
     X(aborted)                                                                                     \
-    X(version)                                                                                     \
-    X(states)                                                                                      \
-    X(rules)                                                                                       \
-    X(changed_by_entry)                                                                            \
     X(created)                                                                                     \
     X(gate_in_memory)                                                                              \
     X(reader_slots_short)                                                                          \
@@ -83,7 +79,6 @@
     X(deny)                                                                                        \
     X(degrade)                                                                                     \
     X(warn)                                                                                        \
-    X(granted)                                                                                     \
     X(rolling)                                                                                     \
     X(calendar)                                                                                    \
     X(day)                                                                                         \
@@ -114,18 +109,9 @@
     X(tier)                                                                                        \
     X(denials)                                                                                     \
     X(threshold)                                                                                   \
-    X(timestamp)                                                                                   \
     X(warning)                                                                                     \
     X(expired)                                                                                     \
     X(building)                                                                                    \
-    X(state)                                                                                       \
-    X(org)                                                                                         \
-    X(project)                                                                                     \
-    X(user)                                                                                        \
-    X(agent)                                                                                       \
-    X(model)                                                                                       \
-    X(provider)                                                                                    \
-    X(prompt_type)                                                                                 \
     X(client_id)                                                                                   \
     X(link)                                                                                        \
     X(hold)                                                                                        \
@@ -137,12 +123,7 @@
     X(extend_ms)                                                                                   \
     X(open_children)                                                                               \
     X(metered)                                                                                     \
-    X(children)                                                                                    \
     X(holds)                                                                                       \
-    X(balance)                                                                                     \
-    X(of_completed)                                                                                \
-    X(grants)                                                                                      \
-    X(entry)                                                                                       \
     X(done)                                                                                        \
     X(more)                                                                                        \
     X(boot_id)

@@ -1,4 +1,5 @@
 /* What takes the write lease; see calls.h. */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "calls.h"
@@ -71,26 +72,27 @@ static bool get_operation(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_reque
     return false;
 }
 
-/* [{Token, Operation, Draft}] */
-static bool get_requests(ErlNifEnv *env, ERL_NIF_TERM list, struct ledger_batch *batch,
-                         uint64_t *bytes) {
+/* [{Token, Operation, Draft}]. What is not one fails alone: a message must not be able to end the
+ * writer. Those without a token did not come through the queue. */
+static void get_requests(ErlNifEnv *env, ERL_NIF_TERM list, struct ledger_batch *batch,
+                         uint64_t *calls, uint64_t *bytes) {
     ERL_NIF_TERM head;
     const ERL_NIF_TERM *fields;
     int arity;
-    *bytes = 0;
+    *calls = *bytes = 0;
     for (size_t i = 0; enif_get_list_cell(env, list, &head, &list); i++) {
         struct ledger_request *request = &batch->requests[i];
-        struct ledger_text draft;
+        struct ledger_text draft = {0};
         *request = (struct ledger_request){0};
-        if (!enif_get_tuple(env, head, &arity, &fields) || arity != 3 ||
-            !get_id(env, fields[0], &request->token) ||
-            !get_operation(env, fields[1], request) || !get_text(env, fields[2], &draft))
-            return false;
+        bool whole = enif_get_tuple(env, head, &arity, &fields) && arity == 3 &&
+                     get_id(env, fields[0], &request->token) && get_text(env, fields[2], &draft);
+        if (!whole || !get_operation(env, fields[1], request))
+            request->operation = OPERATION_NONE;
         request->draft = draft.data;
         request->size = draft.size;
         *bytes += draft.size;
+        *calls += request->token != 0;
     }
-    return true;
 }
 
 /* {error, {conflict, Id}}: of what has the id already. */
@@ -110,14 +112,11 @@ static ERL_NIF_TERM make_request_error(ErlNifEnv *env, const struct ledger_reque
     return make_failure(env, request->rc == failure->code ? failure : &own);
 }
 
-/* Beside the flags of an entry, which are on disk and below it. */
-#define REPEATED (UINT64_C(1) << 31)
-
 /* Id | {Id, Flags} | {denied, Denial} | {error, Reason} */
 static ERL_NIF_TERM make_result(ErlNifEnv *env, const struct ledger_request *request,
                                 const struct ledger_failure *failure) {
     ERL_NIF_TERM id = enif_make_uint64(env, request->id);
-    uint64_t flags = request->flags | (request->repeated ? REPEATED : 0);
+    uint64_t flags = request->flags | (request->repeated ? LEDGER_REPEATED : 0);
     if (request->rc == 0)
         return flags == 0 ? id : enif_make_tuple2(env, id, enif_make_uint64(env, flags));
     if (request->rc == LEDGER_E_BUDGET_EXHAUSTED && request->denial != NULL)
@@ -146,19 +145,18 @@ NIF(nif_commit) {
     struct ledger_effects effects = {0};
     struct ledger_batch batch = {.wanted = caller_lives, .context = env};
     unsigned count;
-    uint64_t bytes;
+    uint64_t calls, bytes;
     ERL_NIF_TERM result;
     WITH_HANDLE(handle);
     if (!enif_get_list_length(env, argv[1], &count))
         return BADARG;
     batch.count = count;
     batch.requests = enif_alloc((count + 1) * sizeof *batch.requests);
-    if (batch.requests == NULL || !get_requests(env, argv[1], &batch, &bytes)) {
-        enif_free(batch.requests);
-        return BADARG;
-    }
+    if (batch.requests == NULL)
+        return make_error(env, ENOMEM);
+    get_requests(env, argv[1], &batch, &calls, &bytes);
     if (handle_lease(handle)) {
-        dequeue(env, handle, count, bytes);
+        dequeue(env, handle, calls, bytes);
         batch.now_us = ledger_now(handle->ledger);
         ledger_commit(handle->ledger, &batch, &effects, &failure);
         /* Under the lease: denials and warnings point at rules of the policy in force. */
@@ -273,7 +271,10 @@ static ERL_NIF_TERM move_clock(ErlNifEnv *env, const ERL_NIF_TERM argv[], bool r
         return BADARG;
     if (!handle_lease(handle))
         return atom_closed;
-    int rc = ledger_set_clock(handle->ledger, relative ? ledger_now(handle->ledger) + us : us);
+    int64_t to = us;
+    if (relative && __builtin_add_overflow(ledger_now(handle->ledger), us, &to))
+        to = INT64_MAX; /* refused */
+    int rc = ledger_set_clock(handle->ledger, to);
     handle_release(handle);
     return rc == 0 ? atom_ok
                    : enif_make_tuple2(env, atom_error, enif_make_atom(env, ledger_error_name(rc)));
