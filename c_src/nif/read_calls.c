@@ -138,8 +138,8 @@ NIF(nif_statuses) {
 
 static void add_grant(void *context, const struct ledger_entry *entry, ledger_sum remaining) {
     struct rows *rows = context;
-    ERL_NIF_TERM row = enif_make_tuple2(rows->env, make_entry(rows->env, entry),
-                                        make_sum(rows->env, remaining));
+    ERL_NIF_TERM row =
+        enif_make_tuple2(rows->env, make_entry(rows->env, entry), make_sum(rows->env, remaining));
     rows->list = enif_make_list_cell(rows->env, row, rows->list);
 }
 
@@ -226,8 +226,8 @@ NIF(nif_series) {
         for (uint8_t k = declared[i - 1].count; k > 0; k--)
             dimensions = enif_make_list_cell(
                 env, enif_make_uint(env, declared[i - 1].dimensions[k - 1]), dimensions);
-        ERL_NIF_TERM row = enif_make_tuple2(env, dimensions,
-                                            declared[i - 1].ready ? atom_true : atom_false);
+        ERL_NIF_TERM row =
+            enif_make_tuple2(env, dimensions, declared[i - 1].ready ? atom_true : atom_false);
         list = enif_make_list_cell(env, row, list);
     }
     return enif_make_tuple2(env, atom_ok, list);

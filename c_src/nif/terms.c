@@ -88,11 +88,10 @@ ERL_NIF_TERM make_names(ErlNifEnv *env, const struct ledger_text names[DIMENSION
     ERL_NIF_TERM list = enif_make_list(env, 0);
     for (int dimension = DIMENSION_LIMIT - 1; dimension > 0; dimension--)
         if (names[dimension].data != NULL)
-            list = enif_make_list_cell(
-                env,
-                enif_make_tuple2(env, enif_make_int(env, dimension),
-                                 make_text(env, names[dimension])),
-                list);
+            list = enif_make_list_cell(env,
+                                       enif_make_tuple2(env, enif_make_int(env, dimension),
+                                                        make_text(env, names[dimension])),
+                                       list);
     return list;
 }
 
@@ -181,8 +180,8 @@ bool get_path(ErlNifEnv *env, ERL_NIF_TERM term, char *path, size_t size) {
 bool get_policy(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_policy *policy) {
     struct entry_buffer buffer = {0};
     *policy = (struct ledger_policy){0};
-    bool fine = get_msgpack(env, term, &buffer) &&
-                policy_read(buffer.data, buffer.size, policy) == 0;
+    bool fine =
+        get_msgpack(env, term, &buffer) && policy_read(buffer.data, buffer.size, policy) == 0;
     entry_buffer_free(&buffer);
     return fine;
 }

@@ -128,8 +128,7 @@ static ERL_NIF_TERM make_results(ErlNifEnv *env, const struct ledger_batch *batc
                                  const struct ledger_failure *failure) {
     ERL_NIF_TERM list = enif_make_list(env, 0);
     for (size_t i = batch->count; i > 0; i--)
-        list =
-            enif_make_list_cell(env, make_result(env, &batch->requests[i - 1], failure), list);
+        list = enif_make_list_cell(env, make_result(env, &batch->requests[i - 1], failure), list);
     return list;
 }
 
@@ -234,8 +233,8 @@ NIF(nif_set_policy) {
             result = enif_make_tuple3(env, atom_ok, enif_make_uint64(env, version),
                                       make_effects(env, &effects));
         else
-            result = rc == LEDGER_E_CONFLICT ? make_conflict(env, version)
-                                             : make_failure(env, &failure);
+            result =
+                rc == LEDGER_E_CONFLICT ? make_conflict(env, version) : make_failure(env, &failure);
         handle_release(handle);
     }
     ledger_effects_free(&effects);
