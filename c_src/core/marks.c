@@ -4,6 +4,7 @@
 
 #include "digest.h"
 #include "error.h"
+#include "storage.h"
 
 #define SHORT_BYTES_MAX 200
 enum row_kind { ROW_WARNED = 1, ROW_RESET = 2 };
@@ -108,17 +109,7 @@ int marks_put_reset(MDB_txn *txn, MDB_dbi dbi, struct ledger_text rule, uint32_t
 }
 
 int marks_any_reset(MDB_txn *txn, MDB_dbi dbi, bool *any) {
-    MDB_cursor *cursor;
-    uint8_t kind = ROW_RESET;
-    MDB_val key = {1, &kind}, value;
-    *any = false;
-    int rc = mdb_cursor_open(txn, dbi, &cursor);
-    if (rc != 0)
-        return rc;
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    *any = rc == 0;
-    mdb_cursor_close(cursor);
-    return rc == MDB_NOTFOUND ? 0 : rc;
+    return storage_has_kind(txn, dbi, ROW_RESET, any);
 }
 
 static int delete_kind(MDB_txn *txn, MDB_dbi dbi, struct ledger_text rule, enum row_kind kind) {

@@ -4,6 +4,7 @@
 
 #include "digest.h"
 #include "error.h"
+#include "storage.h"
 
 enum row {
     ROW_NUMBER = 1,
@@ -218,17 +219,7 @@ int names_take_undefined(MDB_txn *txn, MDB_dbi dbi, uint32_t number, bool *undef
 }
 
 int names_any_undefined(MDB_txn *txn, MDB_dbi dbi, bool *any) {
-    MDB_cursor *cursor;
-    uint8_t row = ROW_UNDEFINED;
-    MDB_val key = {1, &row}, value;
-    *any = false;
-    int rc = mdb_cursor_open(txn, dbi, &cursor);
-    if (rc != 0)
-        return rc;
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    *any = rc == 0 && *(uint8_t *)key.mv_data == ROW_UNDEFINED;
-    mdb_cursor_close(cursor);
-    return rc == MDB_NOTFOUND ? 0 : rc;
+    return storage_has_kind(txn, dbi, ROW_UNDEFINED, any);
 }
 
 int names_text(MDB_txn *txn, MDB_dbi dbi, uint32_t number, uint8_t *dimension,

@@ -113,7 +113,7 @@ static int words_of(struct batch *batch, struct use *uses, size_t count, struct 
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < count; i++) {
         struct use *use = &uses[i];
-        uint64_t ok, critical;
+        uint64_t ok = 0, critical;
         if (use->rule->effect != EFFECT_DENY || use_is_unlimited(use))
             continue;
         if (use->rule->soft > 0)

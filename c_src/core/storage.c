@@ -356,6 +356,19 @@ void storage_extend(struct storage *storage, uint64_t ahead) {
         storage->file_size = wanted;
 }
 
+int storage_has_kind(MDB_txn *txn, MDB_dbi dbi, uint8_t kind, bool *any) {
+    MDB_cursor *cursor;
+    MDB_val key = {1, &kind}, value;
+    *any = false;
+    int rc = mdb_cursor_open(txn, dbi, &cursor);
+    if (rc != 0)
+        return rc;
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    *any = rc == 0 && *(uint8_t *)key.mv_data == kind;
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 /* The last key of a database whose keys are ids; 0 when it is empty. */
 static int last_key(MDB_txn *txn, MDB_dbi dbi, uint64_t *id) {
     MDB_cursor *cursor = NULL;

@@ -91,6 +91,9 @@ void storage_read_end(struct storage *storage, MDB_txn *txn);
  * harmless: a file that is not extended is only one that may be refused after a crash. */
 void storage_extend(struct storage *storage, uint64_t ahead);
 
+/* Whether a database whose keys begin with the kind of the row has any of that kind. */
+int storage_has_kind(MDB_txn *txn, MDB_dbi dbi, uint8_t kind, bool *any);
+
 /* The newest id, of an entry or a live hold; 0 in an empty ledger. A hold that ended is below the
  * entry that ended it. */
 int storage_last_id(struct storage *storage, MDB_txn *txn, uint64_t *id);
