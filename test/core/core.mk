@@ -51,8 +51,8 @@ $(TEST_PLAIN): $(BUILD)/test/%: $(BUILD)/test/%.o $(TEST_SHARED:test/core/%.c=$(
                $(CORE_OBJ)
 	$(CC) $(LDFLAGS) $(TEST_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
-# The two that break a disk and cut its power.
-TEST_WITH_FAULTS := test_disk_failure test_power_cut
+# Those that break a disk, or cut its power.
+TEST_WITH_FAULTS := test_disk_failure test_disk_failure_holds test_power_cut
 $(TEST_WITH_FAULTS:%=$(BUILD)/test/%): $(BUILD)/test/faults.o
 $(TEST_WITH_FAULTS:%=$(BUILD)/sanitized/test/%): $(BUILD)/sanitized/test/faults.o
 

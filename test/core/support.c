@@ -104,10 +104,15 @@ struct ledger_text text(const char *word) {
 }
 
 static struct ledger_text state_names[] = {{"planning", 8}, {"executing", 9}, {"reviewing", 9}};
+#define OF_STATE(state)                                                                            \
+    .scope_count = 1, .scope = {{DIMENSION_STATE, {state, sizeof state - 1}}}
 static struct ledger_rule hour_and_day[] = {
-    {{"executing/hour", 14}, 1, HOUR_MS, 5},
-    {{"executing/day", 13}, 1, DAY_MS, 20},
-    {{"planning/hour", 13}, 0, HOUR_MS, POLICY_UNLIMITED},
+    {.name = {"executing/hour", 14}, OF_STATE("executing"), .window_ms = HOUR_MS, .limit = 5},
+    {.name = {"executing/day", 13}, OF_STATE("executing"), .window_ms = DAY_MS, .limit = 20},
+    {.name = {"planning/hour", 13},
+     OF_STATE("planning"),
+     .window_ms = HOUR_MS,
+     .limit = RULE_UNLIMITED},
 };
 const struct ledger_policy three_states = {.version = 1,
                                            .state_count = LENGTH(state_names),
@@ -115,10 +120,79 @@ const struct ledger_policy three_states = {.version = 1,
                                            .states = state_names,
                                            .rules = hour_and_day};
 
+struct ledger_policy policy_of(struct ledger_rule *rules, uint32_t count) {
+    struct ledger_policy policy = three_states;
+    policy.rules = rules;
+    policy.rule_count = count;
+    return policy;
+}
+
+struct ledger_rule rule_of(const char *name, enum rule_measure measure, uint64_t limit) {
+    return (struct ledger_rule){
+        .name = text(name), .measure = measure, .window = WINDOW_LIFETIME, .limit = limit};
+}
+
+struct ledger_rule of(struct ledger_rule rule, uint8_t dimension, const char *value) {
+    struct rule_part *part = &rule.scope[rule.scope_count++];
+    part->dimension = dimension;
+    if (value != NULL)
+        part->value = text(value);
+    return rule;
+}
+
+struct ledger_rule within(struct ledger_rule rule, uint64_t window_ms) {
+    rule.window = WINDOW_ROLLING;
+    rule.window_ms = window_ms;
+    return rule;
+}
+
+struct ledger_rule calendar(struct ledger_rule rule, enum rule_window window, int32_t offset) {
+    rule.window = window;
+    rule.offset_minutes = offset;
+    return rule;
+}
+
+struct ledger_rule granted(const char *name, enum rule_measure measure) {
+    struct ledger_rule rule = rule_of(name, measure, 0);
+    rule.granted = true;
+    return rule;
+}
+
+struct declared_series family_of(const uint8_t *dimensions, size_t count) {
+    struct declared_series family = {.count = (uint8_t)count};
+    memcpy(family.dimensions, dimensions, count);
+    return family;
+}
+
 struct ledger_entry invocation(const char *state) {
     struct ledger_entry entry = {.kind = KIND_INVOCATION, .status = STATUS_COMPLETED};
     entry.names[DIMENSION_STATE] = text(state);
     return entry;
+}
+
+struct ledger_entry priced(const char *user, int64_t cost) {
+    struct ledger_entry entry = invocation("executing");
+    if (user != NULL)
+        entry.names[DIMENSION_USER] = text(user);
+    entry.given = ENTRY_COST;
+    entry.cost = cost;
+    return entry;
+}
+
+struct ledger_entry run_of(const char *user, int64_t cost) {
+    struct ledger_entry entry = priced(user, cost);
+    entry.kind = KIND_RUN;
+    entry.names[DIMENSION_STATE] = (struct ledger_text){0};
+    return entry;
+}
+
+struct ledger_entry usage_of(int64_t cost) {
+    return (struct ledger_entry){
+        .kind = KIND_RUN, .status = STATUS_COMPLETED, .given = ENTRY_COST, .cost = cost};
+}
+
+struct ledger_entry no_usage(void) {
+    return (struct ledger_entry){.kind = KIND_RELEASE};
 }
 
 static struct ledger_request *next_request(struct drafts *drafts) {
@@ -131,9 +205,30 @@ static struct ledger_request *next_request(struct drafts *drafts) {
 void add_draft(struct drafts *drafts, const struct ledger_entry *entry) {
     struct entry_buffer *buffer = &drafts->buffers[drafts->count];
     struct ledger_request *request = next_request(drafts);
+    request->operation = OPERATION_RECORD;
     assert_int_equal(entry_write_draft(buffer, entry), 0);
     request->draft = buffer->data;
     request->size = buffer->size;
+}
+
+struct ledger_request *add_request(struct drafts *drafts, enum ledger_operation operation,
+                                   uint64_t hold, const struct ledger_entry *entry) {
+    struct entry_buffer *buffer = &drafts->buffers[drafts->count];
+    struct ledger_request *request = next_request(drafts);
+    request->operation = operation;
+    request->hold = hold;
+    if (operation == OPERATION_RESERVE)
+        request->extend_ms = HOUR_MS;
+    if (entry != NULL) {
+        struct ledger_entry copy = *entry;
+        assert_int_equal(copy.client_id.data != NULL
+                             ? entry_write_request(buffer, &copy, (struct ledger_text){0})
+                             : entry_write_draft(buffer, &copy),
+                         0);
+        request->draft = buffer->data;
+        request->size = buffer->size;
+    }
+    return request;
 }
 
 void add_bytes(struct drafts *drafts, const void *bytes, size_t size) {
@@ -141,14 +236,17 @@ void add_bytes(struct drafts *drafts, const void *bytes, size_t size) {
     struct ledger_request *request = next_request(drafts);
     buffer->data = malloc(size + 1);
     assert_non_null(buffer->data);
+    request->operation = OPERATION_RECORD;
     memcpy(buffer->data, bytes, size);
     request->draft = buffer->data;
     request->size = size;
 }
 
 void free_drafts(struct drafts *drafts) {
-    for (size_t i = 0; i < LENGTH(drafts->buffers); i++)
+    for (size_t i = 0; i < LENGTH(drafts->buffers); i++) {
         entry_buffer_free(&drafts->buffers[i]);
+        free(drafts->requests[i].denial);
+    }
     memset(drafts, 0, sizeof *drafts);
 }
 
@@ -187,6 +285,16 @@ void close_ledger(struct ledger *ledger) {
     ledger_free(ledger);
 }
 
+struct ledger *open_ruled(const char *directory, struct ledger_rule *rules, uint32_t count) {
+    struct ledger_options options = options_for(directory);
+    struct ledger_policy policy = policy_of(rules, count);
+    struct declared_series users = FAMILY(DIMENSION_USER);
+    options.policy = &policy;
+    options.series = &users;
+    options.series_count = 1;
+    return open_with(&options);
+}
+
 struct ledger *reopen(struct ledger *ledger, const char *directory) {
     close_ledger(ledger);
     return open_ledger(directory);
@@ -206,11 +314,14 @@ struct ledger_failure open_fails(const struct ledger_options *options, int code)
     return failure;
 }
 
+struct ledger_effects effects;
+
 int commit(struct ledger *ledger, struct drafts *drafts, int64_t now_us) {
     struct ledger_failure failure = {0};
+    ledger_effects_free(&effects);
     struct ledger_batch batch = {
         .requests = drafts->requests, .count = drafts->count, .now_us = now_us};
-    int rc = ledger_commit(ledger, &batch, &failure);
+    int rc = ledger_commit(ledger, &batch, &effects, &failure);
     assert_int_equal(rc == 0 ? 0 : failure.code, rc);
     return rc;
 }
@@ -249,6 +360,147 @@ void book_many(struct ledger *ledger, const char *state, size_t count) {
 
 void at_time(struct ledger *ledger, int64_t now_us) {
     assert_int_equal(ledger_set_clock(ledger, now_us), 0);
+}
+
+/* ---- single requests ---------------------------------------------------------------------- */
+
+struct ledger_request last;
+
+/* The next request, and after it was sent the last one: a denial's texts lie in it. */
+static struct drafts single;
+
+struct ledger_request *request_of(enum ledger_operation operation, uint64_t hold,
+                                  const struct ledger_entry *entry) {
+    free_drafts(&single);
+    return add_request(&single, operation, hold, entry);
+}
+
+int send_request(struct ledger *ledger) {
+    int rc = commit(ledger, &single, ledger_now(ledger));
+    last = single.requests[0];
+    if (rc != 0)
+        fail_msg("a single request: %s", ledger_error_name(rc));
+    return last.rc;
+}
+
+int request(struct ledger *ledger, enum ledger_operation operation, uint64_t hold,
+            const struct ledger_entry *entry) {
+    request_of(operation, hold, entry);
+    return send_request(ledger);
+}
+
+uint64_t reserve_for(struct ledger *ledger, const struct ledger_entry *estimate, uint64_t parent,
+                     uint64_t extend_ms) {
+    request_of(OPERATION_RESERVE, parent, estimate)->extend_ms = extend_ms;
+    return send_request(ledger) == 0 ? last.id : 0;
+}
+
+uint64_t reserve(struct ledger *ledger, const struct ledger_entry *estimate, uint64_t parent) {
+    return reserve_for(ledger, estimate, parent, HOUR_MS);
+}
+
+int settle(struct ledger *ledger, uint64_t hold, int64_t cost) {
+    struct ledger_entry usage = usage_of(cost);
+    return request(ledger, OPERATION_SETTLE, hold, &usage);
+}
+
+int release(struct ledger *ledger, uint64_t hold) {
+    struct ledger_entry nothing = no_usage();
+    return request(ledger, OPERATION_RELEASE, hold, &nothing);
+}
+
+int meter(struct ledger *ledger, uint64_t hold, int64_t cost) {
+    struct ledger_entry usage = usage_of(cost);
+    return request(ledger, OPERATION_METER, hold, &usage);
+}
+
+static int grant(struct ledger *ledger, const char *user, uint32_t given, int64_t amount) {
+    struct ledger_entry entry = {
+        .kind = KIND_GRANT, .given = given, .cost = amount, .credits = amount};
+    if (user != NULL)
+        entry.names[DIMENSION_USER] = text(user);
+    if (!(given & ENTRY_COST))
+        entry.cost = 0;
+    if (!(given & ENTRY_CREDITS))
+        entry.credits = 0;
+    return request(ledger, OPERATION_RECORD, 0, &entry);
+}
+
+int grant_credits(struct ledger *ledger, const char *user, int64_t amount) {
+    return grant(ledger, user, ENTRY_CREDITS, amount);
+}
+
+int grant_cost(struct ledger *ledger, const char *user, int64_t amount) {
+    return grant(ledger, user, ENTRY_COST, amount);
+}
+
+int reset_rule(struct ledger *ledger, const char *rule, const char *user) {
+    char change[256] = "\x81\xa4rule\xd9";
+    size_t head = strlen(change), size = strlen(rule);
+    struct ledger_entry entry = {.kind = KIND_RESET};
+    assert_true(head + 1 + size <= sizeof change);
+    change[head] = (char)size;
+    memcpy(change + head + 1, rule, size);
+    entry.change = (struct ledger_text){change, head + 1 + size};
+    if (user != NULL)
+        entry.names[DIMENSION_USER] = text(user);
+    request_of(OPERATION_RESET, 0, &entry)->text = text(rule);
+    return send_request(ledger);
+}
+
+void expire(struct ledger *ledger) {
+    struct drafts none = {0};
+    assert_int_equal(commit(ledger, &none, ledger_now(ledger)), 0);
+}
+
+int set_rules(struct ledger *ledger, struct ledger_rule *rules, uint32_t count) {
+    struct ledger_policy policy = policy_of(rules, count);
+    struct ledger_change change = {.by = text("ada"), .reason = text("why not")};
+    struct ledger_failure failure = {0};
+    uint64_t version;
+    policy.version = ledger->policy.version;
+    ledger_effects_free(&effects);
+    return ledger_set_policy(ledger, &policy, &change, ledger_now(ledger), &version, &effects,
+                             &failure);
+}
+
+struct wanted_status {
+    struct ledger_text rule;
+    struct ledger_rule_status status;
+};
+
+static void keep_status(void *context, const struct ledger_rule_status *status) {
+    struct wanted_status *wanted = context;
+    if (text_equal(status->rule->name, wanted->rule))
+        wanted->status = *status;
+}
+
+static struct ledger_rule_status find_status(struct ledger *ledger, const char *rule,
+                                             const struct ledger_text *names) {
+    struct wanted_status wanted = {.rule = text(rule)};
+    struct ledger_decision decision;
+    assert_int_equal(ledger_statuses(ledger, names, keep_status, &wanted, &decision), 0);
+    if (wanted.status.rule == NULL)
+        fail_msg("no status of rule %s", rule);
+    return wanted.status;
+}
+
+struct ledger_rule_status status_of(struct ledger *ledger, const char *rule) {
+    return find_status(ledger, rule, NULL);
+}
+
+struct ledger_rule_status status_for(struct ledger *ledger, const char *rule, const char *user) {
+    struct ledger_text names[DIMENSION_LIMIT] = {0};
+    names[DIMENSION_USER] = text(user);
+    return find_status(ledger, rule, names);
+}
+
+ledger_sum used_of(struct ledger *ledger, const char *rule) {
+    return status_of(ledger, rule).used;
+}
+
+ledger_sum held_of(struct ledger *ledger, const char *rule) {
+    return status_of(ledger, rule).held;
 }
 
 struct ledger_facts facts_of(struct ledger *ledger) {

@@ -55,8 +55,30 @@ struct ledger_text text(const char *word);
 /* States planning, executing, reviewing. Rules: executing at most 5 an hour, 20 a day;
  * planning without a limit. */
 extern const struct ledger_policy three_states;
+/* The same states, with other rules. */
+struct ledger_policy policy_of(struct ledger_rule *rules, uint32_t count);
+
+/* A rule over everything and over the lifetime, until these say otherwise. */
+struct ledger_rule rule_of(const char *name, enum rule_measure measure, uint64_t limit);
+/* One part more of its scope, in ascending order of dimensions; `value` NULL: each. */
+struct ledger_rule of(struct ledger_rule rule, uint8_t dimension, const char *value);
+struct ledger_rule within(struct ledger_rule rule, uint64_t window_ms);
+struct ledger_rule calendar(struct ledger_rule rule, enum rule_window window, int32_t offset);
+/* Of what was granted, not of a number. */
+struct ledger_rule granted(const char *name, enum rule_measure measure);
+
+struct declared_series family_of(const uint8_t *dimensions, size_t count);
+#define FAMILY(...) family_of((const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
 
 struct ledger_entry invocation(const char *state);
+/* An estimate: an invocation of `executing` by that user (NULL: nobody) for that cost. */
+struct ledger_entry priced(const char *user, int64_t cost);
+/* A run that holds that much. */
+struct ledger_entry run_of(const char *user, int64_t cost);
+/* What a hold turned out to cost, as settling and metering take it. */
+struct ledger_entry usage_of(int64_t cost);
+/* Of kind release: what releasing and transferring take. */
+struct ledger_entry no_usage(void);
 
 /* Drafts in a row, as a caller hands them over. */
 struct drafts {
@@ -67,6 +89,9 @@ struct drafts {
 /* Zeroed is empty. The draft's token is its place, from 1 on, plus `first_token`. */
 void add_draft(struct drafts *drafts, const struct ledger_entry *entry);
 void add_bytes(struct drafts *drafts, const void *bytes, size_t size);
+/* One that does something else than book. With a client_id it is made idempotent. */
+struct ledger_request *add_request(struct drafts *drafts, enum ledger_operation operation,
+                                   uint64_t hold, const struct ledger_entry *entry);
 void free_drafts(struct drafts *drafts);
 
 /* ---- a ledger ----------------------------------------------------------------------------- */
@@ -75,11 +100,15 @@ void free_drafts(struct drafts *drafts);
 struct ledger_options options_for(const char *directory);
 struct ledger *open_with(const struct ledger_options *options);
 struct ledger *open_ledger(const char *directory);
+/* With other rules, and with the series of users. */
+struct ledger *open_ruled(const char *directory, struct ledger_rule *rules, uint32_t count);
 void close_ledger(struct ledger *ledger);
 struct ledger *reopen(struct ledger *ledger, const char *directory);
 /* Opens, which must fail with `code`; nothing may stay open. Returns the failure. */
 struct ledger_failure open_fails(const struct ledger_options *options, int code);
 
+/* What the last commit() brought about; the next one frees it. */
+extern struct ledger_effects effects;
 int commit(struct ledger *ledger, struct drafts *drafts, int64_t now_us);
 /* Books one invocation at the ledger's own time; returns its id. */
 uint64_t book(struct ledger *ledger, const char *state);
@@ -87,14 +116,50 @@ uint64_t book_entry(struct ledger *ledger, const struct ledger_entry *entry);
 void book_many(struct ledger *ledger, const char *state, size_t count);
 void at_time(struct ledger *ledger, int64_t now_us);
 
+/* ---- single requests at the ledger's own time; `last` is what became of the last one ------ */
+
+extern struct ledger_request last;
+/* Without `entry` a draft is not sent. Returns its rc; a failure of the batch is one of the test. */
+int request(struct ledger *ledger, enum ledger_operation operation, uint64_t hold,
+            const struct ledger_entry *entry);
+/* The same in two steps, so that more can be said. */
+struct ledger_request *request_of(enum ledger_operation operation, uint64_t hold,
+                                  const struct ledger_entry *entry);
+int send_request(struct ledger *ledger);
+/* The hold that was made; 0: last.rc says why not. It lasts for an hour. */
+uint64_t reserve(struct ledger *ledger, const struct ledger_entry *estimate, uint64_t parent);
+uint64_t reserve_for(struct ledger *ledger, const struct ledger_entry *estimate, uint64_t parent,
+                     uint64_t extend_ms);
+int settle(struct ledger *ledger, uint64_t hold, int64_t cost);
+int release(struct ledger *ledger, uint64_t hold);
+int meter(struct ledger *ledger, uint64_t hold, int64_t cost);
+/* Credits, or cost; to that user's account (NULL: everyone's). */
+int grant_credits(struct ledger *ledger, const char *user, int64_t amount);
+int grant_cost(struct ledger *ledger, const char *user, int64_t amount);
+/* Of the whole rule, or of that user's value of it. */
+int reset_rule(struct ledger *ledger, const char *rule, const char *user);
+/* Ends what is due. */
+void expire(struct ledger *ledger);
+/* Sets these rules; returns what ledger_set_policy() says. */
+int set_rules(struct ledger *ledger, struct ledger_rule *rules, uint32_t count);
+
+/* What a rule that names all its values has to tell. */
+struct ledger_rule_status status_of(struct ledger *ledger, const char *rule);
+/* What the rule has to tell of that user. */
+struct ledger_rule_status status_for(struct ledger *ledger, const char *rule, const char *user);
+ledger_sum used_of(struct ledger *ledger, const char *rule);
+ledger_sum held_of(struct ledger *ledger, const char *rule);
+/* Sums are wider than what cmocka compares. */
+#define assert_sum_equal(a, b) assert_int_equal((int64_t)(a), (int64_t)(b))
+
 struct ledger_facts facts_of(struct ledger *ledger);
 /* Invocations of all time; state NULL: of all states. */
 uint64_t count_of(struct ledger *ledger, const char *state);
 uint64_t count_in(struct ledger *ledger, const char *state, uint64_t window_ms);
 uint64_t id_of(struct ledger *ledger, size_t nth_newest);
 
-/* Reads every entry and adds it up anew, then compares: totals of every series, rollups, the
- * counts, the history, and every word of the gate. */
+/* Reads every entry and every hold and adds them up anew, then compares whatever is derived from
+ * them: books.c says what that is. */
 void assert_books_agree(struct ledger *ledger);
 
 /* ---- LMDB without a ledger ---------------------------------------------------------------- */

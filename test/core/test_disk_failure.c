@@ -148,7 +148,8 @@ static int commit_one(struct trial *trial, struct ledger_failure *failure) {
     struct ledger_entry entry = invocation("executing");
     add_draft(&drafts, &entry);
     struct ledger_batch batch = {.requests = drafts.requests, .count = 1, .now_us = START_US};
-    int rc = ledger_commit(trial->ledger, &batch, failure);
+    ledger_effects_free(&effects);
+    int rc = ledger_commit(trial->ledger, &batch, &effects, failure);
     assert_int_equal(drafts.requests[0].rc, rc);
     free_drafts(&drafts);
     return rc;
@@ -207,13 +208,15 @@ static void the_gate_answers_while_the_disk_is_broken(void **state) {
 static int change_limit(struct trial *trial, uint64_t limit) {
     struct ledger_policy policy;
     struct ledger_failure failure = {0};
+    struct ledger_change change = {.by = text("ada"), .reason = text("why")};
     uint64_t version = 0;
     assert_int_equal(ledger_policy(trial->ledger, &policy), 0);
     uint64_t before = policy.version;
     policy.rules[0].limit = limit;
     at_time(trial->ledger, trial->now += 1000);
-    int rc = ledger_set_policy(trial->ledger, &policy, text("ada"), text("why"), trial->now,
-                               &version, &failure);
+    ledger_effects_free(&effects);
+    int rc = ledger_set_policy(trial->ledger, &policy, &change, trial->now, &version, &effects,
+                               &failure);
     assert_int_equal(version, rc == 0 ? before + 1 : before);
     policy_free(&policy);
     return rc;

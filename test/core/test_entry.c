@@ -421,7 +421,7 @@ static void an_invocation_adds_what_it_carries(void **state) {
     struct amounts amounts;
     struct totals totals = {0};
     (void)state;
-    entry_amounts(&entry, &amounts);
+    entry_amounts(&entry, NULL, &amounts);
     totals_add(&totals, &amounts);
     assert_true(totals.column[COLUMN_INVOCATIONS] == 1);
     assert_true(totals.column[COLUMN_FAILED] == 1);
@@ -433,7 +433,7 @@ static void an_invocation_adds_what_it_carries(void **state) {
     assert_true(totals.column[COLUMN_CREDITS] == 70000);
     assert_true(totals.column[COLUMN_REASONING_TOKENS] == ENTRY_AMOUNT_MAX);
     entry.status = STATUS_COMPLETED;
-    entry_amounts(&entry, &amounts);
+    entry_amounts(&entry, NULL, &amounts);
     totals_add(&totals, &amounts);
     assert_true(totals.column[COLUMN_COMPLETED] == 1);
     assert_true(totals.column[COLUMN_COMPLETED_COST] == ENTRY_AMOUNT_MAX);
@@ -444,23 +444,161 @@ static void without_a_cost_it_is_unpriced_and_with_zero_it_is_free(void **state)
     struct ledger_entry entry = invocation("executing");
     struct amounts amounts;
     (void)state;
-    entry_amounts(&entry, &amounts);
+    entry_amounts(&entry, NULL, &amounts);
     assert_true(amounts.mask & UINT64_C(1) << COLUMN_UNPRICED);
     entry.given = ENTRY_COST;
-    entry_amounts(&entry, &amounts);
+    entry_amounts(&entry, NULL, &amounts);
     assert_false(amounts.mask & UINT64_C(1) << COLUMN_UNPRICED);
     assert_false(amounts.mask & UINT64_C(1) << COLUMN_COST);
 }
 
-static void only_an_invocation_adds(void **state) {
+static struct totals added_by(const struct ledger_entry *entry,
+                              const struct ledger_entry *corrected) {
+    struct amounts amounts;
+    struct totals totals = {0};
+    entry_amounts(entry, corrected, &amounts);
+    totals_add(&totals, &amounts);
+    return totals;
+}
+
+/* Nothing is in `totals` but what is listed. */
+static void assert_only(const struct totals *totals, const int64_t columns[][2], size_t count) {
+    struct totals expected = {0};
+    for (size_t i = 0; i < count; i++)
+        expected.column[columns[i][0]] = columns[i][1];
+    for (int column = 0; column < COLUMN_COUNT; column++)
+        if (totals->column[column] != expected.column[column])
+            fail_msg("column %d: %lld, not %lld", column, (long long)totals->column[column],
+                     (long long)expected.column[column]);
+}
+#define ASSERT_ONLY(adds, ...)                                                                   \
+    do {                                                                                           \
+        struct totals got = adds;                                                                  \
+        const int64_t columns[][2] = {__VA_ARGS__};                                                \
+        assert_only(&got, columns, LENGTH(columns));                                               \
+    } while (0)
+
+static void a_run_adds_no_invocation_and_no_duration(void **state) {
+    struct ledger_entry run = {.kind = KIND_RUN,
+                               .status = STATUS_COMPLETED,
+                               .given = ENTRY_COST | ENTRY_TOKENS,
+                               .cost = 70,
+                               .duration_ms = 5,
+                               .tokens = {1, 2, 3, 4, 5}};
+    (void)state;
+    ASSERT_ONLY(added_by(&run, NULL), {COLUMN_RUNS, 1}, {COLUMN_RUNS_COMPLETED, 1},
+                {COLUMN_COST, 70}, {COLUMN_COMPLETED_COST, 70}, {COLUMN_INPUT_TOKENS, 1},
+                {COLUMN_OUTPUT_TOKENS, 2}, {COLUMN_CACHE_READ_TOKENS, 3},
+                {COLUMN_CACHE_CREATION_TOKENS, 4}, {COLUMN_REASONING_TOKENS, 5});
+    run.status = STATUS_FAILED;
+    run.given = ENTRY_CREDITS;
+    run.credits = 9;
+    ASSERT_ONLY(added_by(&run, NULL), {COLUMN_RUNS, 1}, {COLUMN_RUNS_FAILED, 1},
+                {COLUMN_CREDITS, 9});
+    run.status = STATUS_ABORTED;
+    run.given = 0;
+    ASSERT_ONLY(added_by(&run, NULL), {COLUMN_RUNS, 1}, {COLUMN_RUNS_ABORTED, 1});
+}
+
+/* Budgets are held to the gross columns: what is given back stands beside them. */
+static void a_correction_adds_to_the_gross_columns_and_takes_from_others(void **state) {
+    struct ledger_entry correction = {.kind = KIND_CORRECTION,
+                                      .given = ENTRY_COST | ENTRY_CREDITS | ENTRY_TOKENS,
+                                      .cost = 5,
+                                      .credits = -7,
+                                      .tokens = {1, -2, 0, -3, 4}};
+    (void)state;
+    ASSERT_ONLY(added_by(&correction, NULL), {COLUMN_CORRECTIONS, 1}, {COLUMN_COST, 5},
+                {COLUMN_CORRECTED_CREDITS, -7}, {COLUMN_INPUT_TOKENS, 1},
+                {COLUMN_CORRECTED_INPUT_TOKENS + TOKENS_OUTPUT, -2},
+                {COLUMN_CORRECTED_INPUT_TOKENS + TOKENS_CACHE_CREATION, -3},
+                {COLUMN_REASONING_TOKENS, 4});
+    correction.given = 0;
+    correction.cost = correction.credits = 0;
+    memset(correction.tokens, 0, sizeof correction.tokens);
+    ASSERT_ONLY(added_by(&correction, NULL), {COLUMN_CORRECTIONS, 1});
+}
+
+/* What was aborted had no completed cost: all that it cost in the end is. */
+static void a_late_completion_adds_all_that_was_spent_to_what_was_completed(void **state) {
+    struct ledger_entry booked = {
+        .kind = KIND_INVOCATION, .status = STATUS_ABORTED, .cost = 60, .credits = 8};
+    struct ledger_entry correction = {.kind = KIND_CORRECTION,
+                                      .flags = ENTRY_LATE | ENTRY_COMPLETES,
+                                      .given = ENTRY_COST | ENTRY_CREDITS,
+                                      .cost = -20,
+                                      .credits = 2};
+    (void)state;
+    ASSERT_ONLY(added_by(&correction, &booked), {COLUMN_CORRECTIONS, 1}, {COLUMN_COMPLETED, 1},
+                {COLUMN_CORRECTED_COST, -20}, {COLUMN_COMPLETED_COST, 40}, {COLUMN_CREDITS, 2},
+                {COLUMN_COMPLETED_CREDITS, 10});
+    booked.kind = KIND_RUN;
+    correction.cost = -60;
+    ASSERT_ONLY(added_by(&correction, &booked), {COLUMN_CORRECTIONS, 1},
+                {COLUMN_RUNS_COMPLETED, 1}, {COLUMN_CORRECTED_COST, -60}, {COLUMN_CREDITS, 2},
+                {COLUMN_COMPLETED_CREDITS, 10});
+}
+
+static void a_grant_is_given_or_taken_back(void **state) {
+    struct ledger_entry grant = {
+        .kind = KIND_GRANT, .given = ENTRY_COST | ENTRY_CREDITS, .cost = 5, .credits = -7};
+    (void)state;
+    ASSERT_ONLY(added_by(&grant, NULL), {COLUMN_GRANTS, 1}, {COLUMN_GRANTED_COST, 5},
+                {COLUMN_WITHDRAWN_CREDITS, 7});
+}
+
+static void what_only_tells_adds_nothing(void **state) {
+    static const enum ledger_kind kinds[] = {KIND_RELEASE, KIND_POLICY, KIND_RESET, KIND_PRICE};
     struct amounts amounts;
     (void)state;
-    for (int kind = KIND_RUN; kind <= KIND_PRICE; kind++) {
+    for (size_t i = 0; i < LENGTH(kinds); i++) {
         struct ledger_entry entry = full_entry();
-        entry.kind = (enum ledger_kind)kind;
-        entry_amounts(&entry, &amounts);
+        entry.kind = kinds[i];
+        entry_amounts(&entry, NULL, &amounts);
         assert_true(amounts.mask == 0);
     }
+}
+
+/* ---- requests that may come twice --------------------------------------------------------- */
+
+static const uint8_t *digest_of(struct ledger_entry entry, const char *extra) {
+    static uint8_t digests[2][ENTRY_DIGEST_BYTES];
+    static unsigned next;
+    struct entry_buffer buffer = {0};
+    struct ledger_entry read;
+    assert_int_equal(entry_write_request(&buffer, &entry, text(extra)), 0);
+    assert_int_equal(entry_read_draft(decoder, buffer.data, buffer.size, &read), 0);
+    assert_true(read.given & ENTRY_REQUEST_DIGEST);
+    assert_true(text_equal(read.client_id, entry.client_id));
+    uint8_t *digest = digests[next++ % 2];
+    memcpy(digest, read.request_digest, ENTRY_DIGEST_BYTES);
+    entry_buffer_free(&buffer);
+    return digest;
+}
+
+static void the_digest_is_of_all_that_is_asked_but_its_id(void **state) {
+    struct ledger_entry entry = invocation("executing"), other = entry;
+    (void)state;
+    entry.client_id = text("one");
+    other.client_id = text("two");
+    assert_memory_equal(digest_of(entry, "x"), digest_of(other, "x"), ENTRY_DIGEST_BYTES);
+    assert_memory_not_equal(digest_of(entry, "x"), digest_of(entry, "y"), ENTRY_DIGEST_BYTES);
+    other.duration_ms++;
+    assert_memory_not_equal(digest_of(entry, "x"), digest_of(other, "x"), ENTRY_DIGEST_BYTES);
+}
+
+static void a_request_can_be_written_again(void **state) {
+    struct ledger_entry entry = invocation("executing");
+    struct entry_buffer buffers[3] = {0};
+    (void)state;
+    entry.client_id = text("one");
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(entry_write_request(&buffers[i], &entry, (struct ledger_text){0}), 0);
+    assert_int_equal(buffers[0].size, buffers[1].size);
+    assert_memory_equal(buffers[0].data, buffers[1].data, buffers[0].size);
+    assert_int_equal(entry_write_draft(&buffers[2], &entry), 0);
+    for (int i = 0; i < 3; i++)
+        entry_buffer_free(&buffers[i]);
 }
 
 #define decoding(test) cmocka_unit_test_setup_teardown(test, new_decoder, free_decoder)
@@ -485,7 +623,13 @@ int main(void) {
         decoding(a_name_twice_or_out_of_order_is_refused),
         decoding(an_invocation_adds_what_it_carries),
         decoding(without_a_cost_it_is_unpriced_and_with_zero_it_is_free),
-        decoding(only_an_invocation_adds),
+        decoding(a_run_adds_no_invocation_and_no_duration),
+        decoding(a_correction_adds_to_the_gross_columns_and_takes_from_others),
+        decoding(a_late_completion_adds_all_that_was_spent_to_what_was_completed),
+        decoding(a_grant_is_given_or_taken_back),
+        decoding(what_only_tells_adds_nothing),
+        decoding(the_digest_is_of_all_that_is_asked_but_its_id),
+        decoding(a_request_can_be_written_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

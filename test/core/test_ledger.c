@@ -388,14 +388,15 @@ static void a_closed_ledger_says_so(void **state) {
     struct ledger_entry entry = invocation("executing");
     struct ledger_facts facts;
     struct ledger_failure failure;
+    struct ledger_change change = {.by = text("a"), .reason = text("b")};
     uint64_t version;
     ledger_close(ledger);
     add_draft(&drafts, &entry);
     assert_int_equal(commit(ledger, &drafts, START_US), LEDGER_E_CLOSED);
     assert_int_equal(drafts.requests[0].rc, LEDGER_E_CLOSED);
     assert_int_equal(ledger_facts(ledger, &facts), LEDGER_E_CLOSED);
-    assert_int_equal(ledger_set_policy(ledger, &three_states, text("a"), text("b"), START_US,
-                                       &version, &failure),
+    assert_int_equal(ledger_set_policy(ledger, &three_states, &change, START_US, &version,
+                                       &effects, &failure),
                      LEDGER_E_CLOSED);
     free_drafts(&drafts);
     ledger_free(ledger);

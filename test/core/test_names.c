@@ -95,14 +95,84 @@ static void many_names_and_series_keep_their_numbers(void **state) {
     }
 }
 
+/* Names of users, with the numbers from 1 on. */
+static void intern_users(size_t count) {
+    char name[32];
+    for (size_t i = 1; i <= count; i++) {
+        snprintf(name, sizeof name, "user %zu", i);
+        assert_int_equal(intern(DIMENSION_USER, text(name), true), i);
+    }
+}
+
 static void a_series_is_its_names_in_order(void **state) {
     (void)state;
+    intern_users(9);
     assert_int_equal(intern_series((uint32_t[]){1, 2}, 2), 1);
     assert_int_equal(intern_series((uint32_t[]){2, 1}, 2), 2);
     assert_int_equal(intern_series((uint32_t[]){1}, 1), 3);
     assert_int_equal(intern_series((uint32_t[]){1, 2, 3}, 3), 4);
     assert_int_equal(intern_series((uint32_t[]){1, 2}, 2), 1);
     assert_int_equal(intern_series((uint32_t[]){9, 8, 7, 6, 5, 4, 3, 2}, SERIES_NAMES_MAX), 5);
+}
+
+static uint32_t family_size(const uint8_t *dimensions, size_t count) {
+    uint32_t size;
+    assert_int_equal(names_count_family(scratch.txn, scratch.dbi, dimensions, count, &size), 0);
+    return size;
+}
+
+static void the_series_of_each_family_are_counted(void **state) {
+    static const uint8_t users[] = {DIMENSION_USER}, orgs[] = {DIMENSION_ORG};
+    static const uint8_t both[] = {DIMENSION_ORG, DIMENSION_USER};
+    uint32_t numbers[2], back[SERIES_NAMES_MAX];
+    size_t count;
+    (void)state;
+    assert_int_equal(family_size(users, 1), 0);
+    numbers[0] = intern(DIMENSION_ORG, text("acme"), true);
+    for (uint32_t i = 1; i <= 10; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "user %u", i);
+        numbers[1] = intern(DIMENSION_USER, text(name), true);
+        for (int again = 0; again < 2; again++) {
+            intern_series(&numbers[1], 1);
+            uint32_t series = intern_series(numbers, 2);
+            assert_int_equal(names_of_series(scratch.txn, scratch.dbi, series, back, &count), 0);
+            assert_int_equal(count, 2);
+            assert_memory_equal(back, numbers, sizeof numbers);
+            assert_int_equal(family_size(users, 1), i);
+            assert_int_equal(family_size(both, 2), i);
+        }
+    }
+    assert_int_equal(family_size(orgs, 1), 0);
+    assert_int_equal(names_of_series(scratch.txn, scratch.dbi, 21, back, &count),
+                     LEDGER_E_DAMAGED);
+}
+
+static bool any_undefined(void) {
+    bool any;
+    assert_int_equal(names_any_undefined(scratch.txn, scratch.dbi, &any), 0);
+    return any;
+}
+
+static bool take_undefined(uint32_t number) {
+    bool undefined;
+    assert_int_equal(names_take_undefined(scratch.txn, scratch.dbi, number, &undefined), 0);
+    return undefined;
+}
+
+static void a_name_without_a_definition_gets_one_once(void **state) {
+    (void)state;
+    intern_users(3);
+    intern_series((uint32_t[]){1}, 1); /* rows of a family come after those of the undefined */
+    assert_false(any_undefined());
+    assert_int_equal(names_put_undefined(scratch.txn, scratch.dbi, 2), 0);
+    assert_true(any_undefined());
+    assert_false(take_undefined(1));
+    assert_false(take_undefined(3));
+    assert_true(take_undefined(2));
+    assert_false(take_undefined(2));
+    assert_false(any_undefined());
+    assert_int_equal(intern(DIMENSION_USER, text("next"), true), 4);
 }
 
 static void an_aborted_transaction_takes_its_names_along(void **state) {
@@ -114,13 +184,16 @@ static void an_aborted_transaction_takes_its_names_along(void **state) {
     assert_int_equal(mdb_txn_begin(scratch.env, NULL, 0, &scratch.txn), 0);
     assert_int_equal(intern(DIMENSION_USER, text("dropped"), true), 2);
     assert_int_equal(intern_series((uint32_t[]){2}, 1), 1);
+    assert_int_equal(names_put_undefined(scratch.txn, scratch.dbi, 2), 0);
     mdb_txn_abort(scratch.txn);
     assert_int_equal(mdb_txn_begin(scratch.env, NULL, 0, &scratch.txn), 0);
     assert_int_equal(mdb_cursor_open(scratch.txn, scratch.dbi, &scratch.cursor), 0);
     assert_int_equal(names_find(scratch.txn, scratch.dbi, DIMENSION_USER, text("dropped"), &number),
                      MDB_NOTFOUND);
+    assert_false(any_undefined());
+    assert_int_equal(family_size((const uint8_t[]){DIMENSION_USER}, 1), 0);
     assert_int_equal(intern(DIMENSION_USER, text("other"), true), 2);
-    assert_int_equal(intern_series((uint32_t[]){7}, 1), 1);
+    assert_int_equal(intern_series((uint32_t[]){1}, 1), 1);
 }
 
 static void the_last_number_is_not_followed_by_the_first(void **state) {
@@ -148,6 +221,8 @@ int main(void) {
         on_scratch(names_may_hold_any_bytes),
         on_scratch(many_names_and_series_keep_their_numbers),
         on_scratch(a_series_is_its_names_in_order),
+        on_scratch(the_series_of_each_family_are_counted),
+        on_scratch(a_name_without_a_definition_gets_one_once),
         on_scratch(the_last_number_is_not_followed_by_the_first),
         on_scratch(an_aborted_transaction_takes_its_names_along),
     };

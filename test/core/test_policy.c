@@ -20,7 +20,7 @@ static void a_policy_survives(void **state) {
     assert_true(policy_equal(&read, &policy));
     assert_true(read.version == UINT64_MAX);
     assert_int_equal(read.changed_by_entry, START_US);
-    assert_true(read.rules[2].limit == POLICY_UNLIMITED);
+    assert_true(read.rules[2].limit == RULE_UNLIMITED);
     assert_int_equal(policy_state(&read, text("reviewing")), 2);
     assert_int_equal(policy_state(&read, text("review")), -1);
     policy_free(&read);
@@ -92,7 +92,7 @@ static void a_rule_that_is_not_understood_is_not_skipped(void **state) {
     assert_int_equal(read_with("measure", "quality"), LEDGER_E_NEWER);
     assert_int_equal(read_with("limit", "floor"), LEDGER_E_NEWER);
     assert_int_equal(read_with("changed_by_entry", "changed_by_night"), LEDGER_E_NEWER);
-    assert_int_equal(read_with("\xa5state", "\xa5model"), LEDGER_E_NEWER);
+    assert_int_equal(read_with("\xa5state", "\xa5stage"), LEDGER_E_NEWER);
     assert_int_equal(read_with("reviewing", "reviewing"), 0);
 }
 
@@ -105,15 +105,17 @@ static void assert_wrong(const struct ledger_policy *policy, const char *part) {
 static void every_rule_of_a_policy_is_checked(void **state) {
     static char name[POLICY_STATE_BYTES_MAX + 1];
     struct ledger_text states[3] = {{"a", 1}, {"b", 1}, {"c", 1}};
-    struct ledger_rule rules[2] = {{{"r", 1}, 0, 1, 0}, {{"s", 1}, 2, ENTRY_AMOUNT_MAX, 0}};
+    struct ledger_rule rules[2] = {
+        within(of(rule_of("r", MEASURE_INVOCATIONS, 0), DIMENSION_STATE, "a"), 1),
+        within(of(rule_of("s", MEASURE_INVOCATIONS, 0), DIMENSION_STATE, "c"), ENTRY_AMOUNT_MAX)};
     struct ledger_policy policy = {
         .state_count = 3, .rule_count = 2, .states = states, .rules = rules};
     (void)state;
     memset(name, 'n', sizeof name);
     assert_null(policy_check(&policy));
-    rules[1].state = 3;
+    rules[1].scope[0].value = text("d");
     assert_wrong(&policy, "undeclared");
-    rules[1].state = 2;
+    rules[1].scope[0].value = text("c");
     rules[1].window_ms = 0;
     assert_wrong(&policy, "window");
     rules[1].window_ms = (uint64_t)ENTRY_AMOUNT_MAX + 1;
@@ -121,7 +123,7 @@ static void every_rule_of_a_policy_is_checked(void **state) {
     rules[1].window_ms = 1;
     rules[1].limit = (uint64_t)ENTRY_AMOUNT_MAX + 1;
     assert_wrong(&policy, "limit");
-    rules[1].limit = POLICY_UNLIMITED;
+    rules[1].limit = RULE_UNLIMITED;
     assert_null(policy_check(&policy));
     rules[1].name = text("r");
     assert_wrong(&policy, "twice");
@@ -133,6 +135,7 @@ static void every_rule_of_a_policy_is_checked(void **state) {
     states[2] = text("");
     assert_wrong(&policy, "bytes");
     states[2] = (struct ledger_text){name, POLICY_STATE_BYTES_MAX};
+    rules[1].scope[0].value = states[2];
     assert_null(policy_check(&policy));
     states[2].size++;
     assert_wrong(&policy, "bytes");
@@ -158,9 +161,12 @@ static void equality_sees_every_part(void **state) {
     copy.rules[0].window_ms++;
     assert_false(policy_equal(&copy, &three_states));
     copy.rules[0].window_ms--;
-    copy.rules[0].state--;
+    copy.rules[0].scope[0].value.size--;
     assert_false(policy_equal(&copy, &three_states));
-    copy.rules[0].state++;
+    copy.rules[0].scope[0].value.size++;
+    copy.settings = text("\x81\xa1s\x80");
+    assert_false(policy_equal(&copy, &three_states));
+    copy.settings.size = 0;
     copy.rules[0].name.size--;
     assert_false(policy_equal(&copy, &three_states));
     copy.rules[0].name.size++;
@@ -181,9 +187,18 @@ static bool contains(const struct entry_buffer *buffer, const char *bytes, size_
 static struct ledger_text one_state[] = {{"s", 1}, {"new", 3}};
 
 static void a_change_tells_who_and_why_and_what_came_before(void **state) {
-    struct ledger_rule before[] = {{{"r", 1}, 0, 1, 1}}, after[] = {{{"r", 1}, 0, 1, 2}};
-    struct ledger_policy from = {7, 55, 1, 1, one_state, before, NULL};
-    struct ledger_policy to = {8, 0, 2, 1, one_state, after, NULL};
+    struct ledger_rule before[] = {rule_of("r", MEASURE_COST, 1)};
+    struct ledger_rule after[] = {rule_of("r", MEASURE_COST, 2)};
+    struct ledger_policy from = {.version = 7,
+                                 .changed_by_entry = 55,
+                                 .state_count = 1,
+                                 .rule_count = 1,
+                                 .states = one_state,
+                                 .rules = before};
+    struct ledger_policy to = from;
+    to.version = 8;
+    to.state_count = 2;
+    to.rules = after;
     struct entry_buffer buffer = {0};
     (void)state;
     assert_int_equal(policy_write_change(&buffer, &from, &to, text("ada"), text("why")), 0);
@@ -201,8 +216,15 @@ static void a_change_tells_who_and_why_and_what_came_before(void **state) {
 static size_t changes_between(struct ledger_rule *before, uint32_t before_count,
                               struct ledger_rule *after, uint32_t after_count,
                               struct entry_buffer *buffer) {
-    struct ledger_policy from = {1, 0, 1, before_count, one_state, before, NULL};
-    struct ledger_policy to = {2, 0, 1, after_count, one_state, after, NULL};
+    struct ledger_policy from = {.version = 1,
+                                 .state_count = 1,
+                                 .rule_count = before_count,
+                                 .states = one_state,
+                                 .rules = before};
+    struct ledger_policy to = from;
+    to.version = 2;
+    to.rule_count = after_count;
+    to.rules = after;
     assert_int_equal(policy_write_change(buffer, &from, &to, text("a"), text("b")), 0);
     const char *at = memmem(buffer->data, buffer->size, "changes", 7);
     assert_non_null(at);
@@ -210,14 +232,14 @@ static size_t changes_between(struct ledger_rule *before, uint32_t before_count,
 }
 
 static void a_change_lists_every_rule_that_is_not_as_it_was(void **state) {
-    struct ledger_rule before[] = {{{"kept", 4}, 0, 1, 1},
-                                   {{"raised", 6}, 0, 1, 2},
-                                   {{"longer", 6}, 0, 5, 3},
-                                   {{"dropped", 7}, 0, 1, 4}};
-    struct ledger_rule after[] = {{{"kept", 4}, 0, 1, 1},
-                                  {{"raised", 6}, 0, 1, POLICY_UNLIMITED},
-                                  {{"longer", 6}, 0, 6, 3},
-                                  {{"added", 5}, 0, 1, 4}};
+    struct ledger_rule before[] = {within(rule_of("kept", MEASURE_COST, 1), 1),
+                                   within(rule_of("raised", MEASURE_COST, 2), 1),
+                                   within(rule_of("longer", MEASURE_COST, 3), 5),
+                                   within(rule_of("dropped", MEASURE_COST, 4), 1)};
+    struct ledger_rule after[] = {within(rule_of("kept", MEASURE_COST, 1), 1),
+                                  within(rule_of("raised", MEASURE_COST, RULE_UNLIMITED), 1),
+                                  within(rule_of("longer", MEASURE_COST, 3), 6),
+                                  within(rule_of("added", MEASURE_COST, 4), 1)};
     struct entry_buffer buffer = {0};
     (void)state;
     assert_int_equal(changes_between(before, 4, after, 4, &buffer), 4);
@@ -247,7 +269,8 @@ static void the_largest_policy_survives(void **state) {
     for (uint32_t i = 0; i < POLICY_STATES_MAX; i++) {
         snprintf(names[i], sizeof names[i], "s%u", i);
         states[i] = text(names[i]);
-        rules[i] = (struct ledger_rule){states[i], i, 1 + i, i};
+        rules[i] = within(rule_of(names[i], MEASURE_INVOCATIONS, i), 1 + i);
+        rules[i] = of(rules[i], DIMENSION_STATE, names[i]);
     }
     struct entry_buffer buffer = written(&policy);
     assert_int_equal(policy_read(buffer.data, buffer.size, &read), 0);

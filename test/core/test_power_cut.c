@@ -87,11 +87,13 @@ static void acknowledge(struct ledger *ledger) {
 static void change_limit(struct ledger *ledger) {
     struct ledger_policy policy;
     struct ledger_failure failure;
+    struct ledger_change change = {.by = text("ada"), .reason = text("why")};
     uint64_t version;
     assert_int_equal(ledger_policy(ledger, &policy), 0);
     policy.rules[0].limit++;
-    assert_int_equal(ledger_set_policy(ledger, &policy, text("ada"), text("why"),
-                                       ledger_now(ledger), &version, &failure),
+    ledger_effects_free(&effects);
+    assert_int_equal(ledger_set_policy(ledger, &policy, &change, ledger_now(ledger), &version,
+                                       &effects, &failure),
                      0);
     policy_free(&policy);
 }
@@ -109,7 +111,7 @@ static void work(struct ledger *ledger, size_t commits) {
             snprintf(name, sizeof name, "user %d", (int)random_below(50));
             entry.names[DIMENSION_USER] = text(name);
             if (random_below(30) == 0)
-                entry.client_id = (struct ledger_text){blob, random_below(sizeof blob)};
+                entry.run_id = (struct ledger_text){blob, random_below(sizeof blob)};
             add_draft(&drafts, &entry);
         }
         if (random_below(10) == 0)

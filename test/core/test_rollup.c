@@ -20,7 +20,7 @@ static void add(struct rollup *rollup, uint64_t id, int64_t cost, int64_t durati
     entry.duration_ms = duration_ms;
     entry.cost = cost;
     entry.given = cost < 0 ? 0 : ENTRY_COST;
-    entry_amounts(&entry, &amounts);
+    entry_amounts(&entry, NULL, &amounts);
     assert_int_equal(rollup_add(scratch.txn, scratch.dbi, rollup, &entry, &amounts), 0);
 }
 

@@ -246,6 +246,63 @@ static void a_walk_leaves_out_what_is_no_invocation(void **state) {
     assert_int_equal(series_walk_next(&walk, &id), MDB_NOTFOUND);
 }
 
+static ledger_sum cost_of(const void *context, const struct totals *totals) {
+    assert_ptr_equal(context, &scratch);
+    return totals->column[COLUMN_COST];
+}
+
+/* The first id from `low` on with which the cost reaches the goal. */
+static uint64_t reach_by_counting(const struct list *list, ledger_sum goal, uint64_t low,
+                                  uint64_t high) {
+    ledger_sum cost = 0;
+    for (size_t i = 0; i < list->count && list->ids[i] < high; i++) {
+        if (list->amounts[i].mask & UINT64_C(1) << COLUMN_COST)
+            cost += list->amounts[i].column[COLUMN_COST];
+        if (cost >= goal && list->ids[i] >= low)
+            return list->ids[i];
+    }
+    return high;
+}
+
+static void a_goal_is_reached_where_counting_reaches_it(void **state) {
+    static struct list list;
+    struct series_block block, neighbours[2];
+    uint64_t id = (uint64_t)START_US, found;
+    ledger_sum sum = 0;
+    (void)state;
+    list.count = 0;
+    load(&block, 5);
+    load(&neighbours[0], 4);
+    load(&neighbours[1], 6);
+    for (size_t i = rounds(1500) + 100; i > 0; i--) {
+        struct amounts amounts = one_invocation(random_below(3) ? 0 : (int64_t)random_below(100));
+        append(&block, &list, id += 1 + random_below(3000), &amounts);
+        sum += amounts.mask & UINT64_C(1) << COLUMN_COST ? amounts.column[COLUMN_COST] : 0;
+        for (int k = 0; k < 2; k++)
+            assert_int_equal(
+                series_append(scratch.txn, scratch.dbi, &neighbours[k], id, &amounts), 0);
+    }
+    store(&block);
+    store(&neighbours[0]);
+    store(&neighbours[1]);
+    for (size_t i = rounds(4000); i > 0; i--) {
+        size_t from = random_below(list.count);
+        uint64_t low = random_below(2) ? 0 : list.ids[from] + random_below(2);
+        uint64_t high = random_below(2) ? UINT64_MAX : list.ids[random_below(list.count)] + 1;
+        struct totals below;
+        assert_int_equal(series_totals_before(scratch.cursor, 5, low, &below), 0);
+        /* what is not reached before it begins */
+        ledger_sum goal = below.column[COLUMN_COST] + 1 +
+                          (ledger_sum)random_below((uint64_t)(sum - below.column[COLUMN_COST]) + 9);
+        assert_int_equal(
+            series_reach(scratch.cursor, 5, cost_of, &scratch, goal, low, high, &found), 0);
+        uint64_t expected = reach_by_counting(&list, goal, low, high);
+        assert_int_equal(found, expected < high ? expected : high);
+    }
+    assert_int_equal(series_reach(scratch.cursor, 9, cost_of, &scratch, 1, 0, 77, &found), 0);
+    assert_int_equal(found, 77);
+}
+
 static void put_block(uint32_t series, const void *bytes, size_t size) {
     uint8_t key_bytes[SERIES_KEY_BYTES];
     MDB_val key = {sizeof key_bytes, key_bytes}, value = {size, (void *)bytes};
@@ -332,6 +389,7 @@ int main(void) {
         on_scratch(a_reloaded_block_goes_on_as_if_it_had_stayed),
         on_scratch(an_unchanged_block_is_not_written),
         on_scratch(a_walk_leaves_out_what_is_no_invocation),
+        on_scratch(a_goal_is_reached_where_counting_reaches_it),
         on_scratch(bytes_that_are_no_block_are_damage),
         on_scratch(a_block_cut_short_or_too_long_is_damage),
         on_scratch(random_bytes_are_read_without_harm),

@@ -12,8 +12,10 @@ static struct ledger_policy in_force(struct ledger *ledger) {
 
 static int set(struct ledger *ledger, const struct ledger_policy *wanted, uint64_t *version) {
     struct ledger_failure failure = {0};
-    int rc = ledger_set_policy(ledger, wanted, text("ada"), text("more work"), ledger_now(ledger),
-                               version, &failure);
+    struct ledger_change change = {.by = text("ada"), .reason = text("more work")};
+    ledger_effects_free(&effects);
+    int rc = ledger_set_policy(ledger, wanted, &change, ledger_now(ledger), version, &effects,
+                               &failure);
     assert_int_equal(failure.code, rc);
     return rc;
 }
@@ -54,7 +56,7 @@ static void limit_zero_denies_a_state_without_entries(void **state) {
     assert_true(ledger_allowed(ledger, 1));
     set_limit(ledger, 0);
     assert_false(ledger_allowed(ledger, 1));
-    set_limit(ledger, POLICY_UNLIMITED);
+    set_limit(ledger, RULE_UNLIMITED);
     assert_true(ledger_allowed(ledger, 1));
     close_ledger(ledger);
 }
@@ -152,7 +154,8 @@ static void a_policy_that_breaks_the_rules_is_refused(void **state) {
 
 static void a_new_state_can_be_used_at_once(void **state) {
     struct ledger_text states[4];
-    struct ledger_rule rules[] = {{{"late", 4}, 3, HOUR_MS, 2}};
+    struct ledger_rule rules[] = {
+        within(of(rule_of("late", MEASURE_INVOCATIONS, 2), DIMENSION_STATE, "late"), HOUR_MS)};
     struct ledger_policy policy = {
         .version = 1, .state_count = 4, .rule_count = 1, .states = states, .rules = rules};
     struct ledger *ledger = open_ledger(*state);
@@ -188,7 +191,7 @@ static void random_changes_and_bookings_agree(void **state) {
         at_time(ledger, now);
         if (random_below(3) == 0) {
             uint64_t next = random_below(10);
-            set_limit(ledger, next == limit ? limit = POLICY_UNLIMITED : (limit = next));
+            set_limit(ledger, next == limit ? limit = RULE_UNLIMITED : (limit = next));
         } else {
             book_many(ledger, random_below(2) ? "executing" : "planning", random_below(6));
         }

@@ -1,7 +1,6 @@
-/* Use of a rolling window, and when it has room again, against brute force. */
+/* Use of a rolling window, for statistics, against brute force. */
 #include "support.h"
 
-#include "../../c_src/core/gate.h"
 #include "../../c_src/core/series.h"
 #include "../../c_src/core/window.h"
 
@@ -36,14 +35,6 @@ static uint64_t use_of(int64_t now_us, uint64_t window_ms) {
     return (uint64_t)use;
 }
 
-static uint64_t allowed_from(int64_t now_us, uint64_t window_ms, uint64_t limit) {
-    uint64_t from;
-    assert_int_equal(
-        window_allowed_from(scratch.cursor, 1, COLUMN_INVOCATIONS, now_us, window_ms, limit, &from),
-        0);
-    return from;
-}
-
 /* id >= (now_ms - window_ms) * 1000, counted one by one. */
 static uint64_t use_by_counting(int64_t now_us, uint64_t window_ms) {
     uint64_t use = 0;
@@ -61,40 +52,11 @@ static void a_window_holds_an_entry_to_the_millisecond(void **state) {
     int64_t last_ms = START_US / 1000 + (int64_t)HOUR_MS;
     assert_int_equal(use_of(last_ms * 1000 + 999, HOUR_MS), 1);
     assert_int_equal(use_of((last_ms + 1) * 1000, HOUR_MS), 0);
-    assert_int_equal(allowed_from(booked, HOUR_MS, 1), (last_ms + 1) * 1000);
 }
 
-static void one_ms_before_it_is_denied_and_at_it_allowed(void **state) {
-    (void)state;
-    for (uint64_t i = 0; i < 100; i++)
-        add((uint64_t)START_US + 1000 * i * i + i);
-    add_done();
-    for (uint64_t limit = 1; limit <= 100; limit++) {
-        int64_t now = (int64_t)ids[99];
-        uint64_t from = allowed_from(now, HOUR_MS, limit);
-        assert_true(from > (uint64_t)now);
-        assert_int_equal(from % 1000, 0);
-        assert_true(use_by_counting((int64_t)from - 1, HOUR_MS) >= limit);
-        assert_true(use_by_counting((int64_t)from, HOUR_MS) < limit);
-        assert_int_equal(allowed_from((int64_t)from - 1, HOUR_MS, limit), from);
-        assert_int_equal(allowed_from((int64_t)from, HOUR_MS, limit), GATE_ALLOWED);
-    }
-    assert_int_equal(allowed_from((int64_t)ids[99], HOUR_MS, 101), GATE_ALLOWED);
-}
-
-static void limit_zero_is_never(void **state) {
-    (void)state;
-    assert_int_equal(allowed_from(START_US, HOUR_MS, 0), GATE_NEVER);
-    add((uint64_t)START_US);
-    add_done();
-    assert_int_equal(allowed_from(START_US, HOUR_MS, 0), GATE_NEVER);
-    assert_int_equal(allowed_from(START_US + (int64_t)DAY_MS * 1000, HOUR_MS, 0), GATE_NEVER);
-}
-
-static void an_empty_series_has_room(void **state) {
+static void an_empty_series_has_no_use(void **state) {
     (void)state;
     assert_int_equal(use_of(START_US, HOUR_MS), 0);
-    assert_int_equal(allowed_from(START_US, HOUR_MS, 1), GATE_ALLOWED);
 }
 
 static void a_window_has_no_upper_bound(void **state) {
@@ -102,8 +64,6 @@ static void a_window_has_no_upper_bound(void **state) {
     add((uint64_t)START_US + 5000000);
     add_done();
     assert_int_equal(use_of(START_US, HOUR_MS), 1);
-    assert_int_equal(allowed_from(START_US, HOUR_MS, 1),
-                     (START_US / 1000 + 5000 + (int64_t)HOUR_MS + 1) * 1000);
 }
 
 static void a_window_longer_than_time_begins_at_zero(void **state) {
@@ -112,7 +72,6 @@ static void a_window_longer_than_time_begins_at_zero(void **state) {
     add_done();
     assert_int_equal(window_start(5000, HOUR_MS), 0);
     assert_int_equal(use_of(5000, HOUR_MS), 1);
-    assert_int_equal(allowed_from(5000, HOUR_MS, 1), (HOUR_MS + 1) * 1000);
 }
 
 static void the_longest_window_does_not_overflow(void **state) {
@@ -121,11 +80,9 @@ static void the_longest_window_does_not_overflow(void **state) {
     add((uint64_t)START_US);
     add_done();
     assert_int_equal(use_of(START_US, longest), 1);
-    assert_int_equal(allowed_from(START_US, longest, 1),
-                     ((uint64_t)START_US / 1000 + longest + 1) * 1000);
 }
 
-static void use_and_room_equal_brute_force(void **state) {
+static void use_equals_brute_force(void **state) {
     static const uint64_t windows[] = {1, 7, 1000, MINUTE_MS, HOUR_MS, DAY_MS};
     uint64_t id = (uint64_t)START_US;
     (void)state;
@@ -138,17 +95,7 @@ static void use_and_room_equal_brute_force(void **state) {
         uint64_t window = windows[random_below(LENGTH(windows))];
         uint64_t near = ids[random_below(count)] + (random_below(2) ? window * 1000 : 0);
         int64_t now = (int64_t)(near + random_below(4000) - 2000);
-        uint64_t use = use_by_counting(now, window), limit = 1 + random_below(use + 3);
-        assert_int_equal(use_of(now, window), use);
-        uint64_t from = allowed_from(now, window, limit);
-        if (use < limit) {
-            assert_int_equal(from, GATE_ALLOWED);
-            continue;
-        }
-        /* the entry that is `limit` from the newest has to leave */
-        assert_int_equal(from, (ids[count - limit] / 1000 + window + 1) * 1000);
-        assert_true(use_by_counting((int64_t)from - 1, window) >= limit);
-        assert_true(use_by_counting((int64_t)from, window) < limit);
+        assert_int_equal(use_of(now, window), use_by_counting(now, window));
     }
 }
 
@@ -157,13 +104,11 @@ static void use_and_room_equal_brute_force(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         on_scratch(a_window_holds_an_entry_to_the_millisecond),
-        on_scratch(one_ms_before_it_is_denied_and_at_it_allowed),
-        on_scratch(limit_zero_is_never),
-        on_scratch(an_empty_series_has_room),
+        on_scratch(an_empty_series_has_no_use),
         on_scratch(a_window_has_no_upper_bound),
         on_scratch(a_window_longer_than_time_begins_at_zero),
         on_scratch(the_longest_window_does_not_overflow),
-        on_scratch(use_and_room_equal_brute_force),
+        on_scratch(use_equals_brute_force),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
