@@ -176,12 +176,10 @@ path_binary(Path) when is_binary(Path) ->
 path_binary(Path) when is_atom(Path) ->
     <<>>; %% undefined, nil: never a directory of that name
 path_binary(Path) ->
-    try filename:flatten(Path) of
-        Flat ->
-            case unicode:characters_to_binary(Flat, unicode, file:native_name_encoding()) of
-                Binary when is_binary(Binary) -> Binary;
-                _ -> <<>>
-            end
+    try unicode:characters_to_binary(filename:flatten(Path), unicode,
+                                     file:native_name_encoding()) of
+        Binary when is_binary(Binary) -> Binary;
+        _ -> <<>>
     catch error:_ -> <<>>
     end.
 

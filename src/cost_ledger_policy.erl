@@ -267,6 +267,7 @@ fits_scope(Scope, Names) ->
     end.
 
 reset_names(all) -> {ok, []};
+reset_names(Empty) when Empty =:= #{} -> {invalid, "must name a value, or be all"};
 reset_names(Scope) -> cost_ledger_record:scope_names(Scope).
 
 reset(Ledger, Name, Names, {By, Reason, Id}) ->
@@ -415,8 +416,13 @@ seed(#{budgets := Budgets, series := Series} = Options) ->
                      seed_rules(Rules, Budgets, Empty, Series)
              end,
     case Seeded of
-        {ok, Policy} -> put_settings(maps:with([settings], Options), Policy);
-        Error -> Error
+        {ok, Policy} ->
+            case fits(Policy) of
+                {ok, _} -> put_settings(maps:with([settings], Options), Policy);
+                TooLarge -> TooLarge
+            end;
+        Error ->
+            Error
     end.
 
 seed_rules(Rules, Budgets, Empty, Series) ->

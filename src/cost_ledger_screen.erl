@@ -58,18 +58,16 @@ writer(Handle) ->
 
 table(Handle, #{hourly := Hourly, daily := Daily, session := Session, budgets := Budgets}) ->
     States = lists:sort(maps:keys(Budgets)),
-    [io_lib:format("  ~-14ts ~-18ts ~-18ts ~9ts  ~ts~n",
-                   ["state", "this hour", "today", "session", "gate"]),
-     [row(State, maps:get(State, Hourly), maps:get(State, Daily), maps:get(State, Session),
-          maps:get(State, Budgets), gate(Handle, State))
-      || State <- States],
-     io_lib:format("  ~-14ts ~-18ts ~-18ts ~9ts~n",
-                   ["total", integer_to_binary(maps:get(total, Hourly)),
-                    integer_to_binary(maps:get(total, Daily)), grouped(maps:get(total, Session))])].
+    Rows = [["state", "this hour", "today", "session", "gate"]
+            | [row(State, maps:get(State, Hourly), maps:get(State, Daily),
+                   maps:get(State, Session), maps:get(State, Budgets), gate(Handle, State))
+               || State <- States]]
+        ++ [["total", integer_to_list(maps:get(total, Hourly)),
+             integer_to_list(maps:get(total, Daily)), grouped(maps:get(total, Session)), ""]],
+    aligned([{left, 14}, {left, 18}, {left, 18}, {right, 9}, {left, 0}], Rows).
 
 row(State, Hour, Day, All, #{hourly_limit := HourLimit, daily_limit := DayLimit}, Gate) ->
-    io_lib:format("  ~-14ts ~-18ts ~-18ts ~9ts  ~ts~n",
-                  [name(State), used(Hour, HourLimit), used(Day, DayLimit), grouped(All), Gate]).
+    [name(State), used(Hour, HourLimit), used(Day, DayLimit), grouped(All), Gate].
 
 name(State) ->
     Text = if is_atom(State) -> atom_to_list(State);
@@ -132,7 +130,8 @@ budget_rows(Rules) ->
     Shown = lists:sublist(Rules, ?BUDGETS_MAX),
     Rows = [["budget", "window", "used", "held", "limit", "%", "level"]
             | [budget_row(Rule) || Rule <- Shown]],
-    ["\n", aligned([left, left, right, right, right, right, left], Rows),
+    Sides = [{left, 0}, {left, 0}, {right, 0}, {right, 0}, {right, 0}, {right, 0}, {left, 0}],
+    ["\n", aligned(Sides, Rows),
      [io_lib:format("  and ~b more: cost_ledger:budget_status(all)~n", [length(Rules) - ?BUDGETS_MAX])
       || length(Rules) > ?BUDGETS_MAX]].
 
@@ -141,18 +140,27 @@ budget_row(#{rule := Name, window := Window, measure := Measure, used := Used, h
     [cut(unicode:characters_to_list(Name), 15), window(Window), amount(Measure, Used),
      amount(Measure, Held), amount(Measure, Limit), percent(Percent), atom_to_list(Level)].
 
-%% As wide as the widest: a figure that is cut is another figure.
+%% As wide as the widest, and at least so much: a figure that is cut is another figure.
 aligned(Sides, Rows) ->
     Flat = [[lists:flatten(Cell) || Cell <- Row] || Row <- Rows],
     Widths = lists:foldl(fun(Row, Acc) ->
-                                 [max(length(Cell), Width) || {Cell, Width} <- lists:zip(Row, Acc)]
-                         end, [0 || _ <- Sides], Flat),
-    [["  ", string:trim(lists:join("  ", [pad(Side, Width, Cell)
-                                          || {Side, Width, Cell} <- lists:zip3(Sides, Widths, Row)]),
-                        trailing), "\n"] || Row <- Flat].
+                                 [max(string:length(Cell), Width)
+                                  || {Cell, Width} <- lists:zip(Row, Acc)]
+                         end, [Least || {_Side, Least} <- Sides], Flat),
+    [line(Sides, Widths, Row) || Row <- Flat].
 
-pad(left, Width, Cell) -> Cell ++ lists:duplicate(Width - length(Cell), $\s);
-pad(right, Width, Cell) -> lists:duplicate(Width - length(Cell), $\s) ++ Cell.
+line(Sides, Widths, Row) ->
+    Cells = [pad(Side, Width - string:length(Cell), Cell)
+             || {{Side, _Least}, Width, Cell} <- lists:zip3(Sides, Widths, Row)],
+    ["  ", string:trim(lists:flatten(lists:join(" ", separated(Cells))), trailing), "\n"].
+
+%% Two blanks before the last column: what comes before it may be a number.
+separated(Cells) ->
+    {Before, [Last]} = lists:split(length(Cells) - 1, Cells),
+    Before ++ [[$\s | Last]].
+
+pad(left, Missing, Cell) -> Cell ++ lists:duplicate(Missing, $\s);
+pad(right, Missing, Cell) -> lists:duplicate(Missing, $\s) ++ Cell.
 
 percent(N) when N > 999 -> ">999";
 percent(N) -> integer_to_list(N).

@@ -37,6 +37,11 @@
          %% was reported: told once, not once a batch.
          failing = undefined :: undefined | {atom(), non_neg_integer()}}).
 
+%% Anyone may send us anything: what is no request is dropped. What it asks is the NIF's to read.
+-define(IS_REQUEST(Alias, Token, Draft, Owner),
+        is_reference(Alias), is_integer(Token), Token > 0, is_binary(Draft),
+        (is_pid(Owner) orelse Owner =:= undefined)).
+
 %% Whom to answer, and what to watch if it succeeds.
 -record(caller,
         {alias :: reference() | none,
@@ -126,7 +131,8 @@ watch_hold(#{id := Id, owner := Owner, boot_id := BootId}, {Dead, State}) ->
        true -> {Dead, watch(Id, Pid, State)}
     end.
 
-handle_info({do, Alias, Token, Operation, Draft, Owner}, State) ->
+handle_info({do, Alias, Token, Operation, Draft, Owner}, State)
+  when ?IS_REQUEST(Alias, Token, Draft, Owner) ->
     Caller = #caller{alias = Alias, operation = Operation, owner = Owner},
     {noreply, gather_and_commit({Token, Operation, Draft}, Caller, byte_size(Draft), State)};
 handle_info({'DOWN', Monitor, process, _Pid, _Reason}, #state{holds = Holds} = State)
@@ -137,7 +143,7 @@ handle_info(abort, #state{unended = Holds} = State) ->
     {noreply, abort(Holds, State#state{unended = []})};
 handle_info(due, State) ->
     {noreply, commit([], [], State#state{timer = undefined})};
-handle_info({forget, Holds}, State) ->
+handle_info({forget, Holds}, State) when length(Holds) >= 0 ->
     {noreply, lists:foldl(fun unwatch/2, State, Holds)};
 handle_info(build, State) ->
     {noreply, build(State)};
@@ -151,7 +157,8 @@ gather_and_commit(Request, Caller, Bytes, #state{holds = Holds} = State) ->
 %% What is waiting already, in the order in which it came.
 gather(Requests, Callers, Calls, Bytes, Holds) when Calls < ?BATCH_CALLS, Bytes < ?BATCH_BYTES ->
     receive
-        {do, Alias, Token, Operation, Draft, Owner} ->
+        {do, Alias, Token, Operation, Draft, Owner}
+          when ?IS_REQUEST(Alias, Token, Draft, Owner) ->
             Caller = #caller{alias = Alias, operation = Operation, owner = Owner},
             gather([{Token, Operation, Draft} | Requests], [Caller | Callers], Calls + 1,
                    Bytes + byte_size(Draft), Holds);
@@ -245,9 +252,11 @@ report([{Reason, _Text} = First | _] = Failed,
 
 resolved(#caller{operation = record}, _Id, State) ->
     State;
-resolved(#caller{operation = {reserve, _, _, _, _}, owner = Owner}, Hold, State) ->
+resolved(#caller{operation = {reserve, _, _, _, _}, owner = Owner}, Hold, State)
+  when is_pid(Owner) ->
     watch(Hold, Owner, State);
-resolved(#caller{operation = {transfer, Hold, _}, owner = Owner}, _Id, State) ->
+resolved(#caller{operation = {transfer, Hold, _}, owner = Owner}, _Id, State)
+  when is_pid(Owner) ->
     watch(Hold, Owner, unwatch(Hold, State));
 resolved(#caller{operation = {withdraw, _Token}}, Hold, State) ->
     unwatch(Hold, State);

@@ -5,12 +5,13 @@
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
+-include_lib("cost_ledger/src/cost_ledger.hrl").
 
 -compile([export_all, nowarn_export_all]).
 
 -import(cost_ledger_test, [at/2, eventually/1]).
 -import(cost_ledger_test_budget,
-        [open/2, open/3, reopen/2, close/1, ms/3, rule/5, rule/6, told/3, used/3, held/3,
+        [open/2, open/3, reopen/2, close/1, child/2, ms/3, rule/5, rule/6, told/3, used/3, held/3,
          snapshot/1, spend/2, denied/1, denying/2, refused/1, badarg_text/1, mentions/2,
          in_parallel/2]).
 
@@ -61,7 +62,9 @@ groups() ->
        levels_follow_the_thresholds_of_the_rule,
        status_says_everything_there_is_to_a_rule,
        status_of_all_has_the_rules_without_each,
-       the_forecast_goes_on_at_the_rate_of_the_window]},
+       the_forecast_goes_on_at_the_rate_of_the_window,
+       the_screen_shows_large_figures_whole_or_shortened,
+       the_screen_cuts_no_limit_of_a_state]},
      {gate, [parallel],
       [the_gate_obeys_rules_of_everything_and_of_the_state,
        what_is_held_counts_at_the_gate,
@@ -84,13 +87,18 @@ groups() ->
        each_value_is_warned_of_by_name,
        a_rule_that_only_warns_warns_at_100,
        every_subscriber_is_told_once_and_so_is_the_log,
+       a_handler_of_a_warning_may_call_the_ledger,
+       a_handler_that_is_stuck_keeps_nobody_waiting,
+       nobody_subscribes_to_a_stopped_ledger,
        a_period_is_told_with_its_own_percentage]},
      {policy, [parallel],
       [the_start_options_are_version_1,
        the_stored_policy_wins_and_the_difference_is_told_once,
+       a_state_that_only_rules_of_the_options_name_is_declared,
        rules_replace_and_budgets_merge,
        a_policy_is_checked_whole_before_anything_is_written,
        what_changes_nothing_is_not_booked,
+       rules_in_another_order_are_the_same_policy,
        of_changes_to_one_version_one_wins,
        a_change_says_who_when_why_from_and_to,
        every_version_can_be_read_as_it_was,
@@ -108,6 +116,7 @@ groups() ->
        a_grant_sent_again_is_granted_once,
        a_reset_sent_again_resets_once,
        a_policy_sent_again_is_set_once,
+       a_change_that_changes_nothing_keeps_its_id,
        an_id_is_that_of_one_request_of_any_kind,
        a_hundred_senders_of_one_id_book_once]},
      {refusals, [parallel],
@@ -117,6 +126,12 @@ groups() ->
        wrong_start_options_are_refused,
        wrong_grants_are_refused_and_change_nothing,
        wrong_resets_are_refused_and_change_nothing,
+       a_reset_names_every_dimension_of_its_rule_and_no_other,
+       a_reset_of_no_value_is_refused,
+       unknown_keys_of_a_change_are_the_callers_error,
+       what_is_too_large_after_the_merge_is_refused,
+       start_options_that_are_too_large_together_are_refused,
+       hostile_terms_are_the_callers_error,
        a_wrong_attempt_is_the_callers_error,
        a_ledger_that_was_never_opened_is_the_callers_error]},
      {must_nots, [parallel],
@@ -833,6 +848,46 @@ the_forecast_goes_on_at_the_rate_of_the_window(Config) ->
     ?assertEqual([Later + 10 * ?DAY, Later + 2 * ?HOUR, Later + 5 * ?DAY], Forecasts()),
     close(L).
 
+%% Shortened with a unit, downwards; never without its last digits.
+the_screen_shows_large_figures_whole_or_shortened(Config) ->
+    L = open(Config, [rule(<<"tokens">>, all, tokens, {rolling, 90000}, 1000),
+                      rule(<<"more">>, all, tokens, {rolling, 3 * ?HOUR}, 1000000000000000),
+                      rule(<<"money">>, all, cost, {rolling, ?MINUTE}, 999999999999999),
+                      rule(<<"much">>, all, cost, {rolling, 2 * ?DAY}, 1000000000000000),
+                      rule(<<"calls">>, all, invocations, lifetime, 9999999)]),
+    at(L, ?NOON),
+    spend(L, #{state => executing, cost => 123456789012345, tokens => #{input => 12345678901}}),
+    Text = screen(L),
+    ?assertEqual(["90000", "ms", "12.3G", "0", "1,000", ">999", "exhausted"], row(Text, "tokens")),
+    ?assertEqual(["3", "h", "12.3G", "0", "1,000.0T", "0", "normal"], row(Text, "more")),
+    ?assertEqual(["1", "min", "123,456.7890", "0.0000", "999,999.9999", "12", "normal"],
+                 row(Text, "money")),
+    ?assertEqual(["2", "d", "123,456.7890", "0.0000", "1,000,000", "12", "normal"],
+                 row(Text, "much")),
+    ?assertEqual(["lifetime", "1", "0", "9,999,999", "0", "normal"], row(Text, "calls")),
+    close(L).
+
+the_screen_cuts_no_limit_of_a_state(Config) ->
+    L = open(Config, [], #{budgets => #{executing => #{max_per_hour => 1000000000000000,
+                                                       max_per_day => 999999999999999},
+                                        improving => #{max_per_hour => 10}}}),
+    at(L, ?NOON),
+    [spend(L, paid(<<"u">>, 0)) || _ <- lists:seq(1, 12)],
+    ?assertMatch(["12/1000000000000000", "12/999999999999999", "12" | _],
+                 row(screen(L), "executing")),
+    ?assertMatch(["0/10", "........", "0", "of", "any", "0" | _], row(screen(L), "improving")),
+    close(L).
+
+screen(L) ->
+    {ok, Text} = cost_ledger_screen:format(cost_ledger_registry:find(L)),
+    unicode:characters_to_list(Text).
+
+%% The words behind the first one.
+row(Text, First) ->
+    [Row] = [Words || Line <- string:split(Text, "\n", all),
+                      [Word | Words] <- [string:lexemes(Line, " ")], Word =:= First],
+    Row.
+
 %%% The gate -----------------------------------------------------------------------------------
 
 the_gate_obeys_rules_of_everything_and_of_the_state(Config) ->
@@ -1229,6 +1284,88 @@ every_subscriber_is_told_once_and_so_is_the_log(Config) ->
     cost_ledger_test:release_events(Handler),
     close(L).
 
+%% Logger runs it in the process that tells of the warning.
+a_handler_of_a_warning_may_call_the_ledger(Config) ->
+    L = open(Config, [rule(<<"day">>, #{org => ?ACME}, cost, {calendar, day, 0}, 100,
+                           #{warn => [50, 90]})], #{call_timeout => 10000}),
+    at(L, ?NOON),
+    Call = #{state => executing, org => ?ACME, cost => 45},
+    Self = self(),
+    Handler = handle_warnings(
+                L, fun(#{threshold := Threshold}) ->
+                           Setting = #{type => integer, value => Threshold},
+                           Self ! {handled, Threshold,
+                                   [cost_ledger:record_invocation(L, executing,
+                                                                  maps:remove(state, Call)),
+                                    grant(L, #{org => ?ACME}, 10),
+                                    cost_ledger:with_budget(L, Call#{cost => 0},
+                                                            fun(_) -> {release, ok} end),
+                                    cost_ledger:set_policy(L, #{settings => #{last => Setting}},
+                                                           ?BY)]}
+                   end),
+    cost_ledger_test:parallel(20, fun() -> spend(L, paid(<<"u">>, 1)) end),
+    spend(L, Call#{cost => 50}),
+    %% What it books itself reaches the next threshold.
+    [receive {handled, Threshold, Answers} ->
+             ?assertMatch([ok, {ok, _}, {ok, ok}, {ok, _}], Answers)
+     after 10000 -> error({not_handled, Threshold})
+     end || Threshold <- [50, 90]],
+    cost_ledger_test:parallel(20, fun() -> spend(L, paid(<<"u">>, 1)) end),
+    ?assertEqual(140, used(L, #{org => ?ACME}, <<"day">>)),
+    ?assertMatch({ok, #{credits := #{granted := 20}}}, cost_ledger:balance(L, #{org => ?ACME})),
+    ?assertMatch({ok, #{settings := #{last := 90}}}, cost_ledger:policy(L)),
+    cost_ledger_test:release_events(Handler),
+    close(L).
+
+a_handler_that_is_stuck_keeps_nobody_waiting(Config) ->
+    L = open(Config, [rule(<<"day">>, all, cost, {calendar, day, 0}, 100, #{warn => [50, 90]})],
+             #{call_timeout => 10000}),
+    ok = cost_ledger:subscribe(L),
+    at(L, ?NOON),
+    Self = self(),
+    Handler = handle_warnings(L, fun(#{threshold := Threshold}) ->
+                                         Self ! {handling, Threshold, self()},
+                                         receive go_on -> ok end
+                                 end),
+    spend(L, paid(<<"u">>, 50)),
+    Stuck = receive {handling, 50, Pid} -> Pid after 10000 -> error(not_handled) end,
+    ?assertNotEqual(child(L, writer), Stuck),
+    cost_ledger_test:parallel(40, fun() -> spend(L, paid(<<"u">>, 1)) end),
+    {ok, _} = grant(L, all, 5),
+    ?assertEqual(90, used(L, all, <<"day">>)),
+    %% Subscribers have both already.
+    ?assertMatch([#{threshold := 50}, #{threshold := 90}], warnings(L, 2)),
+    Stuck ! go_on,
+    receive {handling, 90, Stuck} -> Stuck ! go_on after 10000 -> error(not_handled) end,
+    no_warning(L),
+    cost_ledger_test:release_events(Handler),
+    close(L).
+
+handle_warnings(L, Fun) ->
+    Id = list_to_atom("handle_" ++ integer_to_list(erlang:unique_integer([positive]))),
+    ok = logger:add_handler(Id, ?MODULE, #{config => {L, Fun}}),
+    Id.
+
+%% As a handler of logger.
+log(#{msg := {report, #{event := [cost_ledger, budget_warning],
+                        metadata := #{ledger := L} = Metadata}}}, #{config := {L, Fun}}) ->
+    Fun(Metadata);
+log(_Event, _Config) ->
+    ok.
+
+nobody_subscribes_to_a_stopped_ledger(Config) ->
+    L = open(Config, []),
+    ok = cost_ledger:subscribe(L),
+    ok = cost_ledger:unsubscribe(L),
+    ok = cost_ledger:subscribe(L),
+    close(L),
+    [?assertEqual({error, unavailable}, cost_ledger:Function(L))
+     || Function <- [subscribe, unsubscribe, subscribe]],
+    L = cost_ledger_test:open(L, ?config(path, Config), #{}),
+    ok = cost_ledger:unsubscribe(L),
+    ok = cost_ledger:subscribe(L),
+    close(L).
+
 a_period_is_told_with_its_own_percentage(Config) ->
     L = open(Config, [rule(<<"day">>, all, cost, {calendar, day, 0}, 100, #{warn => [80]}),
                       rule(<<"month">>, all, cost, {calendar, month, 0}, 1000,
@@ -1295,6 +1432,28 @@ the_stored_policy_wins_and_the_difference_is_told_once(Config) ->
     cost_ledger_test:release_events(Handler),
     close(L).
 
+a_state_that_only_rules_of_the_options_name_is_declared(Config) ->
+    Path = ?config(path, Config),
+    L = open(Config, [rule(<<"cap">>, all, cost, lifetime, 7)]),
+    close(L),
+    Options = #{rules => [rule(<<"cap">>, all, cost, lifetime, 7),
+                          rule(<<"dreams">>, #{state => dreaming}, tokens, {rolling, ?DAY}, 8)]},
+    L = cost_ledger_test:open(L, Path, Options),
+    ok = cost_ledger:check_budget(L, dreaming),
+    ok = cost_ledger:record_invocation(L, dreaming, #{}),
+    {ok, #{version := 2, states := States, rules := Rules}} = cost_ledger:policy(L),
+    ?assert(lists:member(dreaming, States)),
+    %% The stored rules are in force all the same.
+    ?assertNot(lists:member(<<"dreams">>, names(Rules))),
+    ?assertMatch([#{limit := 7}], [Rule || #{name := <<"cap">>} = Rule <- Rules]),
+    ?assertMatch(#{budgets := #{dreaming := #{hourly_limit := infinity}},
+                   session := #{dreaming := 1}}, cost_ledger:stats(L)),
+    close(L),
+    %% It is declared once.
+    L = cost_ledger_test:open(L, Path, Options),
+    {ok, #{version := 2}} = cost_ledger:policy(L),
+    close(L).
+
 %% Without those about the disk that the tests run on.
 opening_warnings() ->
     receive {event, opened_with_warning, _, #{warning := Text}} ->
@@ -1355,6 +1514,24 @@ what_changes_nothing_is_not_booked(Config) ->
                    #{rules => Rules, settings => #{}, version => 1},
                    #{rules => [rule("cap", all, cost, lifetime, 5, #{warn => [], soft => none})]}]],
     ?assertEqual({ok, []}, cost_ledger:policy_history(L)),
+    close(L).
+
+rules_in_another_order_are_the_same_policy(Config) ->
+    Rules = [rule(integer_to_binary(N), all, cost, lifetime, N) || N <- lists:seq(1, 7)],
+    L = open(Config, Rules),
+    [?assertEqual({ok, 1}, cost_ledger:set_policy(L, #{rules => Order}, ?BY))
+     || Order <- [lists:reverse(Rules), tl(Rules) ++ [hd(Rules)],
+                  [lists:nth(N, Rules) || N <- [4, 2, 7, 1, 6, 3, 5]]]],
+    ?assertEqual({ok, []}, cost_ledger:policy_history(L)),
+    reopen(Config, L),
+    ?assertEqual({ok, 1}, cost_ledger:set_policy(L, #{rules => lists:reverse(Rules)}, ?BY)),
+    %% Of a change in another order only what it changes is booked.
+    Changed = rule(<<"4">>, all, cost, lifetime, 40),
+    {ok, 2} = cost_ledger:set_policy(L, #{rules => [Changed | lists:delete(lists:nth(4, Rules),
+                                                                           lists:reverse(Rules))]},
+                                     ?BY),
+    ?assertMatch({ok, [#{changes := [#{rule := <<"4">>, from := 4, to := 40}]}]},
+                 cost_ledger:policy_history(L)),
     close(L).
 
 of_changes_to_one_version_one_wins(Config) ->
@@ -1676,6 +1853,35 @@ a_policy_sent_again_is_set_once(Config) ->
     Again(),
     close(L).
 
+a_change_that_changes_nothing_keeps_its_id(Config) ->
+    Rules = [rule(<<"one">>, all, cost, lifetime, 1), rule(<<"two">>, all, cost, lifetime, 2)],
+    L = open(Config, Rules),
+    at(L, ?NOON),
+    Cap = #{rules => [rule(<<"cap">>, all, cost, lifetime, 5)]},
+    Same = #{rules => lists:reverse(Rules)},
+    Options = ?BY#{id => <<"change 1">>},
+    {ok, 1} = cost_ledger:set_policy(L, Same, Options),
+    {ok, 2} = cost_ledger:set_policy(L, Cap, ?BY),
+    Again = fun() ->
+                    {ok, 1} = cost_ledger:set_policy(L, Same, Options),
+                    [{error, {conflict, 0}} = Call()
+                     || Call <- [fun() -> cost_ledger:set_policy(L, Cap, Options) end,
+                                 fun() -> cost_ledger:set_policy(L, #{}, Options) end,
+                                 fun() -> cost_ledger:set_budgets(L, #{}, Options) end,
+                                 fun() -> cost_ledger:set_policy(L, Same, Options#{by => me}) end,
+                                 fun() -> cost_ledger:reset(L, <<"cap">>, Options) end,
+                                 fun() -> cost_ledger:record_invocation(
+                                            L, executing, #{id => <<"change 1">>})
+                                 end]],
+                    {ok, #{version := 2, rules := [#{name := <<"cap">>}]}} = cost_ledger:policy(L),
+                    ?assertMatch({ok, [#{version := 2}]}, cost_ledger:policy_history(L)),
+                    ?assertEqual([], cost_ledger:history(L, #{}))
+            end,
+    Again(),
+    reopen(Config, L),
+    Again(),
+    close(L).
+
 an_id_is_that_of_one_request_of_any_kind(Config) ->
     L = open(Config, [rule(<<"cap">>, all, cost, lifetime, 100)]),
     at(L, ?NOON),
@@ -1876,6 +2082,308 @@ wrong_resets_are_refused_and_change_nothing(Config) ->
     ?assertEqual(Before, snapshot(L)),
     ?assertEqual(50, used(L, #{user => <<"u">>}, <<"user">>)),
     close(L).
+
+a_reset_names_every_dimension_of_its_rule_and_no_other(Config) ->
+    L = open(Config, [rule(<<"all">>, all, cost, lifetime, 100),
+                      rule(<<"acme">>, #{org => ?ACME}, cost, lifetime, 100),
+                      rule(<<"user">>, #{user => each}, cost, lifetime, 100),
+                      rule(<<"pair">>, #{org => each, user => each}, cost, lifetime, 100),
+                      rule(<<"users of acme">>, #{org => ?ACME, user => each}, tokens, lifetime,
+                           100)]),
+    at(L, ?NOON),
+    Pair = #{org => ?ACME, user => <<"u">>},
+    spend(L, Pair#{state => executing, cost => 50, tokens => #{input => 50}}),
+    Names = [<<"all">>, <<"acme">>, <<"user">>, <<"pair">>, <<"users of acme">>],
+    Used = fun() -> [used(L, Pair, Name) || Name <- Names] end,
+    Before = {snapshot(L), Used()},
+    [?assertMatch({Name, Scope, <<_/binary>>},
+                  {Name, Scope,
+                   refused(fun() -> cost_ledger:reset(L, Name, ?BY#{scope => Scope}) end)})
+     || {Name, Scope} <-
+            [{<<"all">>, #{user => <<"u">>}}, {<<"all">>, #{state => executing}},
+             %% One budget, not one of each.
+             {<<"acme">>, #{org => ?ACME}}, {<<"acme">>, #{org => <<"bolt">>}}, {<<"acme">>, Pair},
+             {<<"user">>, Pair}, {<<"user">>, #{org => ?ACME}},
+             {<<"user">>, #{user => <<"u">>, state => executing}},
+             {<<"user">>, #{user => each}}, {<<"user">>, #{usr => <<"u">>}},
+             {<<"user">>, #{user => <<"u">>, colour => red}},
+             {<<"pair">>, #{user => <<"u">>}}, {<<"pair">>, #{org => ?ACME}},
+             {<<"pair">>, Pair#{project => <<"p">>}},
+             {<<"users of acme">>, #{user => <<"u">>}},
+             {<<"users of acme">>, #{org => <<"bolt">>, user => <<"u">>}}]],
+    ?assertEqual(Before, {snapshot(L), Used()}),
+    [begin
+         {ok, _} = cost_ledger:reset(L, Name, ?BY#{scope => Scope}),
+         ?assertEqual(0, used(L, Pair, Name))
+     end || {Name, Scope} <- [{<<"user">>, #{user => <<"u">>}}, {<<"pair">>, Pair},
+                              {<<"users of acme">>, Pair}]],
+    ?assertEqual([50, 50, 0, 0, 0], Used()),
+    close(L).
+
+%% It gives no value for any dimension of the rule. Without a scope is how all are reset.
+a_reset_of_no_value_is_refused(Config) ->
+    L = open(Config, [rule(<<"user">>, #{user => each}, cost, lifetime, 100)]),
+    at(L, ?NOON),
+    spend(L, paid(<<"u">>, 50)),
+    Before = snapshot(L),
+    _ = refused(fun() -> cost_ledger:reset(L, <<"user">>, ?BY#{scope => #{}}) end),
+    ?assertEqual(Before, snapshot(L)),
+    ?assertEqual(50, used(L, #{user => <<"u">>}, <<"user">>)),
+    close(L).
+
+unknown_keys_of_a_change_are_the_callers_error(Config) ->
+    L = open(Config, [rule(<<"cap">>, all, cost, lifetime, 100)]),
+    at(L, ?NOON),
+    spend(L, paid(<<"u">>, 50)),
+    Before = snapshot(L),
+    Policy = #{rules => []},
+    Budgets = #{executing => #{max_per_hour => 1}},
+    [begin
+         {Position, Text} = badarg_text(fun() -> Call(?BY#{Key => Value}) end),
+         mentions(Text, Word)
+     end || {Key, Value, Word} <- [{reasons, <<"x">>, reasons}, {version, 1, version},
+                                   {"id", <<"i">>, "id"}, {<<"by">>, me, "by"}, {5, 5, "5"}],
+            {Position, Call} <-
+                [{3, fun(Change) -> cost_ledger:set_policy(L, Policy, Change) end},
+                 {3, fun(Change) -> cost_ledger:set_budgets(L, Budgets, Change) end},
+                 {3, fun(Change) -> cost_ledger:reset(L, <<"cap">>, Change) end},
+                 {4, fun(Change) -> cost_ledger:grant(L, all, 5, Change#{kind => topup}) end}]],
+    %% A scope is a reset's, kind and measure are a grant's.
+    [{3, _} = badarg_text(Call)
+     || Call <- [fun() -> cost_ledger:set_policy(L, Policy, ?BY#{scope => all}) end,
+                 fun() -> cost_ledger:set_budgets(L, Budgets, ?BY#{scope => all}) end,
+                 fun() -> cost_ledger:reset(L, <<"cap">>, ?BY#{kind => topup}) end]],
+    {4, _} = badarg_text(fun() -> cost_ledger:grant(L, all, 5, ?BY#{kind => topup, scope => all})
+                         end),
+    ?assertEqual(Before, snapshot(L)),
+    close(L).
+
+what_is_too_large_after_the_merge_is_refused(Config) ->
+    L = open(Config, []),
+    Rules = [rule(integer_to_binary(N), all, cost, lifetime, infinity)
+             || N <- lists:seq(1, 4096)],
+    New = #{dreaming => #{max_per_hour => 1}},
+    Refused = fun(Path, Calls) ->
+                      Before = snapshot(L),
+                      [begin
+                           {error, {bad_policy, Path, Text}} = Call(),
+                           ?assert(byte_size(Text) > 20)
+                       end || Call <- Calls],
+                      ?assertEqual(Before, snapshot(L))
+              end,
+    Refused([rules], [fun() -> cost_ledger:set_policy(L, #{rules => Rules, budgets => New}, ?BY)
+                      end]),
+    {ok, 2} = cost_ledger:set_policy(L, #{rules => Rules}, ?BY),
+    Refused([rules],
+            [fun() -> cost_ledger:set_policy(L, #{budgets => New}, ?BY) end,
+             fun() -> cost_ledger:set_budgets(L, New, ?BY) end,
+             fun() -> cost_ledger:set_budgets(L, New, ?BY#{id => <<"i">>}) end,
+             %% Declared, and without rules of their own so far.
+             fun() -> cost_ledger:set_budgets(L, #{executing => #{max_per_day => 1}}, ?BY) end]),
+    {ok, 3} = cost_ledger:set_policy(L, #{rules => []}, ?BY),
+    %% Three are there.
+    Refused([budgets], [fun() -> cost_ledger:set_policy(L, #{budgets => states(1022)}, ?BY) end,
+                        fun() -> cost_ledger:set_budgets(L, states(1022), ?BY) end]),
+    {ok, 4} = cost_ledger:set_budgets(L, states(1021), ?BY),
+    Refused([budgets], [fun() -> cost_ledger:set_budgets(L, New, ?BY) end,
+                        fun() -> cost_ledger:set_policy(L, #{rules => [], budgets => New}, ?BY)
+                        end]),
+    Refused([version], [fun() -> cost_ledger:set_policy(L, #{version => Version}, ?BY) end
+                        || Version <- [1 bsl 63, 1 bsl 64, 1 bsl 200, -1 bsl 64, 0, 4.0]]),
+    {error, {version_conflict, _}} = cost_ledger:set_policy(L, #{version => 1 bsl 63 - 1}, ?BY),
+    close(L).
+
+states(Count) ->
+    maps:from_list([{list_to_atom("state " ++ integer_to_list(N)), #{}}
+                    || N <- lists:seq(1, Count)]).
+
+start_options_that_are_too_large_together_are_refused(Config) ->
+    Path = ?config(path, Config),
+    Rules = [rule(integer_to_binary(N), all, cost, lifetime, infinity)
+             || N <- lists:seq(1, 4096)],
+    InRules = [rule(Name, #{state => Name}, cost, lifetime, infinity)
+               || Name <- maps:keys(states(1022))],
+    Answers = [{What, start_answer(cost_ledger_test:open(Path, Options))}
+               || {What, Options} <- [{states, #{budgets => states(1022)}},
+                                      {states_of_rules, #{rules => InRules}},
+                                      {rules, #{rules => Rules, budgets => #{dreaming => #{}}}}]],
+    ?assertEqual([{What, refused} || What <- [states, states_of_rules, rules]], Answers),
+    L = cost_ledger_test:open(Path, #{rules => Rules, budgets => #{}}),
+    {ok, #{version := 1}} = cost_ledger:policy(L),
+    close(L).
+
+%% What it is in short: a report of that policy would fill a book.
+start_answer({error, {Name, Path, Text}})
+  when is_atom(Name), is_list(Path), is_binary(Text) -> refused;
+start_answer({error, {Name, Text}}) when is_atom(Name), is_binary(Text) -> refused;
+start_answer({error, {Name, _}}) -> {crashed, Name};
+start_answer(Name) when is_atom(Name) -> ok = cost_ledger:stop(Name), started.
+
+%% Whoever sends them is told which argument is wrong, or gets an error as the answer.
+hostile_terms_are_the_callers_error(Config) ->
+    L = open(Config, [rule(<<"cap">>, all, cost, lifetime, 100)],
+             #{settings => #{retries => #{type => integer, min => 0, value => 3}}}),
+    at(L, ?NOON),
+    {ok, Hold} = cost_ledger:reserve(L, paid(<<"u">>, 1)),
+    Children = [child(L, Child) || Child <- [owner, writer]],
+    Before = snapshot(L),
+    Calls = lists:append([hostile_ledgers(Hold), hostile_options(Config), hostile_attributes(L),
+                          hostile_usage(Hold), hostile_policies(L), hostile_changes(L),
+                          hostile_accounts(L), hostile_readings(L)]),
+    ct:log("~b calls", [length(Calls)]),
+    ?assertEqual([], lists:flatmap(fun unrefused/1, Calls)),
+    %% A child specification must not fail: starting it will.
+    [?assertMatch({Term, #{id := _}}, {Term, cost_ledger:child_spec(Term)}) || Term <- hostile()],
+    ?assertEqual(Before, snapshot(L)),
+    ?assertEqual(Children, [child(L, Child) || Child <- [owner, writer]]),
+    ok = cost_ledger:release(Hold),
+    close(L).
+
+hostile() ->
+    [[a | b], [{cost, 1} | b], [[a | b]], [[]], {}, {a, b}, 1.5, -1, 1 bsl 64, <<1:3>>,
+     <<255, 254>>, [1114112], [55296], make_ref(), fun() -> ok end, #{[a | b] => c},
+     [{cost, 1}, {cost, 2}, cost]].
+
+%% The calls that neither raise badarg with words nor answer an error.
+unrefused({What, Call}) ->
+    try badarg_text(Call) of
+        {_Position, <<_, _/binary>>} -> []
+    catch
+        error:{no_badarg, {error, _}} -> [];
+        Class:Reason -> [{What, Class, Reason}]
+    end.
+
+hostile_ledgers(Hold) ->
+    Good = paid(<<"u">>, 1),
+    [{{ledger, Function, Term}, fun() -> apply(cost_ledger, Function, [Term | Arguments]) end}
+     || {Function, Arguments} <-
+            [{stop, []}, {stats, []}, {holds, []}, {policy, []}, {policy_history, []},
+             {subscribe, []}, {unsubscribe, []}, {i, []}, {accept_clock, []},
+             {check_budget, [executing]}, {record_invocation, [executing, #{}]}, {check, [Good]},
+             {reserve, [Good]}, {with_budget, [Good, fun(_) -> {release, ok} end]},
+             {budget_status, [all]}, {grant, [all, 1, ?BY#{kind => topup}]}, {balance, [all]},
+             {history, [#{}]}, {set_budgets, [#{}, ?BY]}, {set_policy, [#{}, ?BY]}, {policy, [1]},
+             {reset, [<<"cap">>, ?BY]}, {set_clock, [?NOON]}, {advance_clock, [1]}],
+        Term <- [Hold | hostile()]].
+
+hostile_options(Config) ->
+    Path = ?config(path, Config) ++ "-new",
+    Keys = [name, path, budgets, rules, settings, series, clock, currency, map_size,
+            max_entry_size, queue, sync, on_unavailable, call_timeout],
+    [{{start_link, Term}, fun() -> cost_ledger:start_link(Term) end} || Term <- hostile()]
+        ++ [{{start_link, Key, Term},
+             fun() -> cost_ledger:start_link((#{path => Path, name => hostile})#{Key => Term}) end}
+            || Key <- Keys ++ hostile(), Term <- hostile(),
+               %% Names of directories to OTP as well: the last two are ab.
+               not lists:member({Key, Term}, [{path, <<255, 254>>}, {path, [a | b]},
+                                              {path, [[a | b]]}])].
+
+hostile_attributes(L) ->
+    Keys = [state, org, project, user, agent, model, provider, prompt_type, kind, cost, credits,
+            tokens, critical, owner, deadline_ms, parent, policy_version, id],
+    Good = #{state => executing, cost => 1},
+    [{{check_budget, Term}, fun() -> cost_ledger:check_budget(L, Term) end} || Term <- hostile()]
+        ++ [{{record_invocation, Term}, fun() -> cost_ledger:record_invocation(L, Term, #{}) end}
+            || Term <- hostile()]
+        ++ [{{record_invocation, meta, Term},
+             fun() -> cost_ledger:record_invocation(L, executing, Term) end} || Term <- hostile()]
+        ++ [{{record_invocation, Key, Term},
+             fun() -> cost_ledger:record_invocation(L, executing, #{Key => Term}) end}
+            || Key <- [duration_ms, status | Keys] ++ hostile(), Term <- hostile()]
+        ++ [{{Function, Term}, fun() -> cost_ledger:Function(L, Term) end}
+            || Function <- [check, reserve], Term <- hostile()]
+        ++ [{{Function, Key, Term}, fun() -> cost_ledger:Function(L, Good#{Key => Term}) end}
+            || Function <- [check, reserve], Key <- Keys ++ hostile(), Term <- hostile(),
+               %% check/2 leaves it aside.
+               {Function, Key} =/= {check, parent}]
+        ++ [{{with_budget, Term},
+             fun() -> cost_ledger:with_budget(L, Term, fun(_) -> {release, ok} end) end}
+            || Term <- hostile()]
+        ++ [{{with_budget, function, Term}, fun() -> cost_ledger:with_budget(L, Good, Term) end}
+            || Term <- hostile()].
+
+hostile_usage(Hold) ->
+    Keys = [cost, credits, tokens, status, duration_ms, model, provider, agent, prompt_type, id],
+    [{{Function, Term}, fun() -> cost_ledger:Function(Term) end}
+     || Function <- [hold_info, release], Term <- hostile()]
+        ++ [{{Function, Term}, fun() -> cost_ledger:Function(Hold, Term) end}
+            || Function <- [settle, meter, release, transfer], Term <- hostile()]
+        ++ [{{Function, Key, Term}, fun() -> cost_ledger:Function(Hold, #{Key => Term}) end}
+            || Function <- [settle, meter], Key <- Keys ++ hostile(), Term <- hostile()]
+        ++ [{{release, id, Term}, fun() -> cost_ledger:release(Hold, #{id => Term}) end}
+            || Term <- hostile()]
+        ++ [{{transfer, options, Term}, fun() -> cost_ledger:transfer(Hold, self(), Term) end}
+            || Term <- hostile()].
+
+hostile_policies(L) ->
+    Keys = [name, scope, measure, window, limit, warn, soft, on_exhausted, grace, require,
+            default_estimate, max_values],
+    Rule = rule(<<"cap">>, all, cost, lifetime, 5),
+    Policies = hostile()
+        ++ [#{Key => Term} || Key <- [rules, budgets, settings, version], Term <- hostile()]
+        ++ [#{rules => [Rule | Term]} || Term <- hostile()]
+        ++ [#{rules => [Rule#{Key => Term}]} || Key <- Keys ++ hostile(), Term <- hostile()]
+        ++ [#{rules => [Rule#{scope => #{Key => Term}}]}
+            || Key <- [state, org, user | hostile()], Term <- hostile()]
+        ++ [#{rules => [Rule#{window => {Kind, Term}}]}
+            || Kind <- [rolling | hostile()], Term <- hostile()]
+        ++ [#{rules => [Rule#{window => {calendar, day, Term}}]} || Term <- hostile()]
+        ++ [#{rules => [Rule#{warn => [80 | Term]}]} || Term <- hostile()]
+        ++ [#{settings => #{Key => Term}} || Key <- [retries | hostile()], Term <- hostile()]
+        ++ [#{settings => #{fast => (#{type => boolean, value => true})#{Key => Term}}}
+            || Key <- [type, value, min, max, one_of | hostile()], Term <- hostile()]
+        ++ [#{settings => #{tries => #{type => integer, value => 1, Key => Term}}}
+            || Key <- [min, max, one_of], Term <- hostile(), {Key, Term} =/= {min, -1}],
+    Budgets = hostile()
+        ++ [#{Key => #{}} || Key <- hostile()]
+        ++ [#{executing => Term} || Term <- hostile()]
+        ++ [#{executing => #{Key => Term}} || Key <- [max_per_hour | hostile()],
+                                              Term <- hostile()],
+    [{{set_policy, Policy}, fun() -> cost_ledger:set_policy(L, Policy, Change) end}
+     || Change <- [?BY, ?BY#{id => <<"hostile">>}],
+        Policy <- Policies ++ [#{budgets => Wrong} || Wrong <- Budgets]]
+        ++ [{{set_budgets, Wrong}, fun() -> cost_ledger:set_budgets(L, Wrong, ?BY) end}
+            || Wrong <- Budgets].
+
+hostile_changes(L) ->
+    Changes = hostile() ++ [?BY#{Key => Term} || Key <- [by, reason, id | hostile()],
+                                                 Term <- hostile()],
+    [{{Function, Change}, fun() -> cost_ledger:Function(L, #{}, Change) end}
+     || Function <- [set_policy, set_budgets], Change <- Changes]
+        ++ [{{reset, Change}, fun() -> cost_ledger:reset(L, <<"cap">>, Change) end}
+            || Change <- Changes]
+        ++ [{{reset, scope, Scope},
+             fun() -> cost_ledger:reset(L, <<"cap">>, ?BY#{scope => Scope}) end}
+            || Scope <- hostile() ++ [#{Key => Term} || Key <- [user | hostile()],
+                                                        Term <- hostile()]]
+        ++ [{{reset, rule, Term}, fun() -> cost_ledger:reset(L, Term, ?BY) end}
+            || Term <- hostile()].
+
+hostile_accounts(L) ->
+    Options = ?BY#{kind => topup},
+    Accounts = hostile() ++ [#{Key => Term} || Key <- [org | hostile()], Term <- hostile()],
+    [{{grant, Account}, fun() -> cost_ledger:grant(L, Account, 5, Options) end}
+     || Account <- Accounts]
+        ++ [{{balance, Account}, fun() -> cost_ledger:balance(L, Account) end}
+            || Account <- Accounts]
+        ++ [{{budget_status, Account}, fun() -> cost_ledger:budget_status(L, Account) end}
+            || Account <- Accounts]
+        ++ [{{grant, amount, Term}, fun() -> cost_ledger:grant(L, all, Term, Options) end}
+            || Term <- hostile()]
+        ++ [{{grant, options, Wrong}, fun() -> cost_ledger:grant(L, all, 5, Wrong) end}
+            || Wrong <- hostile() ++ [Options#{Key => Term}
+                                      || Key <- [kind, by, reason, measure, id | hostile()],
+                                         Term <- hostile()]].
+
+hostile_readings(L) ->
+    [{{history, Term}, fun() -> cost_ledger:history(L, Term) end} || Term <- hostile()]
+        ++ [{{history, Term}, fun() -> cost_ledger:history(Term) end} || Term <- hostile()]
+        ++ [{{history, Key, Term}, fun() -> cost_ledger:history(L, #{Key => Term}) end}
+            || Key <- [state, since, limit | hostile()], Term <- hostile(),
+               %% From before time began; and all of them.
+               not lists:member({Key, Term}, [{since, -1}, {limit, 1 bsl 64}])]
+        ++ [{{Function, Term}, fun() -> cost_ledger:Function(L, Term) end}
+            || Function <- [policy, set_clock, advance_clock], Term <- hostile()].
 
 a_wrong_attempt_is_the_callers_error(Config) ->
     L = open(Config, [rule(<<"cap">>, all, cost, lifetime, 100)]),

@@ -10,9 +10,12 @@
          full_disk/1, failing_writes/1, short_writes/1, failing_sync/1, failing_header/1,
          booked_although_the_header_failed/1, changed_although_the_header_failed/1,
          refused_although_the_header_is_there/1, opening_on_a_full_disk/1,
-         writer_killed_in_mid_commit/1, stopped_in_mid_commit/1]).
+         writer_killed_in_mid_commit/1, stopped_in_mid_commit/1,
+         holds_end_when_a_full_disk_has_room_again/1,
+         holds_of_a_commit_in_flight_are_watched_by_the_next_writer/1]).
 %% Called in other VMs.
 -export([kill_in_mid_commit/2, stop_in_mid_commit/1]).
+-export([hold/3, kill/1, writer_name/1, reserve_in_mid_commit/2]).
 -export([record/3, start_listening/1, heard/0, start_load/1, stop_load/0, sample_time/2]).
 
 -define(MINUTE, 60000).
@@ -33,7 +36,9 @@ groups() ->
       [full_disk, failing_writes, short_writes, failing_sync, failing_header,
        booked_although_the_header_failed, changed_although_the_header_failed,
        refused_although_the_header_is_there, opening_on_a_full_disk,
-       writer_killed_in_mid_commit, stopped_in_mid_commit]}].
+       writer_killed_in_mid_commit, stopped_in_mid_commit,
+       holds_end_when_a_full_disk_has_room_again,
+       holds_of_a_commit_in_flight_are_watched_by_the_next_writer]}].
 
 init_per_suite(Config) ->
     %% _build/test/lib/cost_ledger, and the library beside the profiles.
@@ -361,6 +366,58 @@ stopped_in_mid_commit(Config) ->
     true = Booked =/= [],
     cost_ledger_test:remove(Directory).
 
+%% Of one the owner dies, of the other the deadline comes, and neither can be written then. Nobody
+%% asks a second time.
+holds_end_when_a_full_disk_has_room_again(Config) ->
+    Directory = cost_ledger_test:directory(Config),
+    Machine = boot(Config, #{}),
+    fault = open(Machine, Directory, capped_cost()),
+    Attempt = #{state => executing, cost => 70},
+    ok = call(Machine, ?MODULE, hold, [fault, fault_owner, Attempt]),
+    ok = call(Machine, ?MODULE, hold, [fault, fault_late, Attempt#{cost => 5,
+                                                                   deadline_ms => 1500}]),
+    Writer = call(Machine, ?MODULE, writer_name, [fault]),
+    set(Machine, #{disk => enospc}),
+    ok = call(Machine, ?MODULE, kill, [fault_owner]),
+    timer:sleep(1800),
+    {error, {disk_full, _}} = call(Machine, cost_ledger, record_invocation,
+                                   [fault, executing, #{cost => 1}]),
+    {0, 75} = cost(Machine),
+    set(Machine, #{disk => ok}),
+    ok = cost_ledger_test:eventually(fun() -> cost(Machine) =:= {75, 0} end),
+    {ok, []} = call(Machine, cost_ledger, holds, [fault]),
+    Writer = call(Machine, ?MODULE, writer_name, [fault]),
+    power_off(Machine),
+    Ledger = cost_ledger_test:open(Directory, #{}),
+    [5, 70] = lists:sort(cost_ledger_test:fold(Ledger, fun(#{status := aborted, cost := Cost}) ->
+                                                               Cost
+                                                       end)),
+    ok = cost_ledger:stop(Ledger),
+    cost_ledger_test:remove(Directory).
+
+%% The commit that makes them goes on without its writer, while the next one begins.
+holds_of_a_commit_in_flight_are_watched_by_the_next_writer(Config) ->
+    Directory = cost_ledger_test:directory(Config),
+    Machine = boot(Config, #{}),
+    fault = open(Machine, Directory, capped_cost()),
+    _ = cost(Machine),
+    set(Machine, #{disk => slow}),
+    10 = call(Machine, ?MODULE, reserve_in_mid_commit, [fault, 10]),
+    set(Machine, #{disk => ok}),
+    ok = cost_ledger_test:eventually(fun() -> cost(Machine) =:= {10, 0} end),
+    {ok, []} = call(Machine, cost_ledger, holds, [fault]),
+    power_off(Machine),
+    cost_ledger_test:remove(Directory).
+
+capped_cost() ->
+    #{clock => system, rules => [#{name => <<"cap">>, scope => all, measure => cost,
+                                   window => lifetime, limit => 100}]}.
+
+cost(Machine) ->
+    {ok, #{rules := [#{used := Used, held := Held}]}} =
+        insist(fun() -> call(Machine, cost_ledger, budget_status, [fault, all]) end),
+    {Used, Held}.
+
 booked(Directory) ->
     Ledger = cost_ledger_test:open(Directory, #{}),
     Names = cost_ledger_test:fold(Ledger, fun(#{prompt_type := Name}) -> to_binary(Name) end),
@@ -494,6 +551,45 @@ stop_in_mid_commit(Ledger) ->
     timer:sleep(50),
     Stopped = cost_ledger:stop(Ledger),
     {Stopped, answers(Callers)}.
+
+%% How many processes have reserved, in a commit whose writer was killed 50 ms after it began; and
+%% are dead by now.
+reserve_in_mid_commit(Ledger, Count) ->
+    Self = self(),
+    Writer = writer(Ledger),
+    ok = sys:suspend(Writer),
+    Owners = [spawn(fun() ->
+                            Self ! {self(), cost_ledger:reserve(Ledger, #{state => executing,
+                                                                          cost => 1})},
+                            receive after infinity -> ok end
+                    end) || _ <- lists:seq(1, Count)],
+    ok = cost_ledger_test:eventually(
+           fun() -> {message_queue_len, Count} =:= process_info(Writer, message_queue_len) end),
+    ok = sys:resume(Writer),
+    timer:sleep(50),
+    exit(Writer, kill),
+    Reserved = [Hold || {ok, Hold} <- answers(Owners)],
+    _ = [exit(Owner, kill) || Owner <- Owners],
+    length(Reserved).
+
+%% A process of that name, with a hold.
+hold(Ledger, Name, Attempt) ->
+    Self = self(),
+    Pid = spawn(fun() ->
+                        true = register(Name, self()),
+                        {ok, _} = cost_ledger:reserve(Ledger, Attempt),
+                        Self ! {self(), ready},
+                        receive after infinity -> ok end
+                end),
+    receive {Pid, ready} -> ok end.
+
+kill(Name) ->
+    true = exit(whereis(Name), kill),
+    ok.
+
+%% A pid of this VM means another process in the one that asks.
+writer_name(Ledger) ->
+    pid_to_list(writer(Ledger)).
 
 start_callers(Ledger, Tag) ->
     Self = self(),

@@ -5,6 +5,7 @@
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
+-include_lib("cost_ledger/src/cost_ledger.hrl").
 
 -compile([export_all, nowarn_export_all]).
 
@@ -23,11 +24,16 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     %% What loads the machine most is not in parallel.
-    [twenty_holds_of_75_against_500_grant_exactly_six, {group, exact}, {group, resolving},
-     {group, unattended}, {group, ids}, {group, parents}, {group, refusals}, {group, failures}].
+    [twenty_holds_of_75_against_500_grant_exactly_six, {group, many}, {group, exact},
+     {group, resolving}, {group, unattended}, {group, ids}, {group, parents}, {group, refusals},
+     {group, failures}].
 
 groups() ->
-    [{exact, [parallel],
+    [{many, [],
+      [a_process_with_20000_holds_dies_and_the_others_are_answered,
+       however_many_are_due_all_end_before_anything_is_decided,
+       a_killed_vm_with_6000_holds_leaves_none_live]},
+     {exact, [parallel],
       [six_are_granted_whatever_is_measured,
        a_thousand_processes_get_exactly_one_hundred,
        four_tenths_of_a_cent_fit_2500_times_into_ten_dollars,
@@ -40,7 +46,10 @@ groups() ->
        a_hold_is_resolved_exactly_once,
        live_holds_are_shown,
        with_budget_settles_or_releases_what_fun_says,
-       with_budget_bills_a_fun_that_raises]},
+       with_budget_bills_a_fun_that_raises,
+       with_budget_takes_nothing_else_for_an_answer,
+       work_that_a_stopped_ledger_could_not_book_is_settled_later,
+       work_that_a_stuck_writer_did_not_book_in_time_is_settled_later]},
      {unattended, [parallel],
       [an_owner_that_dies_is_billed_what_was_metered,
        an_owner_that_dies_unmetered_is_billed_the_estimate,
@@ -58,6 +67,10 @@ groups() ->
       [a_reservation_sent_again_holds_once,
        twenty_senders_of_one_reservation_hold_once,
        a_denied_reservation_is_decided_anew,
+       a_retry_that_times_out_leaves_the_hold_that_is_there,
+       a_withdrawn_reservation_is_decided_anew,
+       a_reservation_repeated_during_its_withdrawal_is_a_live_hold,
+       a_withdrawal_leaves_the_hold_that_somebody_else_was_given,
        a_settlement_sent_again_is_booked_once,
        a_release_sent_again_is_one_release,
        a_metering_sent_again_changes_nothing,
@@ -77,6 +90,11 @@ groups() ->
        a_late_settlement_of_a_run_books_the_rest,
        a_hold_with_live_children_is_not_resolved,
        children_go_on_without_the_parent_that_died,
+       what_is_spent_below_a_run_that_expired_is_booked_once,
+       what_a_child_books_after_its_run_is_left_out_of_the_late_settlement,
+       a_late_child_and_its_late_run_book_once,
+       a_late_child_takes_what_it_exceeds_from_its_live_parent,
+       only_a_run_is_a_parent,
        a_chain_of_parents_ends_at_eight]},
      {refusals, [parallel],
       [a_hold_that_is_resolved_is_refused_in_words,
@@ -85,12 +103,18 @@ groups() ->
        a_parent_that_is_resolved_is_refused,
        wrong_usage_is_the_callers_error,
        what_is_no_hold_is_the_callers_error,
+       a_forged_hold_is_refused_and_disturbs_nobody,
+       no_request_is_more_than_its_own_failure,
+       no_message_ends_the_writer,
+       an_owner_that_is_none_ends_no_writer,
        a_stopped_ledger_is_unavailable]},
      {failures, [parallel],
       [a_reservation_that_timed_out_is_withdrawn,
+       what_timed_out_leaves_nothing_watched,
        a_settlement_that_timed_out_is_repeated_under_its_id,
        callers_killed_while_they_wait_leave_nothing_held,
        a_killed_writer_loses_no_hold_and_books_none_twice,
+       holds_that_killed_writers_left_in_flight_are_watched,
        owners_that_die_while_there_is_no_writer_are_noticed,
        owners_that_die_while_the_ledger_restarts_are_noticed,
        a_killed_vm_books_what_was_metered_once,
@@ -116,6 +140,82 @@ init_per_testcase(_Case, Config) ->
 
 end_per_testcase(_Case, Config) ->
     cost_ledger_test:remove(?config(path, Config)).
+
+%%% Many ---------------------------------------------------------------------------------------
+
+%% They are ended a batch at a time, and whoever else calls is answered between.
+a_process_with_20000_holds_dies_and_the_others_are_answered(Config) ->
+    L = open(Config, [rule(<<"calls">>, all, invocations, lifetime, infinity) | cap(infinity)]),
+    at(L, ?NOON),
+    Owner = spawn(fun() -> receive after infinity -> ok end end),
+    _ = reserve_many(L, 20000, (paid(1))#{owner => Owner}),
+    ?assertEqual({0, 20000}, use(L)),
+    exit(Owner, kill),
+    Times = record_until_ended(L, []),
+    ct:log("~b answered meanwhile, the slowest in ~b ms", [length(Times), lists:max(Times)]),
+    ?assert(lists:max(Times) < 5000),
+    ?assertEqual({20000, 0}, use(L)),
+    ?assertMatch(#{used := Calls, held := 0} when Calls =:= 20000 + length(Times),
+                 told(L, all, <<"calls">>)),
+    ?assertEqual(0, live(L)),
+    watches_nothing(L),
+    close(L).
+
+%% How many ms each answer took, the last one after all holds had ended.
+record_until_ended(L, Times) ->
+    {Us, ok} = timer:tc(fun() -> cost_ledger:record_invocation(L, executing, #{cost => 0}) end),
+    case held(L, all, <<"cap">>) of
+        0 -> [Us div 1000 | Times];
+        _ -> record_until_ended(L, [Us div 1000 | Times])
+    end.
+
+%% A transaction ends 5,000 at most; what is due and not ended yet would count as held.
+however_many_are_due_all_end_before_anything_is_decided(Config) ->
+    L = open(Config, cap(11000)),
+    at(L, ?NOON),
+    _ = reserve_many(L, 11000, (run(1))#{deadline_ms => 1000, owner => self()}),
+    _ = denied(cost_ledger:reserve(L, paid(1))),
+    ok = cost_ledger:subscribe(L),
+    %% The time alone: set_clock/2 would end them.
+    #ledger{handle = Handle} = cost_ledger_registry:find(L),
+    ok = cost_ledger_nif:set_clock(Handle, (?NOON + 1000) * 1000),
+    {ok, Hold} = cost_ledger:reserve(L, paid(11000)),
+    ?assertEqual({0, 11000}, use(L)),
+    ?assertEqual(1, live(L)),
+    ok = cost_ledger:release(Hold),
+    watches_nothing(L),
+    Told = [receive {cost_ledger, L, {hold_expired, #{hold := Id}}} -> Id after 5000 -> none end
+            || _ <- lists:seq(1, 11000)],
+    ?assertEqual(11000, length(lists:usort(Told))),
+    ?assertNot(lists:member(none, Told)),
+    close(L).
+
+%% Whoever finds the ledger open finds them gone.
+a_killed_vm_with_6000_holds_leaves_none_live(Config) ->
+    Path = ?config(path, Config),
+    Peer = cost_ledger_test:start_vm(),
+    ok = peer:call(Peer, ?MODULE, hold_6000, [Path], 60000),
+    ok = cost_ledger_test:kill_vm(Peer),
+    L = cost_ledger_test:open(Path, #{}),
+    ?assertEqual(0, live(L)),
+    ?assertEqual({6000, 0}, use(L)),
+    watches_nothing(L),
+    ?assertEqual(lists:duplicate(6000, {aborted, 1}), booked(L)),
+    close(L).
+
+%% In another VM.
+hold_6000(Path) ->
+    L = cost_ledger_test:open(Path, #{rules => cap(infinity)}),
+    at(L, ?NOON),
+    _ = reserve_many(L, 6000, (paid(1))#{owner => whereis(init), deadline_ms => ?LATER}),
+    6000 = live(L),
+    ok.
+
+reserve_many(L, Count, Attempt) ->
+    in_parallel(200, fun(Number) ->
+                             [{ok, _} = cost_ledger:reserve(L, Attempt)
+                              || N <- lists:seq(1, Count), N rem 200 =:= Number - 1]
+                     end).
 
 %%% Exact --------------------------------------------------------------------------------------
 
@@ -392,6 +492,62 @@ with_budget_bills_a_fun_that_raises(Config) ->
      end || {Class, Raise} <- [{error, fun() -> error(oops) end}, {throw, fun() -> throw(oops) end},
                                {exit, fun() -> exit(oops) end}]],
     ?assertEqual([{aborted, Cost} || Cost <- [30, 30, 30, 75, 75, 75]], booked(L)),
+    close(L).
+
+with_budget_takes_nothing_else_for_an_answer(Config) ->
+    L = open(Config, cap(1000)),
+    at(L, ?NOON),
+    [begin
+         {Used, 0} = use(L),
+         {3, Text} = badarg_text(fun() ->
+                                         cost_ledger:with_budget(L, paid(75), fun(_) -> Answer end)
+                                 end),
+         mentions(Text, "{release, Result}"),
+         ?assertEqual({Used + 75, 0}, use(L)),
+         ?assertEqual(0, live(L))
+     end || Answer <- [ok, nil, {answer}, {answer, #{cost => 1}, more}, [answer, #{cost => 1}]]],
+    %% Usage that is none.
+    [begin
+         {Used, 0} = use(L),
+         {_, _} = badarg_text(fun() ->
+                                      cost_ledger:with_budget(L, paid(75), fun(_) -> Answer end)
+                              end),
+         ?assertEqual({Used + 75, 0}, use(L))
+     end || Answer <- [{answer, nil}, {answer, #{cost => -1}}, {error, [cost | 1]}]],
+    ?assertEqual(lists:duplicate(8, {aborted, 75}), booked(L)),
+    close(L).
+
+work_that_a_stopped_ledger_could_not_book_is_settled_later(Config) ->
+    L = open(Config, cap(500)),
+    at(L, ?NOON),
+    Stop = fun(Answer) -> fun(_Hold) -> close(L), Answer end end,
+    Reopen = fun() -> L = cost_ledger_test:open(L, ?config(path, Config), #{}) end,
+    {error, {not_settled, unavailable, answer, Worked}} =
+        cost_ledger:with_budget(L, paid(75), Stop({answer, #{cost => 60}})),
+    L = Reopen(),
+    ?assertEqual({0, 75}, use(L)),
+    {ok, #{late := false}} = cost_ledger:settle(Worked, #{cost => 60}),
+    ?assertEqual({60, 0}, use(L)),
+    {error, {not_settled, unavailable, skipped, Skipped}} =
+        cost_ledger:with_budget(L, paid(75), Stop({release, skipped})),
+    L = Reopen(),
+    ?assertEqual({60, 75}, use(L)),
+    ok = cost_ledger:release(Skipped),
+    ?assertEqual({60, 0}, use(L)),
+    close(L).
+
+work_that_a_stuck_writer_did_not_book_in_time_is_settled_later(Config) ->
+    L = open(Config, cap(500), #{call_timeout => 200}),
+    at(L, ?NOON),
+    Writer = child(L, writer),
+    Usage = #{cost => 60, id => <<"settled 1">>},
+    Work = fun(_Hold) -> ok = sys:suspend(Writer), {answer, Usage} end,
+    {error, {not_settled, timeout, answer, Hold}} =
+        patiently(fun() -> cost_ledger:with_budget(L, paid(75), Work) end),
+    ok = sys:resume(Writer),
+    {ok, #{late := false}} = patiently(fun() -> cost_ledger:settle(Hold, Usage) end),
+    eventually(fun() -> use(L) =:= {60, 0} end),
+    ?assertEqual([{completed, 60}], booked(L)),
     close(L).
 
 %%% Unattended ---------------------------------------------------------------------------------
@@ -673,6 +829,113 @@ a_denied_reservation_is_decided_anew(Config) ->
     _ = denied(cost_ledger:reserve(L, (paid(75))#{id => <<"call 3">>})),
     {ok, _} = cost_ledger:reserve(L, (paid(20))#{id => <<"call 3">>}),
     close(L).
+
+a_retry_that_times_out_leaves_the_hold_that_is_there(Config) ->
+    L = open(Config, cap(100), #{call_timeout => 200}),
+    at(L, ?NOON),
+    Attempt = (paid(75))#{id => <<"call 1">>, owner => self()},
+    {ok, Hold} = patiently(fun() -> cost_ledger:reserve(L, Attempt) end),
+    Writer = child(L, writer),
+    ok = sys:suspend(Writer),
+    ?assertEqual(lists:duplicate(5, {error, timeout}),
+                 in_parallel(5, fun(_) -> cost_ledger:reserve(L, Attempt) end)),
+    %% They are in the queue, with what withdraws them.
+    eventually(fun() -> {message_queue_len, 10} =:= process_info(Writer, message_queue_len) end),
+    ok = sys:resume(Writer),
+    ?assertEqual({ok, Hold}, patiently(fun() -> cost_ledger:reserve(L, Attempt) end)),
+    ?assertEqual({0, 75}, use(L)),
+    {ok, #{client_id := <<"call 1">>}} = cost_ledger:hold_info(Hold),
+    {ok, #{late := false}} =
+        patiently(fun() -> cost_ledger:settle(Hold, #{cost => 60, id => <<"settled 1">>}) end),
+    ?assertEqual({60, 0}, use(L)),
+    close(L).
+
+a_withdrawn_reservation_is_decided_anew(Config) ->
+    L = open(Config, cap(100), #{call_timeout => 200}),
+    at(L, ?NOON),
+    Attempt = (paid(75))#{id => <<"call 1">>, owner => self()},
+    Writer = child(L, writer),
+    ok = sys:suspend(Writer),
+    {error, timeout} = cost_ledger:reserve(L, Attempt),
+    eventually(fun() -> {message_queue_len, 2} =:= process_info(Writer, message_queue_len) end),
+    ok = sys:resume(Writer),
+    %% There was a hold, and it is gone again.
+    ok = patiently(fun() -> cost_ledger:record_invocation(L, executing, #{id => <<"behind 1">>,
+                                                                          cost => 0}) end),
+    ?assertEqual(0, live(L)),
+    {ok, Hold} = patiently(fun() -> cost_ledger:reserve(L, Attempt) end),
+    {ok, #{}} = cost_ledger:hold_info(Hold),
+    ?assertEqual({0, 75}, use(L)),
+    ?assertEqual({ok, Hold}, patiently(fun() -> cost_ledger:reserve(L, Attempt) end)),
+    {ok, #{late := false}} =
+        patiently(fun() -> cost_ledger:settle(Hold, #{cost => 60, id => <<"settled 1">>}) end),
+    %% What is asked anew may be denied, and may be another request.
+    ok = sys:suspend(Writer),
+    Other = (paid(40))#{id => <<"call 2">>, owner => self()},
+    {error, timeout} = cost_ledger:reserve(L, Other),
+    eventually(fun() -> {message_queue_len, 2} =:= process_info(Writer, message_queue_len) end),
+    ok = sys:resume(Writer),
+    ok = patiently(fun() -> cost_ledger:record_invocation(L, executing, #{id => <<"behind 2">>,
+                                                                          cost => 1}) end),
+    ?assertEqual({61, 0}, use(L)),
+    _ = denied(patiently(fun() -> cost_ledger:reserve(L, Other) end)),
+    {ok, _} = patiently(fun() -> cost_ledger:reserve(L, Other#{cost => 39}) end),
+    ?assertEqual({61, 39}, use(L)),
+    close(L).
+
+%% It may come before the withdrawal or after it: whoever is told {ok, Hold} has one.
+a_reservation_repeated_during_its_withdrawal_is_a_live_hold(Config) ->
+    L = open(Config, cap(100), #{call_timeout => 200}),
+    at(L, ?NOON),
+    Writer = child(L, writer),
+    [begin
+         Attempt = (paid(75))#{id => integer_to_binary(Round), owner => self()},
+         ok = sys:suspend(Writer),
+         {error, timeout} = cost_ledger:reserve(L, Attempt),
+         %% The first request, its withdrawal, and this one.
+         _ = spawn_link(fun() -> resume_when(Writer, 3) end),
+         {ok, Hold} = patiently(fun() -> cost_ledger:reserve(L, Attempt) end),
+         ok = patiently(fun() -> cost_ledger:record_invocation(
+                                   L, executing, #{id => [$b | integer_to_list(Round)], cost => 0})
+                        end),
+         ?assertMatch({Round, {ok, #{cost := 75}}}, {Round, cost_ledger:hold_info(Hold)}),
+         ?assertEqual({Round, {0, 75}}, {Round, use(L)}),
+         ok = patiently(fun() -> cost_ledger:release(Hold, #{id => [$r | integer_to_list(Round)]})
+                        end)
+     end || Round <- lists:seq(1, 10)],
+    ?assertEqual({0, 0}, use(L)),
+    close(L).
+
+%% Two send one request; the first gives up, and the second is told {ok, Hold}.
+a_withdrawal_leaves_the_hold_that_somebody_else_was_given(Config) ->
+    L = open(Config, cap(100), #{call_timeout => 300}),
+    at(L, ?NOON),
+    Writer = child(L, writer),
+    Attempt = (paid(75))#{id => <<"call 1">>, owner => self()},
+    Self = self(),
+    ok = sys:suspend(Writer),
+    First = spawn_link(fun() -> Self ! {self(), cost_ledger:reserve(L, Attempt)} end),
+    eventually(fun() -> {message_queue_len, 1} =:= process_info(Writer, message_queue_len) end),
+    timer:sleep(150),
+    %% The first request, this one, and then the withdrawal of the first.
+    _ = spawn_link(fun() -> resume_when(Writer, 3) end),
+    {ok, Hold} = patiently(fun() -> cost_ledger:reserve(L, Attempt) end),
+    ?assertEqual({error, timeout}, receive {First, Answer} -> Answer end),
+    ok = patiently(fun() -> cost_ledger:record_invocation(L, executing, #{id => <<"behind">>,
+                                                                          cost => 0}) end),
+    ?assertMatch({ok, #{cost := 75}}, cost_ledger:hold_info(Hold)),
+    ?assertEqual({0, 75}, use(L)),
+    {ok, #{late := false}} =
+        patiently(fun() -> cost_ledger:settle(Hold, #{cost => 60, id => <<"settled 1">>}) end),
+    ?assertEqual({60, 0}, use(L)),
+    close(L).
+
+resume_when(Writer, Waiting) ->
+    eventually(fun() ->
+                       {message_queue_len, Length} = process_info(Writer, message_queue_len),
+                       Length >= Waiting
+               end),
+    ok = sys:resume(Writer).
 
 a_settlement_sent_again_is_booked_once(Config) ->
     L = open(Config, cap(100)),
@@ -989,6 +1252,94 @@ children_go_on_without_the_parent_that_died(Config) ->
     ?assertEqual({60, 0}, use(L)),
     close(L).
 
+%% The one in the middle is gone when the child settles, and the outermost still leaves that out.
+what_is_spent_below_a_run_that_expired_is_booked_once(Config) ->
+    L = open(Config, cap(100)),
+    at(L, ?NOON),
+    {ok, Outer} = cost_ledger:reserve(L, (run(100))#{deadline_ms => ?LATER}),
+    {ok, Middle} = cost_ledger:reserve(L, (run(100))#{parent => Outer, deadline_ms => 1000}),
+    {ok, Child} = cost_ledger:reserve(L, (paid(60))#{parent => Middle, deadline_ms => ?LATER}),
+    at(L, ?NOON + 1000),
+    ?assertEqual({0, 100}, use(L)),
+    ?assertEqual(2, live(L)),
+    {ok, #{late := false, overrun := false}} = cost_ledger:settle(Child, #{cost => 60}),
+    ?assertEqual({60, 40}, use(L)),
+    {ok, #{late := false, overrun := false}} = cost_ledger:settle(Outer, #{cost => 100}),
+    ?assertEqual({100, 0}, use(L)),
+    %% The one in the middle said nothing more than its child.
+    {ok, #{late := true}} = cost_ledger:settle(Middle, #{cost => 60}),
+    ?assertEqual({100, 0}, use(L)),
+    close(L).
+
+what_a_child_books_after_its_run_is_left_out_of_the_late_settlement(Config) ->
+    L = open(Config, cap(100)),
+    at(L, ?NOON),
+    {ok, Run} = cost_ledger:reserve(L, (run(100))#{deadline_ms => 1000}),
+    {ok, Child} = cost_ledger:reserve(L, (paid(60))#{parent => Run, deadline_ms => ?LATER}),
+    at(L, ?NOON + 1000),
+    ?assertEqual({0, 60}, use(L)),
+    {ok, #{late := false}} = cost_ledger:settle(Child, #{cost => 60}),
+    ?assertEqual({60, 0}, use(L)),
+    {ok, #{late := true}} = cost_ledger:settle(Run, #{cost => 60}),
+    ?assertEqual({60, 0}, use(L)),
+    close(L).
+
+a_late_child_and_its_late_run_book_once(Config) ->
+    L = open(Config, cap(1000)),
+    at(L, ?NOON),
+    Both = fun() ->
+                   {ok, Run} = cost_ledger:reserve(L, (run(100))#{deadline_ms => 1000}),
+                   {ok, Child} = cost_ledger:reserve(L, (paid(60))#{parent => Run,
+                                                                    deadline_ms => 1000}),
+                   {Used, 100} = use(L),
+                   ok = cost_ledger:advance_clock(L, 1000),
+                   ?assertEqual({Used + 60, 0}, use(L)),
+                   {Run, Child}
+           end,
+    {Run, Child} = Both(),
+    {ok, #{late := true}} = cost_ledger:settle(Child, #{cost => 80}),
+    ?assertEqual({80, 0}, use(L)),
+    {ok, #{late := true}} = cost_ledger:settle(Run, #{cost => 80}),
+    ?assertEqual({80, 0}, use(L)),
+    %% What the run spent beyond its child is booked.
+    {Larger, Smaller} = Both(),
+    {ok, #{late := true}} = cost_ledger:settle(Smaller, #{cost => 80}),
+    {ok, #{late := true}} = cost_ledger:settle(Larger, #{cost => 95}),
+    ?assertEqual({80 + 95, 0}, use(L)),
+    close(L).
+
+a_late_child_takes_what_it_exceeds_from_its_live_parent(Config) ->
+    L = open(Config, cap(100)),
+    at(L, ?NOON),
+    {ok, Run} = cost_ledger:reserve(L, (run(100))#{deadline_ms => ?LATER}),
+    {ok, Child} = cost_ledger:reserve(L, (paid(60))#{parent => Run, deadline_ms => 1000}),
+    at(L, ?NOON + 1000),
+    ?assertEqual({60, 40}, use(L)),
+    {ok, #{late := true, overrun := false}} = cost_ledger:settle(Child, #{cost => 80}),
+    ?assertEqual({80, 20}, use(L)),
+    #{rules := [#{rule := <<"cap">>}]} =
+        denied(cost_ledger:reserve(L, (paid(21))#{parent => Run})),
+    {ok, Last} = cost_ledger:reserve(L, (paid(20))#{parent => Run}),
+    ?assertEqual({80, 20}, use(L)),
+    {ok, #{overrun := false}} = cost_ledger:settle(Last, #{cost => 20}),
+    {ok, #{overrun := false}} = cost_ledger:settle(Run, #{cost => 100}),
+    ?assertEqual({100, 0}, use(L)),
+    close(L).
+
+%% An invocation uses what it holds itself.
+only_a_run_is_a_parent(Config) ->
+    L = open(Config, cap(100)),
+    at(L, ?NOON),
+    {ok, Hold} = cost_ledger:reserve(L, paid(75)),
+    Before = snapshot(L),
+    [begin
+         {error, {no_parent, Text}} = cost_ledger:reserve(L, Attempt#{parent => Hold}),
+         mentions(Text, run)
+     end || Attempt <- [paid(10), run(10), paid(0)]],
+    ?assertEqual(Before, snapshot(L)),
+    {ok, _} = cost_ledger:settle(Hold, #{cost => 75}),
+    close(L).
+
 a_chain_of_parents_ends_at_eight(Config) ->
     L = open(Config, cap(500)),
     at(L, ?NOON),
@@ -1115,6 +1466,162 @@ what_is_no_hold_is_the_callers_error(_Config) ->
                  fun(H) -> cost_ledger:transfer(H, self()) end,
                  fun(H) -> cost_ledger:hold_info(H) end]].
 
+%% A handle may come back from anywhere: a database, a socket, another version.
+a_forged_hold_is_refused_and_disturbs_nobody(Config) ->
+    L = open(Config, cap(500)),
+    at(L, ?NOON),
+    {ok, Hold} = cost_ledger:reserve(L, paid(75)),
+    {ok, Run} = cost_ledger:reserve(L, run(75)),
+    {hold, L, Identity, Id} = Hold,
+    Children = [child(L, Child) || Child <- [owner, writer]],
+    Before = snapshot(L),
+    Damaged = [{hold, Name, Identity, Id} || Name <- [<<"name">>, "name", 5, [L | L]]]
+        ++ [{hold, L, Wrong, Id} || Wrong <- [foo, nil, <<"1">>, 1.0, [a | b], {}, self()]]
+        ++ [{hold, L, Identity, Wrong}
+            || Wrong <- [foo, nil, -1, 0, 1 bsl 63, 1 bsl 64, 1 bsl 200, 1.0, <<"1">>, [a | b], {},
+                         self()]]
+        ++ [{hold, L, Identity}, {hold, L, Identity, Id, Id}, {held, L, Identity, Id},
+            [hold, L, Identity, Id], [Hold | Hold], term_to_binary(Hold)],
+    [?assertMatch({Forged, {1, _}}, {Forged, badarg_text(fun() -> Call(Forged) end)})
+     || Forged <- Damaged, Call <- calls_with_a_hold()],
+    [begin
+         {2, Text} = badarg_text(fun() -> cost_ledger:reserve(L, (paid(1))#{parent => Forged}) end),
+         mentions(Text, parent)
+     end || Forged <- Damaged],
+    %% Of the right form, and of no hold.
+    Foreign = [{hold, L, Wrong, Id} || Wrong <- [0, -1, 5, Identity + 1, 1 bsl 80, -1 bsl 80]]
+        ++ [{hold, no_such_ledger, Identity, Id}],
+    Missing = [{hold, L, Identity, Wrong} || Wrong <- [1, 1 bsl 62, 1 bsl 63 - 1]],
+    [?assertMatch({Forged, {error, _}}, {Forged, Call(Forged)})
+     || Forged <- Foreign ++ Missing,
+        Call <- [fun(H) -> cost_ledger:reserve(L, (paid(1))#{parent => H}) end
+                 | calls_with_a_hold()]],
+    ?assertEqual(Before, snapshot(L)),
+    ?assertEqual(Children, [child(L, Child) || Child <- [owner, writer]]),
+    {ok, _} = cost_ledger:settle(Hold, #{cost => 75}),
+    ok = cost_ledger:release(Run),
+    close(L).
+
+calls_with_a_hold() ->
+    [fun(Hold) -> cost_ledger:settle(Hold, #{cost => 1}) end,
+     fun(Hold) -> cost_ledger:release(Hold) end,
+     fun(Hold) -> cost_ledger:release(Hold, #{id => <<"r">>}) end,
+     fun(Hold) -> cost_ledger:meter(Hold, #{cost => 1}) end,
+     fun(Hold) -> cost_ledger:transfer(Hold, self()) end,
+     fun(Hold) -> cost_ledger:transfer(Hold, self(), #{id => <<"t">>}) end,
+     fun(Hold) -> cost_ledger:hold_info(Hold) end].
+
+%% What the writer hands over is the ledger's own; what comes into its mailbox need not be.
+no_request_is_more_than_its_own_failure(Config) ->
+    L = open(Config, cap(500)),
+    at(L, ?NOON),
+    #ledger{handle = Handle} = cost_ledger_registry:find(L),
+    {ok, Hold} = cost_ledger:reserve(L, paid(75)),
+    {hold, L, _, Id} = Hold,
+    {ok, Draft, _, _} = cost_ledger_record:draft(executing, #{cost => 1}),
+    Children = [child(L, Child) || Child <- [owner, writer]],
+    Before = snapshot(L),
+    Wrong = wrong_requests(Id, Draft),
+    {Results, {_, []}} = cost_ledger_nif:commit(Handle, Wrong),
+    ?assertEqual([], [Pair || {_, Result} = Pair <- lists:zip(Wrong, Results),
+                              not is_failure(Result)]),
+    [?assertError(badarg, cost_ledger_nif:commit(Handle, Requests))
+     || Requests <- [foo, <<>>, {0, record, Draft}, [{0, record, Draft} | foo]]],
+    ?assertEqual(Before, snapshot(L)),
+    %% One that is right is done beside them.
+    Mixed = lists:append([[Request, {0, record, Draft}] || Request <- lists:sublist(Wrong, 5)]),
+    {Done, _} = cost_ledger_nif:commit(Handle, Mixed),
+    ?assertEqual(5, length([Entry || Entry <- Done, is_integer(Entry)])),
+    ?assertEqual({5, 75}, use(L)),
+    ?assertEqual(Children, [child(L, Child) || Child <- [owner, writer]]),
+    ok = cost_ledger:release(Hold),
+    close(L).
+
+is_failure({error, {Name, Text}}) -> is_atom(Name) andalso is_binary(Text);
+is_failure(_Result) -> false.
+
+%% None of them can be done.
+wrong_requests(Hold, Draft) ->
+    Owner = term_to_binary(self()),
+    [foo, [], {}, {0}, {0, record}, {0, record, Draft, Draft}, [0, record, Draft], #{}]
+        ++ [{Token, record, Draft} || Token <- [foo, -1, 1.0, 1 bsl 64, <<>>, nil]]
+        ++ [{0, record, Wrong} || Wrong <- [foo, "draft", <<>>, <<1:3>>, <<0:800>>, <<255>>, 5, nil,
+                                            [Draft | foo], binary:part(Draft, 0, 5)]]
+        ++ [{0, Operation, Draft}
+            || Operation <- [foo, nil, {}, {record}, {foo, Hold}, [settle, Hold], <<"record">>,
+                             {reserve}, {reserve, 0, 1, false}, {reserve, foo, 1, false, Owner},
+                             {reserve, -1, 1, false, Owner}, {reserve, 1 bsl 64, 1, false, Owner},
+                             {reserve, 0, foo, false, Owner}, {reserve, 0, -1, false, Owner},
+                             {reserve, 0, 1 bsl 64, false, Owner}, {reserve, 0, 1, false, foo},
+                             {reserve, 0, 1, false, binary:copy(<<"o">>, 4097)},
+                             {transfer, Hold}, {transfer, Hold, foo}, {transfer, foo, Owner},
+                             {reset, foo}, {reset, <<"cap">>}, {reset, <<"no such rule">>}]]
+        ++ [{0, {Operation, Wrong}, Draft}
+            || Operation <- [settle, release, meter, abort, withdraw],
+               Wrong <- [foo, -1, 1.0, 1 bsl 64, <<"1">>, nil, [Hold], {Hold}]]
+        ++ [{0, {Operation, Id}, Wrong}
+            || Operation <- [settle, release, meter], Id <- [Hold, 0, 1, 1 bsl 63, 1 bsl 64 - 1],
+               Wrong <- [<<>>, <<255>>, Draft]].
+
+%% Anybody may send it anything. Each is followed by a booking, which the same writer does.
+no_message_ends_the_writer(Config) ->
+    L = open(Config, cap(500)),
+    at(L, ?NOON),
+    {ok, Hold} = cost_ledger:reserve(L, paid(75)),
+    {hold, L, _, Id} = Hold,
+    {ok, Draft, _, _} = cost_ledger_record:draft(executing, #{cost => 1}),
+    Owner = child(L, owner),
+    Nobody = spawn(fun() -> receive after infinity -> ok end end),
+    Alias = erlang:monitor(process, Nobody, [{alias, explicit_unalias}]),
+    Requests = [{do, Alias, Token, Operation, Wrong, undefined}
+                || {Token, Operation, Wrong} <- wrong_requests(Id, Draft)],
+    Messages = [foo, [], {}, {do}, do, {do, Alias, 1, record, Draft}, {forget, []}, {forget, foo},
+                {forget, [foo | bar]}, {forget, [foo, -1, 1 bsl 64]}, forget,
+                {'DOWN', make_ref(), process, Nobody, killed}, {'DOWN', foo, bar, baz, qux},
+                {'EXIT', Nobody, killed}, due, build, abort, {due, 5}, {timeout, make_ref(), due},
+                {make_ref(), ok}, {'$gen_cast', foo}, {'$gen_call', {Nobody, make_ref()}, foo}]
+        ++ [{do, Wrong, 5, foo, Draft, undefined}
+            || Wrong <- [foo, nil, 5, <<>>, {}, [a | b], {no_such_process, node()}]],
+    Ended = [Message || Message <- Messages ++ Requests, ends_the_writer(L, Message)],
+    ?assertEqual([], Ended),
+    ?assertEqual(Owner, child(L, owner)),
+    {Used, 75} = use(L),
+    ?assertEqual(length(Messages ++ Requests), Used),
+    ok = cost_ledger:release(Hold),
+    exit(Nobody, kill),
+    close(L).
+
+ends_the_writer(L, Message) ->
+    Writer = child(L, writer),
+    Writer ! Message,
+    ok = cost_ledger:record_invocation(L, executing, #{cost => 1}),
+    Writer =/= child(L, writer).
+
+%% Neither the one that gets it nor the next, who reads it in the file.
+an_owner_that_is_none_ends_no_writer(Config) ->
+    L = open(Config, cap(500)),
+    at(L, ?NOON),
+    {ok, Draft, _, _} = cost_ledger_record:draft(executing, #{cost => 1}),
+    Written = term_to_binary(self()),
+    Writer = child(L, writer),
+    [begin
+         Writer ! {do, none, 1, {reserve, 0, ?LATER, false, Written}, Draft, Owner},
+         Writer ! {do, none, 1, {reserve, 0, ?LATER, false, Wrong}, Draft, self()}
+     end || Owner <- [undefined, nil, foo, 5, <<>>, "owner", {}, [a | b]],
+            Wrong <- [<<>>, <<"owner">>, term_to_binary(foo), term_to_binary([a | b])]],
+    ok = cost_ledger:record_invocation(L, executing, #{cost => 1}),
+    ?assertEqual(Writer, child(L, writer)),
+    exit(Writer, kill),
+    eventually(fun() ->
+                       Next = child(L, writer),
+                       is_pid(Next) andalso Next =/= Writer
+               end),
+    Next = child(L, writer),
+    ok = cost_ledger:record_invocation(L, executing, #{cost => 1}),
+    ?assertEqual(Next, child(L, writer)),
+    {ok, _} = cost_ledger:holds(L),
+    close(L).
+
 a_stopped_ledger_is_unavailable(Config) ->
     L = open(Config, cap(500)),
     at(L, ?NOON),
@@ -1160,6 +1667,23 @@ a_reservation_that_timed_out_is_withdrawn(Config) ->
     {ok, Hold} = patiently(fun() -> cost_ledger:reserve(L, paid(100)) end),
     ok = patiently(fun() -> cost_ledger:release(Hold, #{id => <<"released">>}) end),
     ?assertEqual({messages, []}, process_info(self(), messages)),
+    close(L).
+
+%% Their owner lives on: each hold was watched, and no longer is.
+what_timed_out_leaves_nothing_watched(Config) ->
+    L = open(Config, cap(infinity), #{call_timeout => 200}),
+    at(L, ?NOON),
+    Writer = child(L, writer),
+    ok = sys:suspend(Writer),
+    Attempt = (paid(1))#{owner => self()},
+    ?assertEqual(lists:duplicate(300, {error, timeout}),
+                 in_parallel(300, fun(_) -> cost_ledger:reserve(L, Attempt) end)),
+    eventually(fun() -> {message_queue_len, 600} =:= process_info(Writer, message_queue_len) end),
+    ok = sys:resume(Writer),
+    eventually(fun() -> {message_queue_len, 0} =:= process_info(Writer, message_queue_len) end),
+    eventually(fun() -> live(L) =:= 0 end),
+    ?assertEqual(Writer, child(L, writer)),
+    watches_nothing(L),
     close(L).
 
 a_settlement_that_timed_out_is_repeated_under_its_id(Config) ->
@@ -1230,6 +1754,41 @@ settle_while(Killer, L, Settled) ->
     case is_process_alive(Killer) of
         true -> settle_while(Killer, L, Settled + 1);
         false -> Settled + 1
+    end.
+
+%% The next writer waits for that commit before it looks whom to watch. See also
+%% cost_ledger_fault_SUITE, where commits take long.
+holds_that_killed_writers_left_in_flight_are_watched(Config) ->
+    L = open(Config, cap(infinity)),
+    at(L, ?NOON),
+    Killer = spawn(fun() ->
+                           [begin
+                                timer:sleep(rand:uniform(40)),
+                                Writer = child(L, writer),
+                                is_pid(Writer) andalso exit(Writer, kill)
+                            end || _ <- lists:seq(1, 20)]
+                   end),
+    Self = self(),
+    Owners = [spawn(fun() ->
+                            Self ! {self(), reserve_while(Killer, L, 0)},
+                            receive after infinity -> ok end
+                    end) || _ <- lists:seq(1, 20)],
+    Reserved = lists:sum([receive {Owner, Count} -> Count end || Owner <- Owners]),
+    ct:log("~b reserved", [Reserved]),
+    ?assertEqual({0, Reserved}, use(L)),
+    [exit(Owner, kill) || Owner <- Owners],
+    eventually(fun() -> 0 =:= held(L, all, <<"cap">>) end),
+    ?assertEqual({Reserved, 0}, use(L)),
+    ?assertEqual(0, live(L)),
+    watches_nothing(L),
+    ?assertEqual(lists:duplicate(Reserved, {aborted, 1}), booked(L)),
+    close(L).
+
+reserve_while(Killer, L, Count) ->
+    {ok, _} = cost_ledger:reserve(L, paid(1)),
+    case is_process_alive(Killer) of
+        true -> reserve_while(Killer, L, Count + 1);
+        false -> Count + 1
     end.
 
 owners_that_die_while_there_is_no_writer_are_noticed(Config) ->
@@ -1400,6 +1959,13 @@ run(Cost) -> #{kind => run, cost => Cost}.
 use(L) ->
     #{used := Used, held := Held} = told(L, all, <<"cap">>),
     {Used, Held}.
+
+%% Once all holds have ended, and the writer has heard of it.
+watches_nothing(L) ->
+    Writer = child(L, writer),
+    ?assertEqual([], [Map || Map <- tuple_to_list(sys:get_state(Writer)), is_map(Map),
+                             map_size(Map) > 0]),
+    ?assertEqual({monitors, []}, process_info(Writer, monitors)).
 
 %% The calls that were booked, as a sorted list.
 booked(L) ->

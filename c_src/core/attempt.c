@@ -106,8 +106,8 @@ ledger_sum attempt_amount(const struct attempt *attempt, const struct use *use) 
     return share->held[column] >= amount ? 0 : amount - share->held[column];
 }
 
-bool attempt_admitted(const struct moment *moment, const struct attempt *attempt,
-                      struct uses *uses, bool degrades, int *rc) {
+bool attempt_admitted(const struct moment *moment, const struct attempt *attempt, struct uses *uses,
+                      bool degrades, int *rc) {
     *rc = 0;
     for (size_t i = 0; i < uses->count; i++) {
         struct use *use = &uses->items[i];

@@ -51,7 +51,7 @@ int attempt_estimate(struct attempt *attempt, const struct uses *uses,
 ledger_sum attempt_amount(const struct attempt *attempt, const struct use *use);
 
 /* True when no rule denies. `degrades`: rules that would degrade deny as well, as in reserving. */
-bool attempt_admitted(const struct moment *moment, const struct attempt *attempt,
-                      struct uses *uses, bool degrades, int *rc);
+bool attempt_admitted(const struct moment *moment, const struct attempt *attempt, struct uses *uses,
+                      bool degrades, int *rc);
 
 #endif

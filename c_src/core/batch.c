@@ -124,9 +124,8 @@ static int look_up(struct batch *batch, uint8_t dimension, struct ledger_text te
         *made = false;
     if (memo->dimension == dimension && text_equal(memo->text, text))
         return 0;
-    int rc = made == NULL
-                 ? names_find(batch->txn, names, dimension, text, &number)
-                 : names_intern(batch->txn, names, dimension, text, &number, made);
+    int rc = made == NULL ? names_find(batch->txn, names, dimension, text, &number)
+                          : names_intern(batch->txn, names, dimension, text, &number, made);
     if (rc == 0)
         *memo = (struct name_memo){dimension, batch->any_undefined, text, number};
     return rc;
@@ -242,8 +241,8 @@ int batch_find_series(struct batch *batch, int family, const struct ledger_text 
     uint64_t hash = declared->count;
     for (uint8_t i = 0; i < declared->count; i++) {
         struct name_memo *memo;
-        int rc = look_up(batch, declared->dimensions[i], names[declared->dimensions[i]], NULL,
-                         &memo);
+        int rc =
+            look_up(batch, declared->dimensions[i], names[declared->dimensions[i]], NULL, &memo);
         if (rc != 0)
             return rc;
         numbers[i] = memo->number;
@@ -260,11 +259,9 @@ int batch_find_series(struct batch *batch, int family, const struct ledger_text 
     if (rc == MDB_NOTFOUND && make) {
         rc = names_intern_series(batch->txn, dbi, numbers, declared->count, series);
         /* A state more may be as many as a rule of each state admits: no new one is then. */
-        batch->all_states =
-            batch->all_states || (declared->count == 1 &&
-                                  declared->dimensions[0] == DIMENSION_STATE &&
-                                  batch->plan->each_first[family] <
-                                      batch->plan->each_first[family + 1]);
+        batch->all_states = batch->all_states ||
+                            (declared->count == 1 && declared->dimensions[0] == DIMENSION_STATE &&
+                             batch->plan->each_first[family] < batch->plan->each_first[family + 1]);
     }
     if (rc == 0) {
         memo->count = declared->count;
@@ -362,7 +359,8 @@ static int read_draft(struct batch *batch, const struct ledger_request *request,
     if (request->size > ledger->max_entry_size)
         return LEDGER_E_ENTRY_TOO_LARGE;
     int rc = entry_read_draft(ledger->decoder, request->draft, request->size, entry);
-    if (rc == 0 && entry->client_id.data != NULL && entry->client_id.size > KEYS_CLIENT_ID_BYTES_MAX)
+    if (rc == 0 && entry->client_id.data != NULL &&
+        entry->client_id.size > KEYS_CLIENT_ID_BYTES_MAX)
         rc = LEDGER_E_BAD_ENTRY;
     return rc;
 }
@@ -487,6 +485,8 @@ static int withdraw(struct batch *batch, struct ledger_request *request) {
     uint64_t id = request->hold;
     request->id = 0;
     int rc = hold_load(batch->txn, batch_dbi(batch, DB_HOLDS), id, &hold);
+    if (rc == 0 && hold.repeated)
+        rc = MDB_NOTFOUND; /* somebody else has it now */
     if (rc == 0 && hold.client_id.size > 0)
         rc = keep_text(batch, &hold.client_id);
     client_id = hold.client_id;
@@ -534,14 +534,28 @@ static int find_done(struct batch *batch, struct ledger_request *request,
 
 static int remember_done(struct batch *batch, const struct ledger_request *request,
                          const struct ledger_entry *entry) {
-    struct key_row row = {.operation = (uint8_t)request->operation,
-                          .flags = request->flags,
-                          .id = request->id};
+    struct key_row row = {
+        .operation = (uint8_t)request->operation, .flags = request->flags, .id = request->id};
     if (entry->client_id.data == NULL)
         return 0;
     if (entry->request_digest != NULL)
         memcpy(row.digest, entry->request_digest, ENTRY_DIGEST_BYTES);
     return keys_put(batch->txn, batch_dbi(batch, DB_KEYS), entry->client_id, &row);
+}
+
+/* A hold that a second request was answered with is that one's too: whoever gave up the first
+ * must not take it away. */
+static int keep_repeated(struct batch *batch, const struct ledger_request *request) {
+    struct hold hold = {0};
+    int rc = 0;
+    if (request->operation == OPERATION_RESERVE)
+        rc = hold_load(batch->txn, batch_dbi(batch, DB_HOLDS), request->id, &hold);
+    if (rc == 0 && request->operation == OPERATION_RESERVE && !hold.repeated) {
+        hold.repeated = batch->wrote = true;
+        rc = hold_store(batch->txn, batch_dbi(batch, DB_HOLDS), &hold);
+    }
+    hold_free(&hold);
+    return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
 int batch_expire(struct batch *batch) {
@@ -560,7 +574,9 @@ int batch_do(struct batch *batch, struct ledger_request *request) {
         request->rc = check_draft(batch, request, &entry);
     if (request->rc == 0)
         request->rc = find_done(batch, request, &entry, &done);
-    if (request->rc != 0 || done)
+    if (request->rc == 0 && done)
+        return keep_repeated(batch, request);
+    if (request->rc != 0)
         return ledger_error_is_own(request->rc) ? 0 : request->rc;
     uint64_t last_id = batch->last_id;
     int rc = perform(batch, request, &entry);
@@ -596,7 +612,7 @@ static void store_words(struct gate_cell *cell, const struct gate_words *own,
                         const struct gate_words *all) {
     uint64_t ok = own->ok_from_us > all->ok_from_us ? own->ok_from_us : all->ok_from_us;
     uint64_t critical = own->critical_from_us > all->critical_from_us ? own->critical_from_us
-                                                                       : all->critical_from_us;
+                                                                      : all->critical_from_us;
     atomic_store_explicit(&cell->invocations, own->invocations, memory_order_relaxed);
     atomic_store_explicit(&cell->critical_from_us, critical, memory_order_release);
     atomic_store_explicit(&cell->ok_from_us, ok, memory_order_release);

@@ -18,7 +18,7 @@
 struct sums {
     struct series_block block;
     int family;
-    int state; /* index of the state whose series it is, or -1 */
+    int state;   /* index of the state whose series it is, or -1 */
     bool booked; /* entries were added */
     bool has_rollups;
     bool held_changed;
@@ -74,7 +74,7 @@ struct batch {
     struct sums **sums; /* open addressing by series, capacity a power of two */
     size_t sums_capacity;
     size_t sums_count;
-    struct uses uses; /* of the attempt that is being looked at */
+    struct uses uses;     /* of the attempt that is being looked at */
     struct chunk *chunks; /* texts that were loaded */
     struct ledger_effects effects;
     struct gate_update *updates;
@@ -128,8 +128,7 @@ int sums_save(void *batch, uint32_t series);
 int sums_reset(struct batch *batch, const struct ledger_rule *rule);
 
 /* The uses of one family for these names, whether the series is there or not. */
-int sums_uses(struct batch *batch, int family, const struct ledger_text *names,
-              struct uses *uses);
+int sums_uses(struct batch *batch, int family, const struct ledger_text *names, struct uses *uses);
 
 /* holding.c, resolving.c: what ledger.h says of each operation. 0, or what fails this request
  * alone as long as nothing was put; anything else ends the batch. */

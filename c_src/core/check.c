@@ -82,9 +82,9 @@ static int begin_finding(const struct view *view, int family, const struct ledge
         return names_count_family(view->moment.txn, dbi_of(view, DB_NAMES), declared->dimensions,
                                   declared->count, &finding->family_size);
     }
-    return rc == 0 ? held_load(view->moment.txn, dbi_of(view, DB_HELD), finding->series,
-                               &finding->held)
-                   : rc;
+    return rc == 0
+               ? held_load(view->moment.txn, dbi_of(view, DB_HELD), finding->series, &finding->held)
+               : rc;
 }
 
 static int add_use(void *context, const struct ledger_rule *rule) {
@@ -111,8 +111,7 @@ static int collect_family(void *context, int family, const struct ledger_text *n
     int rc = begin_finding(view, family, names, uses, &finding);
     if (rc != 0)
         return rc;
-    return plan_match(&view->ledger->plan, &view->ledger->policy, family, names, add_use,
-                      &finding);
+    return plan_match(&view->ledger->plan, &view->ledger->policy, family, names, add_use, &finding);
 }
 
 static int collect(struct view *view, const struct ledger_text *names, struct uses *uses) {
@@ -135,8 +134,7 @@ static int tell(const struct view *view, const struct attempt *attempt, struct u
         int rc = use_load_grants(&view->moment, use);
         if (rc != 0)
             return rc;
-        enum rule_reason reason =
-            use_decide(use, attempt_amount(attempt, use), attempt->critical);
+        enum rule_reason reason = use_decide(use, attempt_amount(attempt, use), attempt->critical);
         bool degrades = use->rule->effect == EFFECT_DEGRADE && !use->lacks && !use->full;
         rc = status_fill(&view->moment, attempt, use, reason, &status);
         if (rc != 0)

@@ -167,8 +167,7 @@ static void find_withdrawn(struct ledger *ledger, struct ledger_request *request
         if (requests[i].operation == OPERATION_RESERVE && requests[i].token == token &&
             requests[i].rc == 0 && !requests[i].repeated)
             id = requests[i].id;
-    if (id == 0 && outcomes_find(&ledger->outcomes, token, &id, &flags) &&
-        flags & LEDGER_REPEATED)
+    if (id == 0 && outcomes_find(&ledger->outcomes, token, &id, &flags) && flags & LEDGER_REPEATED)
         id = 0;
     request->hold = id;
 }
@@ -199,8 +198,7 @@ enum pass { PASS_OK, PASS_RERUN_SINGLY, PASS_FAILED };
 
 /* One transaction over requests[first .. first + count). Sets every rc. */
 static enum pass run(struct ledger *ledger, const struct ledger_batch *input, size_t first,
-                     size_t count, struct ledger_effects *effects,
-                     struct ledger_failure *failure) {
+                     size_t count, struct ledger_effects *effects, struct ledger_failure *failure) {
     struct batch *batch = NULL;
     struct ledger_request *requests = input->requests + first;
     storage_extend(&ledger->storage, room_for(ledger, requests, count));
@@ -275,8 +273,7 @@ static void join_effects(struct ledger_effects *all, struct ledger_effects *more
     if (grown != NULL) {
         all->warnings = grown;
         if (more->warning_count > 0)
-            memcpy(grown + all->warning_count, more->warnings,
-                   more->warning_count * sizeof *grown);
+            memcpy(grown + all->warning_count, more->warnings, more->warning_count * sizeof *grown);
         all->warning_count = warnings;
         more->warning_count = 0;
     }
@@ -284,8 +281,7 @@ static void join_effects(struct ledger_effects *all, struct ledger_effects *more
     if (longer != NULL) {
         all->expiries = longer;
         if (more->expiry_count > 0)
-            memcpy(longer + all->expiry_count, more->expiries,
-                   more->expiry_count * sizeof *longer);
+            memcpy(longer + all->expiry_count, more->expiries, more->expiry_count * sizeof *longer);
         all->expiry_count = expiries;
     }
     ledger_effects_free(more);
@@ -311,8 +307,8 @@ static void end_backlog(struct ledger *ledger, const struct ledger_batch *batch,
     failure->code = 0;
 }
 
-int ledger_commit(struct ledger *ledger, struct ledger_batch *batch,
-                  struct ledger_effects *effects, struct ledger_failure *failure) {
+int ledger_commit(struct ledger *ledger, struct ledger_batch *batch, struct ledger_effects *effects,
+                  struct ledger_failure *failure) {
     failure->code = 0;
     *effects = (struct ledger_effects){0};
     int rc = ledger_ensure_open(ledger, failure);
@@ -489,8 +485,8 @@ int ledger_set_policy(struct ledger *ledger, const struct ledger_policy *wanted,
                                  .change = {map.data, map.size},
                                  .client_id = change->client_id,
                                  .request_digest = change->request_digest,
-                                 .given = change->request_digest != NULL ? ENTRY_REQUEST_DIGEST
-                                                                         : 0};
+                                 .given =
+                                     change->request_digest != NULL ? ENTRY_REQUEST_DIGEST : 0};
     if (rc == 0)
         rc = book_change(ledger, &next, &plan, change, &entry, now_us, &last_id, &committing,
                          effects);

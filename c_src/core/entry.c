@@ -67,8 +67,7 @@ static void add_difference(struct amounts *amounts, int64_t difference, enum tot
 static void add_completed(const struct ledger_entry *entry, const struct ledger_entry *corrected,
                           struct amounts *amounts) {
     int64_t cost = corrected->cost + entry->cost, credits = corrected->credits + entry->credits;
-    amounts_set(amounts,
-                corrected->kind == KIND_RUN ? COLUMN_RUNS_COMPLETED : COLUMN_COMPLETED, 1);
+    amounts_set(amounts, corrected->kind == KIND_RUN ? COLUMN_RUNS_COMPLETED : COLUMN_COMPLETED, 1);
     amounts_set(amounts, COLUMN_COMPLETED_COST, cost > 0 ? cost : 0);
     amounts_set(amounts, COLUMN_COMPLETED_CREDITS, credits > 0 ? credits : 0);
 }

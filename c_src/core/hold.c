@@ -5,6 +5,8 @@
 
 #include "pack.h"
 
+#define KIND_REPEATED 0x80
+
 void hold_free(struct hold *hold) {
     entry_buffer_free(&hold->row);
 }
@@ -98,7 +100,9 @@ static int read_row(struct byte_reader *reader, struct hold *hold) {
     uint8_t version = read_byte(reader);
     if (version > HOLD_VERSION)
         return LEDGER_E_NEWER;
-    hold->kind = (enum ledger_kind)read_byte(reader);
+    uint8_t kind = read_byte(reader);
+    hold->repeated = kind & KIND_REPEATED;
+    hold->kind = (enum ledger_kind)(kind & ~KIND_REPEATED);
     if (version == 0 || (hold->kind != KIND_INVOCATION && hold->kind != KIND_RUN))
         reader->damaged = true;
     const uint8_t *boot_id = read_bytes(reader, GATE_BOOT_ID_BYTES);
@@ -195,7 +199,7 @@ int hold_store(MDB_txn *txn, MDB_dbi dbi, const struct hold *hold) {
     struct entry_buffer buffer = {0};
     uint8_t bytes[8], children[AMOUNTS_BYTES_MAX];
     append_byte(&buffer, HOLD_VERSION);
-    append_byte(&buffer, (uint8_t)hold->kind);
+    append_byte(&buffer, (uint8_t)(hold->kind | (hold->repeated ? KIND_REPEATED : 0)));
     entry_buffer_append(&buffer, (const char *)hold->boot_id, GATE_BOOT_ID_BYTES);
     append_word(&buffer, hold->deadline_us);
     append_word(&buffer, hold->extend_ms);

@@ -2,7 +2,8 @@
  *
  *   key     hold id u64
  *   value   version u8             1
- *           kind u8                enum ledger_kind: invocation or run
+ *           kind u8                enum ledger_kind: invocation or run; 0x80 is added where a
+ *                                  repeated request was answered with it: it is not withdrawn
  *           boot_id 16 bytes       of the VM whose process owns it
  *           deadline varint        us of ledger time
  *           extend varint          ms: how far a metering moves the deadline
@@ -43,6 +44,7 @@ struct hold_share {
 struct hold {
     uint64_t id;
     enum ledger_kind kind;
+    bool repeated; /* another request was answered with it */
     uint8_t boot_id[GATE_BOOT_ID_BYTES];
     uint64_t deadline_us;
     uint64_t extend_ms;

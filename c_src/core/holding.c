@@ -34,10 +34,10 @@ static int load_parent(struct batch *batch, uint64_t id, struct hold *parent, bo
 }
 
 /* Names every rule that denies, for whoever was denied. */
-static int deny(struct batch *batch, const struct attempt *attempt, struct ledger_request *request) {
+static int deny(struct batch *batch, const struct attempt *attempt,
+                struct ledger_request *request) {
     const struct uses *uses = &batch->uses;
-    struct ledger_denial *denial =
-        malloc(sizeof *denial + uses->count * sizeof denial->rules[0]);
+    struct ledger_denial *denial = malloc(sizeof *denial + uses->count * sizeof denial->rules[0]);
     if (denial == NULL)
         return ENOMEM;
     denial->count = 0;
@@ -46,8 +46,7 @@ static int deny(struct batch *batch, const struct attempt *attempt, struct ledge
         struct use *use = &uses->items[i];
         struct ledger_rule_status *status = &denial->rules[denial->count];
         int rc = use_load_grants(&batch->moment, use);
-        enum rule_reason reason =
-            use_decide(use, attempt_amount(attempt, use), attempt->critical);
+        enum rule_reason reason = use_decide(use, attempt_amount(attempt, use), attempt->critical);
         if (rc == 0)
             rc = status_fill(&batch->moment, attempt, use, reason, status);
         if (rc != 0) {

@@ -31,12 +31,12 @@ struct ledger {
     /* These: written by the writer under policy_lock; read by the writer, or by others under
      * policy_lock. */
     struct ledger_policy policy;
-    struct plan plan; /* of that policy */
+    struct plan plan;      /* of that policy */
     size_t declared_count; /* fixed at open */
     struct declared_series declared[DECLARED_MAX];
 
     /* The writer's own. */
-    bool needs_told;  /* the file says which features a program must know */
+    bool needs_told; /* the file says which features a program must know */
     struct deadlines deadlines;
     struct gate_words *gate_words; /* POLICY_STATES_MAX; of rules over a state */
     struct gate_words gate_all;    /* of rules over everything */

@@ -22,10 +22,10 @@
 #define KEYS_CLIENT_ID_BYTES_MAX 1000
 
 struct key_row {
-    uint8_t operation;  /* enum ledger_operation (ledger.h) */
-    uint64_t flags;     /* of the entry: enum entry_flag */
-    uint64_t id;        /* the entry or hold that the request made; 0: none */
-    uint64_t version;   /* of the policy that it made; 0: none */
+    uint8_t operation; /* enum ledger_operation (ledger.h) */
+    uint64_t flags;    /* of the entry: enum entry_flag */
+    uint64_t id;       /* the entry or hold that the request made; 0: none */
+    uint64_t version;  /* of the policy that it made; 0: none */
     uint8_t digest[ENTRY_DIGEST_BYTES];
 };
 

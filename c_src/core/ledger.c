@@ -65,8 +65,8 @@ static bool is_family(const struct declared_series *family) {
     int previous = 0;
     bool fits = family->count >= 1 && family->count <= RULE_SCOPE_MAX;
     for (uint8_t i = 0; fits && i < family->count; i++) {
-        fits = family->dimensions[i] > previous &&
-               entry_dimension_is_assigned(family->dimensions[i]);
+        fits =
+            family->dimensions[i] > previous && entry_dimension_is_assigned(family->dimensions[i]);
         previous = family->dimensions[i];
     }
     return fits;
@@ -80,7 +80,8 @@ static int check_options(const struct ledger_options *options, struct ledger_fai
         return ledger_fail(failure, EINVAL, "a ledger needs at least one reader");
     for (size_t i = 0; i < options->series_count; i++)
         if (!is_family(&options->series[i]))
-            return ledger_fail(failure, LEDGER_E_BAD_POLICY, "series %zu cannot be declared", i + 1);
+            return ledger_fail(failure, LEDGER_E_BAD_POLICY, "series %zu cannot be declared",
+                               i + 1);
     if (options->series_count >= DECLARED_MAX)
         return ledger_fail(failure, LEDGER_E_BAD_POLICY, "at most 63 series may be declared");
     return 0;
@@ -151,13 +152,12 @@ int ledger_publish_all(struct ledger *ledger, struct ledger_failure *failure) {
 
 static int plan(struct ledger *ledger, struct ledger_failure *failure) {
     uint32_t at = 0;
-    int rc = plan_make(&ledger->policy, ledger->declared, ledger->declared_count, &ledger->plan,
-                       &at);
+    int rc =
+        plan_make(&ledger->policy, ledger->declared, ledger->declared_count, &ledger->plan, &at);
     if (rc == 0)
         return 0;
     plan_free(&ledger->plan);
-    return ledger_fail(failure, rc, "rule %u of %s", at + 1,
-                       ledger->storage.options.directory);
+    return ledger_fail(failure, rc, "rule %u of %s", at + 1, ledger->storage.options.directory);
 }
 
 static int open_files(struct ledger *ledger, const struct ledger_options *options,

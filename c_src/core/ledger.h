@@ -87,16 +87,16 @@ int64_t ledger_now(const struct ledger *ledger);
 
 /* Numbers are on disk (keys.h): append only. */
 enum ledger_operation {
-    OPERATION_NONE = 0,     /* fails: what was sent is no request */
-    OPERATION_RECORD = 1,   /* books the draft: invocation, grant */
-    OPERATION_RESERVE = 2,  /* the draft is what is asked for; `hold` the parent; `text` the owner */
-    OPERATION_SETTLE = 3,   /* the draft (of kind run) is what was used */
-    OPERATION_RELEASE = 4,  /* the draft (of kind release) */
-    OPERATION_METER = 5,    /* the draft (of kind run) is what was used so far */
-    OPERATION_TRANSFER = 6, /* `text` is the new owner; the draft is of kind release */
-    OPERATION_RESET = 7,    /* the draft (of kind reset); `text` names the rule */
-    OPERATION_POLICY = 8,   /* ledger_set_policy() alone */
-    OPERATION_ABORT = 9,    /* the owner of `hold` is gone; no draft */
+    OPERATION_NONE = 0,    /* fails: what was sent is no request */
+    OPERATION_RECORD = 1,  /* books the draft: invocation, grant */
+    OPERATION_RESERVE = 2, /* the draft is what is asked for; `hold` the parent; `text` the owner */
+    OPERATION_SETTLE = 3,  /* the draft (of kind run) is what was used */
+    OPERATION_RELEASE = 4, /* the draft (of kind release) */
+    OPERATION_METER = 5,   /* the draft (of kind run) is what was used so far */
+    OPERATION_TRANSFER = 6,  /* `text` is the new owner; the draft is of kind release */
+    OPERATION_RESET = 7,     /* the draft (of kind reset); `text` names the rule */
+    OPERATION_POLICY = 8,    /* ledger_set_policy() alone */
+    OPERATION_ABORT = 9,     /* the owner of `hold` is gone; no draft */
     OPERATION_WITHDRAW = 10, /* releases what the reserve with token `hold` made, if it made
                                 anything, and forgets its client_id; out: id of the hold */
 };
@@ -133,7 +133,7 @@ struct ledger_decision {
     size_t denials;
     bool is_low_tier;
     enum ledger_level level;
-    uint64_t resets_at_us; /* the latest of those that deny */
+    uint64_t resets_at_us;  /* the latest of those that deny */
     uint64_t held_until_us; /* the earliest */
 };
 
@@ -159,7 +159,7 @@ struct ledger_request {
     uint64_t flags; /* out: enum entry_flag, of the entry */
     bool repeated;  /* out: it was done before, under its client_id; nothing was done now */
     int rc;         /* out */
-    struct ledger_denial *denial; /* out, with LEDGER_E_BUDGET_EXHAUSTED; for free() */
+    struct ledger_denial *denial;   /* out, with LEDGER_E_BUDGET_EXHAUSTED; for free() */
     const struct ledger_rule *rule; /* out, with LEDGER_E_ESTIMATE_REQUIRED */
 };
 
@@ -204,8 +204,8 @@ struct ledger_batch {
  * Otherwise nothing was written and every rc is set: LEDGER_E_WRITER_DEAD when `wanted` said
  * no, LEDGER_E_CLOSED, or what the disk said. Only LEDGER_E_OUTCOME_UNKNOWN leaves it open
  * whether something was written: the disk failed in the commit and cannot be asked. */
-int ledger_commit(struct ledger *ledger, struct ledger_batch *batch,
-                  struct ledger_effects *effects, struct ledger_failure *failure);
+int ledger_commit(struct ledger *ledger, struct ledger_batch *batch, struct ledger_effects *effects,
+                  struct ledger_failure *failure);
 
 /* Adds older entries to the series that are being built, at most about `limit` of them, in a
  * transaction of its own. *done: none is left. */
@@ -273,14 +273,14 @@ typedef void ledger_rule_status_row(void *context, const struct ledger_rule_stat
 int ledger_check(struct ledger *ledger, const struct ledger_entry *estimate, bool critical,
                  ledger_rule_status_row *row, void *context, struct ledger_decision *decision);
 /* A row for each rule that such an attempt meets; `names` NULL: for each rule without `each`. */
-int ledger_statuses(struct ledger *ledger, const struct ledger_text *names, ledger_rule_status_row *row,
-                    void *context, struct ledger_decision *decision);
+int ledger_statuses(struct ledger *ledger, const struct ledger_text *names,
+                    ledger_rule_status_row *row, void *context, struct ledger_decision *decision);
 
 /* The account of a scope (names by dimension; all NULL: everything), in one measure: see
  * docs/budgets.md. LEDGER_E_UNDECLARED_SERIES. */
 struct ledger_balance {
     ledger_sum granted; /* less what was taken back */
-    ledger_sum used; /* of completed calls only, where a granted rule counts only those */
+    ledger_sum used;    /* of completed calls only, where a granted rule counts only those */
     ledger_sum held;
     uint64_t percent;
 };
@@ -291,7 +291,8 @@ int ledger_read_balance(struct ledger *ledger, const struct ledger_text *names, 
                         size_t limit, ledger_grant_row *row, void *context,
                         struct ledger_balance *balance);
 
-/* A live hold. `estimate` and `metered` have kind, parent, policy_version, client_id, and amounts. */
+/* A live hold. `estimate` and `metered` have kind, parent, policy_version, client_id, and amounts.
+ */
 struct ledger_live_hold {
     uint64_t id;
     uint64_t deadline_us;

@@ -189,8 +189,8 @@ int names_count_family(MDB_txn *txn, MDB_dbi dbi, const uint8_t *dimensions, siz
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-int names_of_series(MDB_txn *txn, MDB_dbi dbi, uint32_t series,
-                    uint32_t numbers[SERIES_NAMES_MAX], size_t *count) {
+int names_of_series(MDB_txn *txn, MDB_dbi dbi, uint32_t series, uint32_t numbers[SERIES_NAMES_MAX],
+                    size_t *count) {
     struct key key;
     MDB_val value;
     number_key(&key, ROW_NAMES, &series, 1);

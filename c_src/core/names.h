@@ -45,8 +45,8 @@ int names_intern_series(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size
 int names_count_family(MDB_txn *txn, MDB_dbi dbi, const uint8_t *dimensions, size_t count,
                        uint32_t *series);
 /* The numbers that make a series, in the order of their dimensions. */
-int names_of_series(MDB_txn *txn, MDB_dbi dbi, uint32_t series,
-                    uint32_t numbers[SERIES_NAMES_MAX], size_t *count);
+int names_of_series(MDB_txn *txn, MDB_dbi dbi, uint32_t series, uint32_t numbers[SERIES_NAMES_MAX],
+                    size_t *count);
 
 /* A name that a hold was the first to use has no definition in any entry yet. */
 int names_put_undefined(MDB_txn *txn, MDB_dbi dbi, uint32_t number);

@@ -30,7 +30,7 @@ struct plan {
     uint32_t each_first[FAMILIES_MAX + 1];
     uint32_t *each; /* rules with `each`, by family */
     uint32_t required_count;
-    uint32_t *required; /* rules with `require` */
+    uint32_t *required;       /* rules with `require` */
     uint32_t *replaced_first; /* by rule; one more than there are rules */
     uint32_t *replaced_by;    /* rules with `each` that take a rule's place where they match too */
 };

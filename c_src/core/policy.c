@@ -32,8 +32,7 @@ static int by_name(const void *a, const void *b, void *rules) {
 static void sort_by_name(struct ledger_policy *policy) {
     for (uint32_t i = 0; i < policy->rule_count; i++)
         policy->by_name[i] = i;
-    qsort_r(policy->by_name, policy->rule_count, sizeof *policy->by_name, by_name,
-            policy->rules);
+    qsort_r(policy->by_name, policy->rule_count, sizeof *policy->by_name, by_name, policy->rules);
 }
 
 const struct ledger_rule *policy_rule(const struct ledger_policy *policy, struct ledger_text name) {

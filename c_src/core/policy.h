@@ -32,9 +32,9 @@ struct ledger_policy {
     uint32_t rule_count;
     struct ledger_text *states;
     struct ledger_rule *rules;
-    uint32_t *by_name; /* indices of the rules by their names; NULL: not known */
+    uint32_t *by_name;           /* indices of the rules by their names; NULL: not known */
     struct ledger_text settings; /* a written msgpack map; size 0: none */
-    char *memory; /* what the texts point into, when the policy owns it */
+    char *memory;                /* what the texts point into, when the policy owns it */
 };
 
 /* A deep copy; *copy is zeroed first. 0 or ENOMEM. */

@@ -71,8 +71,8 @@ static int reached(struct batch *batch, struct use *use, uint8_t threshold, uint
                 use->first_percent >= threshold;
     if (told || (rc != 0 && rc != MDB_NOTFOUND))
         return rc;
-    rc = marks_put_warned(batch->txn, batch->moment.warned, use->rule->name, use->series,
-                          threshold, &now);
+    rc = marks_put_warned(batch->txn, batch->moment.warned, use->rule->name, use->series, threshold,
+                          &now);
     return rc == 0 ? add_warning(batch, use, threshold, &now, percent) : rc;
 }
 
@@ -131,8 +131,8 @@ static int words_of(struct batch *batch, struct use *uses, size_t count, struct 
 
 static int words_of_sums(struct batch *batch, struct sums *sums, struct gate_words *words) {
     sums_refresh(sums);
-    *words = (struct gate_words){.invocations =
-                                     (uint64_t)sums->block.totals.column[COLUMN_INVOCATIONS]};
+    *words =
+        (struct gate_words){.invocations = (uint64_t)sums->block.totals.column[COLUMN_INVOCATIONS]};
     return words_of(batch, sums->uses.items, sums->uses.count, words);
 }
 
@@ -177,8 +177,7 @@ static int update_all_states(struct batch *batch, int family) {
 
 static int family_of_states(const struct ledger *ledger) {
     for (size_t i = 0; i < ledger->declared_count; i++)
-        if (ledger->declared[i].count == 1 &&
-            ledger->declared[i].dimensions[0] == DIMENSION_STATE)
+        if (ledger->declared[i].count == 1 && ledger->declared[i].dimensions[0] == DIMENSION_STATE)
             return (int)i + 1;
     return -1;
 }

@@ -92,10 +92,43 @@ static int64_t spend_above(struct ending *ending, uint32_t series, int column, i
     return taken;
 }
 
-/* What the hold kept is free again; what it drew goes back to its parent, and what was spent is
- * taken from there. */
-static int give_back(struct batch *batch, struct ending *ending,
-                     const int64_t spent[HELD_COLUMNS]) {
+static bool any_above_holds(struct ending *ending, uint32_t series) {
+    for (int i = 0; i < ending->above_count; i++)
+        if (hold_share_of(ending->above[i], series) != NULL)
+            return true;
+    return false;
+}
+
+/* What was booked under these names is taken from what those above hold in the series that it was
+ * booked in: they need not be those that the hold was in. */
+static int take_spent(struct batch *batch, struct ending *ending, const struct ledger_text *names,
+                      const int64_t spent[HELD_COLUMNS]) {
+    int rc = 0;
+    for (int family = 0;
+         rc == 0 && ending->above_count > 0 && family <= (int)batch->ledger->declared_count;
+         family++) {
+        uint32_t series;
+        struct sums *sums;
+        int64_t delta[HELD_COLUMNS];
+        if (!batch_has_family(batch, family, names))
+            continue;
+        rc = batch_find_series(batch, family, names, false, &series);
+        if (rc == MDB_NOTFOUND || (rc == 0 && !any_above_holds(ending, series))) {
+            rc = 0;
+            continue;
+        }
+        if (rc == 0)
+            rc = sums_get(batch, family, series, names, &sums);
+        for (int column = 0; rc == 0 && column < HELD_COLUMNS; column++)
+            delta[column] = -spend_above(ending, series, column, spent[column]);
+        if (rc == 0)
+            sums_hold(sums, 0, delta, 0);
+    }
+    return rc;
+}
+
+/* What the hold kept is free again; what it drew goes back to its parent. */
+static int give_back(struct batch *batch, struct ending *ending) {
     struct hold *hold = &ending->hold;
     int rc = 0;
     for (int family = 0; rc == 0 && family <= (int)batch->ledger->declared_count; family++) {
@@ -120,7 +153,6 @@ static int give_back(struct batch *batch, struct ending *ending,
                 lender->held[column] += back;
                 delta[column] += back;
             }
-            delta[column] -= spend_above(ending, series, column, spent[column]);
         }
         if (rc == 0)
             sums_hold(sums, -1, delta, 0);
@@ -200,8 +232,7 @@ static int drop(struct batch *batch, struct ending *ending, const struct ledger_
 /* ---- what is booked --------------------------------------------------------------------- */
 
 static int64_t beyond(const struct amounts *children, enum totals_column column, int64_t amount) {
-    int64_t booked =
-        children->mask & UINT64_C(1) << column ? children->column[column] : 0;
+    int64_t booked = children->mask & UINT64_C(1) << column ? children->column[column] : 0;
     return amount > booked ? amount - booked : 0;
 }
 
@@ -210,8 +241,7 @@ static void leave_children_out(struct ledger_entry *entry, const struct amounts 
     entry->cost = beyond(children, COLUMN_COST, entry->cost);
     entry->credits = beyond(children, COLUMN_CREDITS, entry->credits);
     for (int class = 0; class < TOKENS_CLASSES; class ++)
-        entry->tokens[class] =
-            beyond(children, COLUMN_INPUT_TOKENS + class, entry->tokens[class]);
+        entry->tokens[class] = beyond(children, COLUMN_INPUT_TOKENS + class, entry->tokens[class]);
 }
 
 static void copy_usage(struct ledger_entry *entry, const struct ledger_entry *usage,
@@ -243,7 +273,9 @@ static int book_ending(struct batch *batch, struct ending *ending, struct ledger
     spent[HELD_TOKENS] = 0;
     for (int class = 0; class < TOKENS_CLASSES; class ++)
         spent[HELD_TOKENS] += entry->tokens[class];
-    int rc = give_back(batch, ending, spent);
+    int rc = give_back(batch, ending);
+    if (rc == 0)
+        rc = take_spent(batch, ending, entry->names, spent);
     if (rc == 0)
         rc = drop(batch, ending, entry);
     return rc == 0 ? batch_book(batch, entry, NULL) : rc;
@@ -252,9 +284,8 @@ static int book_ending(struct batch *batch, struct ending *ending, struct ledger
 static void override_names(struct ledger_entry *entry, const struct ledger_text *names,
                            const struct ledger_text *usage) {
     for (int dimension = 0; dimension < DIMENSION_LIMIT; dimension++)
-        entry->names[dimension] = usage != NULL && usage[dimension].data != NULL
-                                      ? usage[dimension]
-                                      : names[dimension];
+        entry->names[dimension] =
+            usage != NULL && usage[dimension].data != NULL ? usage[dimension] : names[dimension];
 }
 
 /* What may come after the end of a hold: its caller's settlement, when the ledger ended it; and
@@ -288,22 +319,8 @@ static int tell_parents(struct batch *batch, const struct ledger_entry *correcti
     for (int class = 0; class < TOKENS_CLASSES; class ++)
         spent[HELD_TOKENS] += correction->tokens[class] > 0 ? correction->tokens[class] : 0;
     int rc = load_above(batch, ending);
-    for (int family = 0; rc == 0 && ending->above_count > 0 &&
-                         family <= (int)batch->ledger->declared_count;
-         family++) {
-        uint32_t series;
-        struct sums *sums;
-        int64_t delta[HELD_COLUMNS];
-        if (!batch_has_family(batch, family, correction->names))
-            continue;
-        rc = batch_find_series(batch, family, correction->names, true, &series);
-        if (rc == 0)
-            rc = sums_get(batch, family, series, correction->names, &sums);
-        for (int column = 0; rc == 0 && column < HELD_COLUMNS; column++)
-            delta[column] = -spend_above(ending, series, column, spent[column]);
-        if (rc == 0)
-            sums_hold(sums, 0, delta, 0);
-    }
+    if (rc == 0)
+        rc = take_spent(batch, ending, correction->names, spent);
     if (rc == 0)
         rc = tell_above(batch, ending, correction);
     end_free(ending);
@@ -393,7 +410,6 @@ int resolving_settle(struct batch *batch, struct ledger_request *request,
 
 int resolving_release(struct batch *batch, struct ledger_request *request,
                       const struct ledger_entry *release) {
-    static const int64_t nothing[HELD_COLUMNS];
     struct ending *ending;
     int rc = begin_resolving(batch, request->hold, &ending);
     if (rc != 0)
@@ -405,7 +421,7 @@ int resolving_release(struct batch *batch, struct ledger_request *request,
                                  .client_id = release->client_id,
                                  .request_digest = release->request_digest};
     override_names(&entry, ending->names, NULL);
-    rc = give_back(batch, ending, nothing);
+    rc = give_back(batch, ending);
     if (rc == 0)
         rc = drop(batch, ending, &entry);
     if (rc == 0)
@@ -426,11 +442,10 @@ static int note_expiry(struct batch *batch, const struct ledger_entry *entry) {
     if (grown == NULL)
         return ENOMEM;
     effects->expiries = grown;
-    effects->expiries[effects->expiry_count++] =
-        (struct ledger_expiry){.hold = entry->hold,
-                               .entry = entry->id,
-                               .is_unpriced = entry->kind == KIND_INVOCATION &&
-                                              !(entry->given & ENTRY_COST)};
+    effects->expiries[effects->expiry_count++] = (struct ledger_expiry){
+        .hold = entry->hold,
+        .entry = entry->id,
+        .is_unpriced = entry->kind == KIND_INVOCATION && !(entry->given & ENTRY_COST)};
     return 0;
 }
 
@@ -442,8 +457,8 @@ int resolving_abort(struct batch *batch, uint64_t id) {
         return rc;
     struct hold *hold = &ending->hold;
     struct ledger_entry entry = {.status = STATUS_ABORTED, .flags = ENTRY_UNATTENDED};
-    struct ledger_entry estimate = {.given = hold->given, .cost = hold->cost,
-                                    .credits = hold->credits};
+    struct ledger_entry estimate = {
+        .given = hold->given, .cost = hold->cost, .credits = hold->credits};
     memcpy(estimate.tokens, hold->tokens, sizeof estimate.tokens);
     if (hold->metered.size > 0)
         rc = entry_read_draft(batch->ledger->decoder, hold->metered.data, hold->metered.size,

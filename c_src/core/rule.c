@@ -291,8 +291,8 @@ static int unpack_window(const msgpack_object *object, struct ledger_rule *rule)
     if (window == WINDOW_ROLLING)
         return unpack_uint(length, UINT64_MAX, &rule->window_ms) ? 0 : LEDGER_E_DAMAGED;
     bool negative = length->type == MSGPACK_OBJECT_NEGATIVE_INTEGER;
-    if ((!negative && (length->type != MSGPACK_OBJECT_POSITIVE_INTEGER ||
-                       length->via.u64 > RULE_OFFSET_MAX)) ||
+    if ((!negative &&
+         (length->type != MSGPACK_OBJECT_POSITIVE_INTEGER || length->via.u64 > RULE_OFFSET_MAX)) ||
         (negative && length->via.i64 < -RULE_OFFSET_MAX))
         return LEDGER_E_DAMAGED;
     rule->offset_minutes = (int32_t)length->via.i64;

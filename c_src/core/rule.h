@@ -61,7 +61,7 @@ struct rule_part {
 
 struct ledger_rule {
     struct ledger_text name;
-    uint8_t scope_count; /* 0: all */
+    uint8_t scope_count;                    /* 0: all */
     struct rule_part scope[RULE_SCOPE_MAX]; /* by dimension, ascending */
     enum rule_measure measure;
     enum rule_window window;

@@ -62,7 +62,7 @@ void decision_add(struct ledger_decision *decision, const struct ledger_rule_sta
     decision->denials++;
     if (status->resets_at_us > decision->resets_at_us)
         decision->resets_at_us = status->resets_at_us;
-    if (status->held_until_us != 0 && (decision->held_until_us == 0 ||
-                                       status->held_until_us < decision->held_until_us))
+    if (status->held_until_us != 0 &&
+        (decision->held_until_us == 0 || status->held_until_us < decision->held_until_us))
         decision->held_until_us = status->held_until_us;
 }

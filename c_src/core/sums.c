@@ -75,8 +75,7 @@ static int begin_uses(struct batch *batch, struct sums *sums) {
     return rc;
 }
 
-int sums_uses(struct batch *batch, int family, const struct ledger_text *names,
-              struct uses *uses) {
+int sums_uses(struct batch *batch, int family, const struct ledger_text *names, struct uses *uses) {
     static const struct totals no_totals;
     static const struct held no_held;
     uint32_t series;
@@ -192,8 +191,7 @@ int sums_add(struct batch *batch, struct sums *sums, const struct ledger_entry *
     return rc;
 }
 
-void sums_hold(struct sums *sums, int holds, const int64_t delta[HELD_COLUMNS],
-               uint64_t until_us) {
+void sums_hold(struct sums *sums, int holds, const int64_t delta[HELD_COLUMNS], uint64_t until_us) {
     struct held *held = &sums->held;
     held->holds += (uint64_t)(int64_t)holds;
     for (int column = 0; column < HELD_COLUMNS; column++)
@@ -223,8 +221,7 @@ int sums_store(struct batch *batch) {
         if (rc == 0 && sums->has_rollups)
             rc = rollup_store(batch->txn, batch_dbi(batch, DB_ROLLUPS), &sums->day);
         if (rc == 0 && sums->held_changed)
-            rc = held_store(batch->txn, batch_dbi(batch, DB_HELD), sums->block.series,
-                            &sums->held);
+            rc = held_store(batch->txn, batch_dbi(batch, DB_HELD), sums->block.series, &sums->held);
     }
     return rc;
 }

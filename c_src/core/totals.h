@@ -40,7 +40,7 @@ enum totals_column {
     COLUMN_GRANTS = 22,
     COLUMN_GRANTED_COST = 23,
     COLUMN_GRANTED_CREDITS = 24,
-    COLUMN_CACHE_SAVINGS = 25, /* not written yet */
+    COLUMN_CACHE_SAVINGS = 25,          /* not written yet */
     COLUMN_CORRECTED_INPUT_TOKENS = 26, /* and by class up to 30; not above 0 */
     COLUMN_CORRECTED_REASONING_TOKENS = 30,
     COLUMN_WITHDRAWN_COST = 31, /* grants that were taken back */

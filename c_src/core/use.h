@@ -41,8 +41,8 @@ struct use {
     ledger_sum limit;       /* of a granted rule: the grants, less what was taken back */
     ledger_sum grants;      /* of a granted rule: all that were given */
     bool has_spent;
-    ledger_sum spent;      /* of the grants: those that are used up, given has_spent */
-    ledger_sum spent_next; /* the same, with the one that is being used */
+    ledger_sum spent;       /* of the grants: those that are used up, given has_spent */
+    ledger_sum spent_next;  /* the same, with the one that is being used */
     uint64_t first_percent; /* a batch's own: of booked use, before the batch added to it */
 };
 

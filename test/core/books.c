@@ -384,9 +384,8 @@ static void follow_change(struct books *books, const struct ledger_entry *entry,
     if (entry->kind != KIND_RESET && entry->kind != KIND_POLICY)
         return;
     msgpack_unpacked_init(&unpacked);
-    assert_int_equal(
-        msgpack_unpack_next(&unpacked, entry->change.data, entry->change.size, NULL),
-        MSGPACK_UNPACK_SUCCESS);
+    assert_int_equal(msgpack_unpack_next(&unpacked, entry->change.data, entry->change.size, NULL),
+                     MSGPACK_UNPACK_SUCCESS);
     if (entry->kind == KIND_RESET)
         keep_reset(books, &unpacked.data, booked);
     else
@@ -534,8 +533,7 @@ static void read_holds(struct books *books) {
     while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
         struct hold *hold = &books->holds[books->hold_count++];
         assert_int_equal(key.mv_size, 8);
-        assert_int_equal(
-            hold_read(get_be64(key.mv_data), value.mv_data, value.mv_size, hold), 0);
+        assert_int_equal(hold_read(get_be64(key.mv_data), value.mv_data, value.mv_size, hold), 0);
         assert_null(entry_at(books, hold->id));
         add_shares(books, hold);
     }
@@ -574,9 +572,8 @@ static struct sum *expected_of(const struct books *books, uint32_t series, uint3
     struct sum_key key = {.granularity = granularity, .period = period};
     size_t count = 0;
     if (series != SERIES_EVERYTHING) {
-        assert_int_equal(names_of_series(books->txn, dbi_of(books, DB_NAMES), series, key.numbers,
-                                         &count),
-                         0);
+        assert_int_equal(
+            names_of_series(books->txn, dbi_of(books, DB_NAMES), series, key.numbers, &count), 0);
         for (uint32_t i = 1; i <= books->ledger->declared_count && key.family == 0; i++) {
             const struct declared_series *declared = &books->ledger->declared[i - 1];
             bool same = declared->count == count;
@@ -792,8 +789,7 @@ static int64_t start_ms(const struct ledger_rule *rule, int64_t at_ms) {
     }
 }
 
-static bool is_in_scope(const struct ledger_rule *rule, const uint32_t *names,
-                        const uint32_t *of) {
+static bool is_in_scope(const struct ledger_rule *rule, const uint32_t *names, const uint32_t *of) {
     for (uint8_t i = 0; i < rule->scope_count; i++) {
         uint32_t number = names[rule->scope[i].dimension];
         if (number == 0 || of[rule->scope[i].dimension] != number)
@@ -901,8 +897,8 @@ static ledger_sum held_by(const struct books *books, const struct ledger_rule *r
 struct account {
     ledger_sum granted; /* all that were given */
     ledger_sum withdrawn;
-    ledger_sum gone;  /* of those that are used up */
-    ledger_sum open;  /* all of those that are not */
+    ledger_sum gone; /* of those that are used up */
+    ledger_sum open; /* all of those that are not */
 };
 
 static struct account account_of(const struct books *books, const struct ledger_rule *rule,
@@ -1071,8 +1067,7 @@ static bool takes_place(const struct ledger_rule *a, const struct ledger_rule *b
         if (a->scope[i].dimension != b->scope[i].dimension)
             return false;
         if (b->scope[i].value.data != NULL &&
-            (a->scope[i].value.data == NULL ||
-             !text_equal(a->scope[i].value, b->scope[i].value)))
+            (a->scope[i].value.data == NULL || !text_equal(a->scope[i].value, b->scope[i].value)))
             return false;
         more = more || (b->scope[i].value.data == NULL && a->scope[i].value.data != NULL);
     }
@@ -1127,9 +1122,8 @@ static void check_resets(const struct books *books) {
             uint32_t series = series_of(books, &key);
             if (key.family != sum->key.family || series == NONE)
                 continue;
-            assert_int_equal(marks_find_reset(books->txn, dbi_of(books, DB_WARNED), rule->name,
-                                              series, &id),
-                             0);
+            assert_int_equal(
+                marks_find_reset(books->txn, dbi_of(books, DB_WARNED), rule->name, series, &id), 0);
             assert_int_equal(id, reset_id(books, rule, names));
         }
     }
@@ -1139,8 +1133,8 @@ static void check_resets(const struct books *books) {
 static int64_t far_ms(const struct books *books, const struct ledger_rule *rule, int64_t now_ms) {
     int64_t last_ms = books->count == 0 ? 0 : (int64_t)(books->entries[books->count - 1].id / 1000);
     int64_t from = last_ms > now_ms ? last_ms : now_ms;
-    return from + (rule->window == WINDOW_ROLLING ? (int64_t)rule->window_ms + 1
-                                                  : 32 * (int64_t)DAY_MS);
+    return from +
+           (rule->window == WINDOW_ROLLING ? (int64_t)rule->window_ms + 1 : 32 * (int64_t)DAY_MS);
 }
 
 uint64_t books_admits_from(const struct books *books, const struct ledger_rule *rule,

@@ -104,8 +104,7 @@ struct ledger_text text(const char *word) {
 }
 
 static struct ledger_text state_names[] = {{"planning", 8}, {"executing", 9}, {"reviewing", 9}};
-#define OF_STATE(state)                                                                            \
-    .scope_count = 1, .scope = {{DIMENSION_STATE, {state, sizeof state - 1}}}
+#define OF_STATE(state) .scope_count = 1, .scope = {{DIMENSION_STATE, {state, sizeof state - 1}}}
 static struct ledger_rule hour_and_day[] = {
     {.name = {"executing/hour", 14}, OF_STATE("executing"), .window_ms = HOUR_MS, .limit = 5},
     {.name = {"executing/day", 13}, OF_STATE("executing"), .window_ms = DAY_MS, .limit = 20},

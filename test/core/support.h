@@ -68,7 +68,8 @@ struct ledger_rule calendar(struct ledger_rule rule, enum rule_window window, in
 struct ledger_rule granted(const char *name, enum rule_measure measure);
 
 struct declared_series family_of(const uint8_t *dimensions, size_t count);
-#define FAMILY(...) family_of((const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+#define FAMILY(...)                                                                                \
+    family_of((const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
 
 struct ledger_entry invocation(const char *state);
 /* An estimate: an invocation of `executing` by that user (NULL: nobody) for that cost. */
@@ -119,7 +120,8 @@ void at_time(struct ledger *ledger, int64_t now_us);
 /* ---- single requests at the ledger's own time; `last` is what became of the last one ------ */
 
 extern struct ledger_request last;
-/* Without `entry` a draft is not sent. Returns its rc; a failure of the batch is one of the test. */
+/* Without `entry` a draft is not sent. Returns its rc; a failure of the batch is one of the test.
+ */
 int request(struct ledger *ledger, enum ledger_operation operation, uint64_t hold,
             const struct ledger_entry *entry);
 /* The same in two steps, so that more can be said. */

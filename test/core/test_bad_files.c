@@ -222,6 +222,91 @@ static void what_a_later_version_needs_is_not_ignored(void **state) {
     make_ledger(*state, 1);
 }
 
+static bool format_says(const char *directory, const char *word) {
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    MDB_env *env = open_raw(directory, "meta", &txn, &dbi);
+    MDB_val key = {6, "format"}, value;
+    assert_int_equal(mdb_get(txn, dbi, &key, &value), 0);
+    bool says = memmem(value.mv_data, value.mv_size, word, strlen(word)) != NULL;
+    mdb_txn_abort(txn);
+    mdb_env_close(env);
+    return says;
+}
+
+/* A program that does not know budgets must not write to a ledger that has them. */
+static void a_ledger_says_that_it_needs_budgets(void **state) {
+    make_ledger(*state, 0);
+    assert_true(format_says(*state, "\xa5needs\x91\xa7"
+                                    "budgets"));
+    PUT_FORMAT("cost_ledger", "\x01"); /* as an earlier version left it */
+    assert_false(format_says(*state, "needs"));
+    make_ledger(*state, 0);
+    assert_false(format_says(*state, "needs")); /* nothing was written yet */
+    make_ledger(*state, 1);
+    assert_true(format_says(*state, "\xa5needs\x91\xa7"
+                                    "budgets"));
+    struct ledger *ledger = open_ledger(*state);
+    assert_string_equal(facts_of(ledger).currency, "EUR");
+    assert_int_equal(facts_of(ledger).created_at_us, 7);
+    assert_books_agree(ledger);
+    close_ledger(ledger);
+}
+
+static void put_building(const char *directory, const char *bytes, size_t size) {
+    put_raw(directory, "meta", "building", (struct ledger_text){bytes, size});
+}
+#define PUT_BUILDING(bytes) put_building(*state, bytes, sizeof bytes - 1)
+
+static void what_is_being_built_is_not_taken_on_trust(void **state) {
+    make_ledger(*state, 1);
+    PUT_BUILDING("\x01");
+    assert_refused(*state, LEDGER_E_DAMAGED);
+    PUT_BUILDING("\x91\x91\x04");
+    assert_refused(*state, LEDGER_E_DAMAGED);
+    PUT_BUILDING("\x91\x92\x91\x04\xc0");
+    assert_refused(*state, LEDGER_E_DAMAGED);
+    PUT_BUILDING("\x91\x92\x91\x30\x00"); /* dimension 48 */
+    assert_refused(*state, LEDGER_E_NEWER);
+    PUT_BUILDING("\x91\x92\x91\x01\x00"); /* ready and being built */
+    assert_refused(*state, LEDGER_E_DAMAGED);
+    PUT_BUILDING("\x91\x92\x91\x04\x00");
+    struct ledger *ledger = open_ledger(*state);
+    struct ledger_failure failure;
+    bool done;
+    assert_int_equal(ledger_build(ledger, 100, &done, &failure), 0);
+    assert_true(done);
+    assert_books_agree(ledger);
+    close_ledger(ledger);
+}
+
+/* What a hold says is not known any more: nothing that depends on it may go on. */
+static void a_hold_that_cannot_be_read_stops_the_writer(void **state) {
+    struct ledger_entry estimate = priced("ada", 5);
+    struct drafts drafts = {0};
+    struct ledger *ledger = open_ledger(*state);
+    at_time(ledger, START_US);
+    assert_true(reserve(ledger, &estimate, 0) != 0);
+    close_ledger(ledger);
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    uint8_t bytes[8];
+    MDB_env *env = open_raw(*state, "holds", &txn, &dbi);
+    MDB_val key = {sizeof bytes, bytes}, value = {3, "\x01\x01\x01"};
+    put_be64(bytes, START_US);
+    assert_int_equal(mdb_put(txn, dbi, &key, &value, 0), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+    ledger = open_ledger(*state);
+    estimate = invocation("planning");
+    add_draft(&drafts, &estimate);
+    assert_int_equal(commit(ledger, &drafts, START_US), LEDGER_E_DAMAGED);
+    assert_int_equal(facts_of(ledger).entries, 0);
+    assert_true(ledger_allowed(ledger, 0)); /* the gate goes on answering */
+    free_drafts(&drafts);
+    close_ledger(ledger);
+}
+
 static void series_of_a_later_version_are_not_ignored(void **state) {
     make_ledger(*state, 1);
     put_raw(*state, "meta", "series", (struct ledger_text){"\x91\x91\x30", 3}); /* dimension 48 */
@@ -367,6 +452,9 @@ int main(void) {
         in_directory(an_empty_environment_in_a_ledgers_place_is_missed),
         in_directory(the_format_row_decides),
         in_directory(what_a_later_version_needs_is_not_ignored),
+        in_directory(a_ledger_says_that_it_needs_budgets),
+        in_directory(what_is_being_built_is_not_taken_on_trust),
+        in_directory(a_hold_that_cannot_be_read_stops_the_writer),
         in_directory(series_of_a_later_version_are_not_ignored),
         in_directory(a_declared_tuple_is_counted),
         in_directory(bytes_that_are_no_entry_are_damage),

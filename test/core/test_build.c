@@ -28,8 +28,7 @@ static struct ledger *open_declaring(const char *directory, size_t count) {
     return open_with(&options);
 }
 
-static struct ledger *reopen_declaring(struct ledger *ledger, const char *directory,
-                                       size_t count) {
+static struct ledger *reopen_declaring(struct ledger *ledger, const char *directory, size_t count) {
     close_ledger(ledger);
     return open_declaring(directory, count);
 }

@@ -39,8 +39,7 @@ static void spend(struct ledger *ledger, const char *user, int64_t cost) {
     book_entry(ledger, &entry);
 }
 
-static struct ledger *open_rules(const char *directory, struct ledger_rule *rules,
-                                 uint32_t count) {
+static struct ledger *open_rules(const char *directory, struct ledger_rule *rules, uint32_t count) {
     struct ledger *ledger = open_ruled(directory, rules, count);
     at_time(ledger, START_US);
     return ledger;
@@ -114,16 +113,11 @@ static void the_level_rises_with_what_is_in_use(void **state) {
         int64_t cost;
         enum ledger_level plain;
         enum ledger_level warned; /* at 50 and 60 */
-    } levels[] = {{49, LEVEL_NORMAL, LEVEL_NORMAL},
-                  {1, LEVEL_NORMAL, LEVEL_APPROACHING},
-                  {9, LEVEL_NORMAL, LEVEL_APPROACHING},
-                  {1, LEVEL_NORMAL, LEVEL_CRITICAL},
-                  {19, LEVEL_NORMAL, LEVEL_CRITICAL},
-                  {1, LEVEL_APPROACHING, LEVEL_CRITICAL},
-                  {14, LEVEL_APPROACHING, LEVEL_CRITICAL},
-                  {1, LEVEL_CRITICAL, LEVEL_CRITICAL},
-                  {4, LEVEL_CRITICAL, LEVEL_CRITICAL},
-                  {1, LEVEL_EXHAUSTED, LEVEL_EXHAUSTED}};
+    } levels[] = {{49, LEVEL_NORMAL, LEVEL_NORMAL},        {1, LEVEL_NORMAL, LEVEL_APPROACHING},
+                  {9, LEVEL_NORMAL, LEVEL_APPROACHING},    {1, LEVEL_NORMAL, LEVEL_CRITICAL},
+                  {19, LEVEL_NORMAL, LEVEL_CRITICAL},      {1, LEVEL_APPROACHING, LEVEL_CRITICAL},
+                  {14, LEVEL_APPROACHING, LEVEL_CRITICAL}, {1, LEVEL_CRITICAL, LEVEL_CRITICAL},
+                  {4, LEVEL_CRITICAL, LEVEL_CRITICAL},     {1, LEVEL_EXHAUSTED, LEVEL_EXHAUSTED}};
     struct ledger_rule rules[] = {rule_of("plain", MEASURE_COST, 100),
                                   of(rule_of("warned", MEASURE_COST, 100), DIMENSION_USER, "ada"),
                                   rule_of("unlimited", MEASURE_COST, RULE_UNLIMITED)};

@@ -199,7 +199,8 @@ static void an_entry_that_fails_leaves_its_batch_standing(void **state) {
 /* A batch of which one put fails is done again, request by request: everything else in it comes out
  * as it would have the first time. */
 static void what_is_rerun_comes_out_as_it_would_have_at_first(void **state) {
-    struct ledger_rule rule = of(rule_of("planning", MEASURE_COST, 100), DIMENSION_STATE, "planning");
+    struct ledger_rule rule =
+        of(rule_of("planning", MEASURE_COST, 100), DIMENSION_STATE, "planning");
     struct ledger_entry estimate = priced(NULL, 60), spent = estimate, bad = poisoned();
     struct drafts drafts = {0};
     rule.warn_count = 1;
@@ -348,7 +349,8 @@ static void what_nobody_waits_for_is_not_written(void **state) {
     free(after);
     for (size_t i = 0; i < drafts.count; i++) {
         assert_int_equal(drafts.requests[i].rc, LEDGER_E_WRITER_DEAD);
-        assert_int_equal(ledger_outcome(ledger, drafts.requests[i].token, 0, &id, &flags), MDB_NOTFOUND);
+        assert_int_equal(ledger_outcome(ledger, drafts.requests[i].token, 0, &id, &flags),
+                         MDB_NOTFOUND);
     }
     assert_int_equal(facts_of(ledger).entries, 0);
     assert_books_agree(ledger);

@@ -86,8 +86,7 @@ static void compare_id(void *context, const struct ledger_live_hold *hold,
 /* The live hold of that client id; 0: there is none. */
 static uint64_t find_hold(struct trial *trial, struct ledger_text client_id) {
     struct search search = {.client_id = client_id};
-    assert_int_equal(
-        ledger_read_holds(trial->ledger, 0, SIZE_MAX, compare_id, &search), 0);
+    assert_int_equal(ledger_read_holds(trial->ledger, 0, SIZE_MAX, compare_id, &search), 0);
     return search.hold;
 }
 

@@ -471,7 +471,7 @@ static void assert_only(const struct totals *totals, const int64_t columns[][2],
             fail_msg("column %d: %lld, not %lld", column, (long long)totals->column[column],
                      (long long)expected.column[column]);
 }
-#define ASSERT_ONLY(adds, ...)                                                                   \
+#define ASSERT_ONLY(adds, ...)                                                                     \
     do {                                                                                           \
         struct totals got = adds;                                                                  \
         const int64_t columns[][2] = {__VA_ARGS__};                                                \
@@ -534,9 +534,8 @@ static void a_late_completion_adds_all_that_was_spent_to_what_was_completed(void
                 {COLUMN_COMPLETED_CREDITS, 10});
     booked.kind = KIND_RUN;
     correction.cost = -60;
-    ASSERT_ONLY(added_by(&correction, &booked), {COLUMN_CORRECTIONS, 1},
-                {COLUMN_RUNS_COMPLETED, 1}, {COLUMN_CORRECTED_COST, -60}, {COLUMN_CREDITS, 2},
-                {COLUMN_COMPLETED_CREDITS, 10});
+    ASSERT_ONLY(added_by(&correction, &booked), {COLUMN_CORRECTIONS, 1}, {COLUMN_RUNS_COMPLETED, 1},
+                {COLUMN_CORRECTED_COST, -60}, {COLUMN_CREDITS, 2}, {COLUMN_COMPLETED_CREDITS, 10});
 }
 
 static void a_grant_is_given_or_taken_back(void **state) {

@@ -35,8 +35,7 @@ static uint64_t run_hold(struct ledger *ledger, int64_t cost, uint64_t parent) {
     return hold;
 }
 
-static void assert_denied(struct ledger *ledger, const char *user, int64_t cost,
-                          uint64_t parent) {
+static void assert_denied(struct ledger *ledger, const char *user, int64_t cost, uint64_t parent) {
     struct ledger_entry estimate = priced(user, cost);
     assert_int_equal(reserve(ledger, &estimate, parent), 0);
     assert_int_equal(last.rc, LEDGER_E_BUDGET_EXHAUSTED);
@@ -279,8 +278,7 @@ static void one_batch_cannot_overshoot(void **state) {
     add_request(&drafts, OPERATION_RESERVE, 0, &estimate);
     assert_int_equal(commit(ledger, &drafts, START_US), 0);
     for (size_t i = 0; i < drafts.count; i++)
-        assert_int_equal(drafts.requests[i].rc,
-                         i < 3 || i == 5 ? 0 : LEDGER_E_BUDGET_EXHAUSTED);
+        assert_int_equal(drafts.requests[i].rc, i < 3 || i == 5 ? 0 : LEDGER_E_BUDGET_EXHAUSTED);
     assert_int_equal(drafts.requests[5].flags, ENTRY_OVERRUN);
     free_drafts(&drafts);
     assert_in_use(ledger, 30, 90);
@@ -739,12 +737,12 @@ static void holds_of_another_boot_end_with_the_first_batch(void **state) {
 
 /* Only so many end in one transaction; but nothing is decided before all have ended. */
 static void however_many_are_due_they_end_before_anything_is_decided(void **state) {
-    struct ledger *ledger = reopen_as(open_limited(*state), *state, 1);
     struct ledger_entry estimate = priced(NULL, 0), nothing = no_usage();
     size_t count = 0;
     uint64_t newest = 0;
     if (rounds(20) != 20)
         skip();
+    struct ledger *ledger = reopen_as(open_limited(*state), *state, 1);
     hold_of(ledger, NULL, 100, 0);
     while (count < BATCH_EXPIRE_MAX + 500) {
         struct drafts drafts = {0};
@@ -786,8 +784,7 @@ static void an_aborted_batch_leaves_every_deadline_in_place(void **state) {
     at_time(ledger, START_US + 1000000);
     for (int i = 0; i < 3; i++) {
         ledger_effects_free(&effects);
-        assert_int_equal(ledger_commit(ledger, &batch, &effects, &failure),
-                         LEDGER_E_WRITER_DEAD);
+        assert_int_equal(ledger_commit(ledger, &batch, &effects, &failure), LEDGER_E_WRITER_DEAD);
         assert_int_equal(effects.expiry_count, 0);
         assert_int_equal(effects.next_deadline_us, 1); /* come again */
         assert_in_use(ledger, 0, 20);
@@ -869,6 +866,61 @@ static void what_was_never_reserved_is_withdrawn_in_vain(void **state) {
     free_drafts(&drafts);
     assert_int_equal(facts_of(ledger).entries, 0);
     close_ledger(ledger);
+}
+
+/* Whoever asked under an id asks anew, and is decided on anew. */
+static void a_withdrawn_id_is_free_again(void **state) {
+    struct ledger *ledger = open_limited(*state);
+    struct ledger_entry estimate = priced(NULL, 60);
+    struct drafts drafts = {0};
+    estimate.client_id = text("mine");
+    request_of(OPERATION_RESERVE, 0, &estimate)->token = 11;
+    assert_int_equal(send_request(ledger), 0);
+    uint64_t first = last.id;
+    add_request(&drafts, OPERATION_WITHDRAW, 11, NULL);
+    assert_int_equal(commit(ledger, &drafts, START_US), 0);
+    assert_int_equal(drafts.requests[0].id, first);
+    free_drafts(&drafts);
+    assert_false(is_live(ledger, first));
+    assert_books_agree(ledger);
+    uint64_t second = reserve(ledger, &estimate, 0);
+    assert_true(second > first);
+    assert_false(last.repeated);
+    assert_in_use(ledger, 0, 60);
+    close_ledger(ledger);
+}
+
+/* A directory of its own for each of several ledgers. */
+static const char *below(const char *directory, uint64_t n) {
+    char name[32];
+    snprintf(name, sizeof name, "%llu", (unsigned long long)n);
+    return path_in(directory, name);
+}
+
+/* A hold that two were answered with is not taken away by the one of them that gave up. */
+static void what_was_answered_twice_is_not_withdrawn(void **state) {
+    struct ledger_entry estimate = priced(NULL, 60);
+    estimate.client_id = text("mine");
+    for (uint64_t token = 11; token <= 12; token++)
+        for (int in_one_batch = 0; in_one_batch < 2; in_one_batch++) {
+            struct ledger *ledger = open_limited(below(*state, 2 * token + (uint64_t)in_one_batch));
+            struct drafts drafts = {0};
+            for (uint64_t k = 11; k <= 12; k++) {
+                add_request(&drafts, OPERATION_RESERVE, 0, &estimate)->token = k;
+                if (in_one_batch)
+                    continue;
+                assert_int_equal(commit(ledger, &drafts, START_US), 0);
+                free_drafts(&drafts);
+            }
+            add_request(&drafts, OPERATION_WITHDRAW, token, NULL);
+            assert_int_equal(commit(ledger, &drafts, START_US), 0);
+            free_drafts(&drafts);
+            assert_in_use(ledger, 0, 60);
+            uint64_t hold = reserve(ledger, &estimate, 0);
+            assert_true(hold != 0 && last.repeated);
+            assert_int_equal(release(ledger, hold), 0);
+            close_ledger(ledger);
+        }
 }
 
 /* Whoever sent it under an id may have it from its first call, and have given it children. */
@@ -960,6 +1012,57 @@ static void where_a_parent_does_not_belong_its_child_holds_in_full(void **state)
     assert_in_use(ledger, 30, 20);
     assert_int_equal(release(ledger, run), 0);
     assert_in_use(ledger, 30, 0);
+    close_ledger(ledger);
+}
+
+/* A call may turn out to have been another model's: it is the budget of that one which is spent. */
+static void what_was_spent_elsewhere_is_taken_from_there(void **state) {
+    struct declared_series models = FAMILY(DIMENSION_MODEL);
+    struct ledger_rule rules[] = {of(rule_of("large", MEASURE_COST, 100), DIMENSION_MODEL, "large"),
+                                  of(rule_of("small", MEASURE_COST, 100), DIMENSION_MODEL, "small"),
+                                  rule_of("all", MEASURE_COST, 1000)};
+    struct ledger_policy policy = policy_of(rules, LENGTH(rules));
+    struct ledger_options options = options_for(*state);
+    options.policy = &policy;
+    options.series = &models;
+    options.series_count = 1;
+    struct ledger *ledger = open_with(&options);
+    struct ledger_entry run = run_of(NULL, 50), call = priced(NULL, 20), usage = usage_of(15);
+    at_time(ledger, START_US);
+    run.names[DIMENSION_MODEL] = call.names[DIMENSION_MODEL] = text("large");
+    usage.names[DIMENSION_MODEL] = text("small");
+    uint64_t parent = reserve(ledger, &run, 0), child = reserve(ledger, &call, parent);
+    assert_int_equal(request(ledger, OPERATION_SETTLE, child, &usage), 0);
+    assert_sum_equal(held_of(ledger, "large"), 50); /* nothing was spent there */
+    assert_sum_equal(used_of(ledger, "large"), 0);
+    assert_sum_equal(used_of(ledger, "small"), 15);
+    assert_in_use(ledger, 15, 35);
+    /* and a call of the other that turns out to be this one's */
+    call.names[DIMENSION_MODEL] = text("small");
+    usage.names[DIMENSION_MODEL] = text("large");
+    child = reserve(ledger, &call, parent);
+    assert_int_equal(request(ledger, OPERATION_SETTLE, child, &usage), 0);
+    assert_sum_equal(held_of(ledger, "large"), 35);
+    assert_sum_equal(used_of(ledger, "large"), 15);
+    assert_sum_equal(held_of(ledger, "small"), 0);
+    assert_in_use(ledger, 30, 20);
+    usage.names[DIMENSION_MODEL] = text("a new one");
+    usage.cost = 4;
+    child = reserve(ledger, &call, parent);
+    assert_int_equal(request(ledger, OPERATION_SETTLE, child, &usage), 0);
+    assert_in_use(ledger, 34, 16);
+    assert_int_equal(settle(ledger, parent, 34), 0);
+    assert_in_use(ledger, 34, 0);
+    close_ledger(ledger);
+}
+
+static void a_parent_must_be_a_run(void **state) {
+    struct ledger *ledger = open_limited(*state);
+    struct ledger_entry estimate = priced(NULL, 1);
+    uint64_t call = hold_of(ledger, NULL, 50, 0);
+    assert_int_equal(reserve(ledger, &estimate, call), 0);
+    assert_int_equal(last.rc, LEDGER_E_NO_PARENT);
+    assert_in_use(ledger, 0, 50);
     close_ledger(ledger);
 }
 
@@ -1356,11 +1459,15 @@ int main(void) {
         in_directory(holds_that_come_and_go_leave_no_deadlines_behind),
         in_directory(a_reserve_that_timed_out_is_withdrawn),
         in_directory(what_was_never_reserved_is_withdrawn_in_vain),
+        in_directory(a_withdrawn_id_is_free_again),
+        in_directory(what_was_answered_twice_is_not_withdrawn),
         in_directory(a_hold_with_children_is_not_withdrawn_but_the_rest_of_the_batch_is_done),
         in_directory(a_child_draws_on_what_its_parent_holds),
         in_directory(what_a_child_spends_beyond_its_hold_is_taken_from_its_parent),
         in_directory(a_run_books_what_its_children_have_not),
         in_directory(where_a_parent_does_not_belong_its_child_holds_in_full),
+        in_directory(what_was_spent_elsewhere_is_taken_from_there),
+        in_directory(a_parent_must_be_a_run),
         in_directory(a_hold_with_children_is_not_resolved_by_its_caller),
         in_directory(a_parent_must_be_a_live_hold),
         in_directory(chains_of_parents_are_at_most_eight_long),

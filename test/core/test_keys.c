@@ -14,10 +14,8 @@ static struct ledger_text client_id(size_t n) {
 #define IDS 7
 
 static struct key_row row_of(uint64_t n) {
-    struct key_row row = {.operation = (uint8_t)(1 + n % 10),
-                          .flags = n * n,
-                          .id = UINT64_MAX - n,
-                          .version = n};
+    struct key_row row = {
+        .operation = (uint8_t)(1 + n % 10), .flags = n * n, .id = UINT64_MAX - n, .version = n};
     memset(row.digest, (int)n, sizeof row.digest);
     return row;
 }

@@ -78,6 +78,23 @@ static void a_ledger_keeps_everything(void **state) {
     close_ledger(ledger);
 }
 
+/* Owners of holds live in a process that may open a ledger more than once. */
+static void a_boot_can_be_named_by_the_opener(void **state) {
+    struct ledger_options options = options_for(*state);
+    uint8_t boot_id[GATE_BOOT_ID_BYTES];
+    memset(boot_id, 0x7e, sizeof boot_id);
+    options.boot_id = boot_id;
+    for (int i = 0; i < 2; i++) {
+        struct ledger *ledger = open_with(&options);
+        assert_memory_equal(facts_of(ledger).boot_id, boot_id, sizeof boot_id);
+        assert_memory_equal(ledger->gate->header.boot_id, boot_id, sizeof boot_id);
+        close_ledger(ledger);
+    }
+    struct ledger *ledger = open_ledger(*state); /* by chance */
+    assert_memory_not_equal(facts_of(ledger).boot_id, boot_id, sizeof boot_id);
+    close_ledger(ledger);
+}
+
 static void ids_rise_while_the_clock_stands_still(void **state) {
     struct ledger *ledger = open_ledger(*state);
     at_time(ledger, START_US);
@@ -395,9 +412,9 @@ static void a_closed_ledger_says_so(void **state) {
     assert_int_equal(commit(ledger, &drafts, START_US), LEDGER_E_CLOSED);
     assert_int_equal(drafts.requests[0].rc, LEDGER_E_CLOSED);
     assert_int_equal(ledger_facts(ledger, &facts), LEDGER_E_CLOSED);
-    assert_int_equal(ledger_set_policy(ledger, &three_states, &change, START_US, &version,
-                                       &effects, &failure),
-                     LEDGER_E_CLOSED);
+    assert_int_equal(
+        ledger_set_policy(ledger, &three_states, &change, START_US, &version, &effects, &failure),
+        LEDGER_E_CLOSED);
     free_drafts(&drafts);
     ledger_free(ledger);
     ledger_free(NULL);
@@ -421,6 +438,7 @@ int main(void) {
         in_directory(a_new_ledger_is_for_its_owner_alone),
         in_directory(opening_tells_what_it_found),
         in_directory(a_ledger_keeps_everything),
+        in_directory(a_boot_can_be_named_by_the_opener),
         in_directory(ids_rise_while_the_clock_stands_still),
         in_directory(ids_rise_over_a_clock_that_went_back),
         in_directory(time_does_not_go_back_over_reopening),

@@ -24,8 +24,7 @@ static struct mark mark_of(struct ledger_text rule, uint32_t series, uint8_t thr
 
 static void put_mark(struct ledger_text rule, uint32_t series, uint8_t threshold,
                      struct mark mark) {
-    assert_int_equal(
-        marks_put_warned(scratch.txn, scratch.dbi, rule, series, threshold, &mark), 0);
+    assert_int_equal(marks_put_warned(scratch.txn, scratch.dbi, rule, series, threshold, &mark), 0);
 }
 
 static uint64_t reset_of(struct ledger_text rule, uint32_t series) {
@@ -149,9 +148,8 @@ static void rows_that_are_cut_or_go_on_are_damaged(void **state) {
     put_mark(text("r"), 1, 80, (struct mark){1, 2, 3});
     for (size_t size = 0; size <= sizeof row; size++) {
         replace_row(row, size);
-        assert_int_equal(
-            marks_find_warned(scratch.txn, scratch.dbi, text("r"), 1, 80, &mark),
-            size == 3 ? 0 : LEDGER_E_DAMAGED);
+        assert_int_equal(marks_find_warned(scratch.txn, scratch.dbi, text("r"), 1, 80, &mark),
+                         size == 3 ? 0 : LEDGER_E_DAMAGED);
     }
     forget(text("r"));
     put_reset(text("r"), 1, 5);

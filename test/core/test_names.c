@@ -144,8 +144,7 @@ static void the_series_of_each_family_are_counted(void **state) {
         }
     }
     assert_int_equal(family_size(orgs, 1), 0);
-    assert_int_equal(names_of_series(scratch.txn, scratch.dbi, 21, back, &count),
-                     LEDGER_E_DAMAGED);
+    assert_int_equal(names_of_series(scratch.txn, scratch.dbi, 21, back, &count), LEDGER_E_DAMAGED);
 }
 
 static bool any_undefined(void) {

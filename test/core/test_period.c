@@ -112,8 +112,7 @@ static void a_week_begins_on_monday(void **state) {
 static void midnight_is_earlier_in_the_east(void **state) {
     int64_t midnight = ms_of(2024, 5, 6);
     (void)state;
-    assert_int_equal(bounds_of(WINDOW_DAY, 120, midnight).start,
-                     midnight - 2 * (int64_t)HOUR_MS);
+    assert_int_equal(bounds_of(WINDOW_DAY, 120, midnight).start, midnight - 2 * (int64_t)HOUR_MS);
     assert_int_equal(bounds_of(WINDOW_DAY, -120, midnight).start,
                      midnight + 2 * (int64_t)HOUR_MS - day_ms);
 }

@@ -31,7 +31,8 @@ static struct ledger_policy random_policy(uint32_t count) {
         if (random_below(3) > 0)
             rules[i] = of(rules[i], DIMENSION_ORG, orgs[random_below(3)]);
         if (random_below(3) > 0)
-            rules[i] = of(rules[i], DIMENSION_USER, users[random_below(4) == 3 ? 4 : random_below(3)]);
+            rules[i] =
+                of(rules[i], DIMENSION_USER, users[random_below(4) == 3 ? 4 : random_below(3)]);
         rules[i].require = random_below(4) == 0;
     }
     return policy;
@@ -139,8 +140,7 @@ static void a_rule_without_its_series_is_named(void **state) {
     two[1].scope[0].dimension = DIMENSION_ORG;
     declared[1].ready = false;
     at = 77;
-    assert_int_equal(plan_make(&policy, declared, LENGTH(declared), &plan, &at),
-                     LEDGER_E_BUILDING);
+    assert_int_equal(plan_make(&policy, declared, LENGTH(declared), &plan, &at), LEDGER_E_BUILDING);
     assert_int_equal(at, 1);
     plan_free(&plan);
 }

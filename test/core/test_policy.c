@@ -36,6 +36,69 @@ static void an_empty_policy_survives(void **state) {
     entry_buffer_free(&buffer);
 }
 
+/* A policy with everything that one can have. */
+static struct ledger_policy rich_policy(void) {
+    static struct ledger_rule rules[3];
+    struct ledger_policy policy = policy_of(rules, LENGTH(rules));
+    rules[0] =
+        of(of(rule_of("each", MEASURE_COST, 9), DIMENSION_ORG, "acme"), DIMENSION_USER, NULL);
+    rules[0].warn_count = 2;
+    rules[0].warn[0] = 80;
+    rules[0].warn[1] = 95;
+    rules[0].default_estimate = 7;
+    rules[1] = of(granted("prepaid", MEASURE_CREDITS), DIMENSION_USER, "ada");
+    rules[1].grace = 5;
+    rules[1].effect = EFFECT_DEGRADE;
+    rules[2] = calendar(rule_of("month", MEASURE_TOKENS, RULE_UNLIMITED), WINDOW_MONTH, -120);
+    rules[2].require = true;
+    policy.version = 3;
+    policy.settings = text("\x81\xa7retries\x82\xa4type\xa7integer\xa5value\x03");
+    return policy;
+}
+
+static void rules_and_settings_survive(void **state) {
+    struct ledger_policy policy = rich_policy(), read, copy;
+    (void)state;
+    struct entry_buffer buffer = written(&policy);
+    assert_int_equal(policy_read(buffer.data, buffer.size, &read), 0);
+    entry_buffer_free(&buffer);
+    assert_true(policy_equal(&read, &policy));
+    assert_int_equal(policy_copy(&read, &copy), 0);
+    policy_free(&read);
+    assert_true(policy_equal(&copy, &policy));
+    assert_true(text_equal(copy.settings, policy.settings));
+    policy_free(&copy);
+}
+
+static void a_rule_is_found_by_its_name(void **state) {
+    struct ledger_policy policy = rich_policy(), copy;
+    (void)state;
+    assert_int_equal(policy_copy(&policy, &copy), 0);
+    const struct ledger_policy *both[] = {&policy, &copy};
+    for (size_t i = 0; i < LENGTH(both); i++) {
+        for (uint32_t k = 0; k < both[i]->rule_count; k++)
+            assert_ptr_equal(policy_rule(both[i], policy.rules[k].name), &both[i]->rules[k]);
+        assert_null(policy_rule(both[i], text("mont")));
+        assert_null(policy_rule(both[i], text("months")));
+        assert_null(policy_rule(both[i], text("")));
+    }
+    policy_free(&copy);
+}
+
+static void the_order_of_rules_says_nothing(void **state) {
+    struct ledger_policy policy = rich_policy(), copy;
+    (void)state;
+    assert_int_equal(policy_copy(&policy, &copy), 0);
+    struct ledger_rule first = policy.rules[0];
+    policy.rules[0] = policy.rules[2];
+    policy.rules[2] = first;
+    assert_true(policy_equal(&copy, &policy));
+    assert_true(policy_equal(&policy, &copy));
+    policy.rules[2].limit++;
+    assert_false(policy_equal(&copy, &policy));
+    policy_free(&copy);
+}
+
 static void a_copy_stands_alone(void **state) {
     struct ledger_policy copy, copy_of_copy;
     (void)state;
@@ -47,8 +110,8 @@ static void a_copy_stands_alone(void **state) {
 }
 
 static void bytes_cut_anywhere_are_refused(void **state) {
-    struct entry_buffer buffer = written(&three_states);
-    struct ledger_policy read;
+    struct ledger_policy policy = rich_policy(), read;
+    struct entry_buffer buffer = written(&policy);
     (void)state;
     for (size_t cut = 0; cut < buffer.size; cut++)
         assert_int_equal(policy_read(buffer.data, cut, &read), LEDGER_E_DAMAGED);
@@ -56,8 +119,8 @@ static void bytes_cut_anywhere_are_refused(void **state) {
 }
 
 static void flipped_bits_do_no_harm(void **state) {
-    struct entry_buffer buffer = written(&three_states);
-    struct ledger_policy read;
+    struct ledger_policy policy = rich_policy(), read;
+    struct entry_buffer buffer = written(&policy);
     (void)state;
     for (size_t bit = 0; bit < 8 * buffer.size; bit++) {
         buffer.data[bit / 8] ^= (char)(1 << bit % 8);
@@ -147,6 +210,24 @@ static void too_many_states_or_rules_are_refused(void **state) {
     assert_wrong(&policy, "states");
     policy = (struct ledger_policy){.rule_count = POLICY_RULES_MAX + 1};
     assert_wrong(&policy, "rules");
+    policy = (struct ledger_policy){.settings = {"", POLICY_SETTINGS_BYTES_MAX + 1}};
+    assert_wrong(&policy, "settings");
+}
+
+static void rules_with_each_are_fewer(void **state) {
+    static struct ledger_rule rules[POLICY_EACH_MAX + 1];
+    static char names[POLICY_EACH_MAX + 1][16];
+    struct ledger_policy policy = policy_of(rules, POLICY_EACH_MAX);
+    (void)state;
+    for (uint32_t i = 0; i < LENGTH(rules); i++) {
+        snprintf(names[i], sizeof names[i], "r%u", i);
+        rules[i] = of(rule_of(names[i], MEASURE_COST, i), DIMENSION_USER, NULL);
+    }
+    assert_null(policy_check(&policy));
+    policy.rule_count++;
+    assert_wrong(&policy, "each");
+    rules[0].scope[0].value = text("ada");
+    assert_null(policy_check(&policy));
 }
 
 static void equality_sees_every_part(void **state) {
@@ -256,6 +337,21 @@ static void a_change_lists_every_rule_that_is_not_as_it_was(void **state) {
     entry_buffer_free(&buffer);
 }
 
+static void changed_settings_are_told_whole(void **state) {
+    struct ledger_policy from = rich_policy(), to = from;
+    struct entry_buffer buffer = {0};
+    (void)state;
+    to.settings = (struct ledger_text){0};
+    assert_int_equal(policy_write_change(&buffer, &from, &to, text("a"), text("b")), 0);
+    CONTAINS("\xa8settings\x92\x81\xa7retries");
+    CONTAINS("value\x03\x80"); /* now there are none */
+    entry_buffer_free(&buffer);
+    to.settings = from.settings;
+    assert_int_equal(policy_write_change(&buffer, &from, &to, text("a"), text("b")), 0);
+    assert_false(contains(&buffer, "settings", 8));
+    entry_buffer_free(&buffer);
+}
+
 static void the_largest_policy_survives(void **state) {
     static struct ledger_text states[POLICY_STATES_MAX];
     static struct ledger_rule rules[POLICY_STATES_MAX];
@@ -283,15 +379,20 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_policy_survives),
         cmocka_unit_test(an_empty_policy_survives),
+        cmocka_unit_test(rules_and_settings_survive),
+        cmocka_unit_test(a_rule_is_found_by_its_name),
+        cmocka_unit_test(the_order_of_rules_says_nothing),
         cmocka_unit_test(a_copy_stands_alone),
         cmocka_unit_test(bytes_cut_anywhere_are_refused),
         cmocka_unit_test(flipped_bits_do_no_harm),
         cmocka_unit_test(a_rule_that_is_not_understood_is_not_skipped),
         cmocka_unit_test(every_rule_of_a_policy_is_checked),
         cmocka_unit_test(too_many_states_or_rules_are_refused),
+        cmocka_unit_test(rules_with_each_are_fewer),
         cmocka_unit_test(equality_sees_every_part),
         cmocka_unit_test(a_change_tells_who_and_why_and_what_came_before),
         cmocka_unit_test(a_change_lists_every_rule_that_is_not_as_it_was),
+        cmocka_unit_test(changed_settings_are_told_whole),
         cmocka_unit_test(the_largest_policy_survives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,7 +109,10 @@ static void a_reset_opens_the_gate(void **state) {
 /* A reset takes effect where it stands, between what the same batch does before it and after. */
 static void a_reset_takes_effect_in_its_own_batch(void **state) {
     struct ledger *ledger = open_limited(*state);
-    struct ledger_entry reset = {.kind = KIND_RESET, .change = {"\x81\xa4rule\xa3" "all", 10}};
+    struct ledger_entry reset = {.kind = KIND_RESET,
+                                 .change = {"\x81\xa4rule\xa3"
+                                            "all",
+                                            10}};
     struct ledger_entry spent = priced(NULL, 90), estimate = priced(NULL, 80);
     struct drafts drafts = {0};
     add_draft(&drafts, &spent);
@@ -154,7 +157,9 @@ static void a_rule_that_was_away_begins_anew(void **state) {
 static void a_reset_under_an_id_is_made_once(void **state) {
     struct ledger *ledger = open_limited(*state);
     struct ledger_entry reset = {.kind = KIND_RESET,
-                                 .change = {"\x81\xa4rule\xa3" "all", 10},
+                                 .change = {"\x81\xa4rule\xa3"
+                                            "all",
+                                            10},
                                  .client_id = text("mine")};
     for (int i = 0; i < 3; i++) {
         struct drafts drafts = {0};

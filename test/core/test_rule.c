@@ -4,8 +4,8 @@
 #include "../../c_src/core/msgpack_bound.h"
 #include "../../c_src/core/pack.h"
 
-static const uint8_t dimensions[] = {DIMENSION_STATE, DIMENSION_ORG,      DIMENSION_PROJECT,
-                                     DIMENSION_USER,  DIMENSION_AGENT,    DIMENSION_MODEL,
+static const uint8_t dimensions[] = {DIMENSION_STATE,    DIMENSION_ORG,        DIMENSION_PROJECT,
+                                     DIMENSION_USER,     DIMENSION_AGENT,      DIMENSION_MODEL,
                                      DIMENSION_PROVIDER, DIMENSION_PROMPT_TYPE};
 static const char *const values[] = {NULL, "a", "b", "a longer value"};
 
@@ -123,8 +123,9 @@ static void a_form_of_a_later_version_is_not_skipped(void **state) {
     assert_int_equal(read_with(&full, "granted", "earned."), LEDGER_E_NEWER);
     assert_int_equal(read_with(&full, "degrade", "explode"), LEDGER_E_NEWER);
     assert_int_equal(read_with(&full, "\xa4user", "\xa4race"), LEDGER_E_NEWER);
-    assert_int_equal(read_with(&full, "\xa3"
-                                      "ada",
+    assert_int_equal(read_with(&full,
+                               "\xa3"
+                               "ada",
                                "\xc4\x02"
                                "xx"),
                      LEDGER_E_NEWER);
@@ -144,8 +145,9 @@ static void what_is_no_rule_is_not_taken_for_one(void **state) {
 
 /* Every key but the five that each rule has may be missing. */
 static void each_of_the_five_keys_is_needed(void **state) {
-    static const char *const parts[] = {"\xa4name\xa1r", "\xa5scope\x80", "\xa7measure\xa4"
-                                                                          "cost",
+    static const char *const parts[] = {"\xa4name\xa1r", "\xa5scope\x80",
+                                        "\xa7measure\xa4"
+                                        "cost",
                                         "\xa6window\x91\xa8lifetime", "\xa5limit\x07"};
     (void)state;
     for (size_t missing = 0; missing <= LENGTH(parts); missing++) {
@@ -309,8 +311,8 @@ static void names_of(struct ledger_text *names, const char *org, const char *use
 }
 
 static void a_rule_speaks_of_those_who_have_its_values(void **state) {
-    struct ledger_rule rule = of(
-        of(rule_of("r", MEASURE_COST, 1), DIMENSION_ORG, "acme"), DIMENSION_USER, NULL);
+    struct ledger_rule rule =
+        of(of(rule_of("r", MEASURE_COST, 1), DIMENSION_ORG, "acme"), DIMENSION_USER, NULL);
     struct ledger_rule all = rule_of("all", MEASURE_COST, 1);
     struct ledger_text names[DIMENSION_LIMIT];
     (void)state;
@@ -352,7 +354,8 @@ static void whoever_names_more_takes_the_place_of_who_names_less(void **state) {
     for (int set = 0; set < 81; set++) {
         const char *a[] = {names[set % 3], names[set / 3 % 3]};
         const char *b[] = {names[set / 9 % 3], names[set / 27]};
-        struct ledger_rule rules[2] = {rule_of("a", MEASURE_COST, 1), rule_of("b", MEASURE_COST, 2)};
+        struct ledger_rule rules[2] = {rule_of("a", MEASURE_COST, 1),
+                                       rule_of("b", MEASURE_COST, 2)};
         bool covers = true, more = false;
         for (int i = 0; i < 2; i++) {
             uint8_t dimension = i == 0 ? DIMENSION_ORG : DIMENSION_USER;

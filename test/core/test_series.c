@@ -279,8 +279,8 @@ static void a_goal_is_reached_where_counting_reaches_it(void **state) {
         append(&block, &list, id += 1 + random_below(3000), &amounts);
         sum += amounts.mask & UINT64_C(1) << COLUMN_COST ? amounts.column[COLUMN_COST] : 0;
         for (int k = 0; k < 2; k++)
-            assert_int_equal(
-                series_append(scratch.txn, scratch.dbi, &neighbours[k], id, &amounts), 0);
+            assert_int_equal(series_append(scratch.txn, scratch.dbi, &neighbours[k], id, &amounts),
+                             0);
     }
     store(&block);
     store(&neighbours[0]);

@@ -14,8 +14,8 @@ static int set(struct ledger *ledger, const struct ledger_policy *wanted, uint64
     struct ledger_failure failure = {0};
     struct ledger_change change = {.by = text("ada"), .reason = text("more work")};
     ledger_effects_free(&effects);
-    int rc = ledger_set_policy(ledger, wanted, &change, ledger_now(ledger), version, &effects,
-                               &failure);
+    int rc =
+        ledger_set_policy(ledger, wanted, &change, ledger_now(ledger), version, &effects, &failure);
     assert_int_equal(failure.code, rc);
     return rc;
 }
@@ -124,6 +124,93 @@ static void a_change_that_changes_nothing_is_not_booked(void **state) {
     close_ledger(ledger);
 }
 
+/* Sets the hour's limit of `executing` under an id. */
+static int set_under(struct ledger *ledger, uint64_t limit, const char *id, uint64_t *version) {
+    static uint8_t digest[ENTRY_DIGEST_BYTES];
+    struct ledger_policy policy = in_force(ledger);
+    struct ledger_failure failure = {0};
+    struct ledger_change change = {
+        .by = text("ada"), .reason = text("once"), .client_id = text(id), .request_digest = digest};
+    policy.rules[0].limit = limit;
+    memset(digest, (int)limit, sizeof digest);
+    ledger_effects_free(&effects);
+    int rc = ledger_set_policy(ledger, &policy, &change, ledger_now(ledger), version, &effects,
+                               &failure);
+    policy_free(&policy);
+    return rc;
+}
+
+static void a_change_under_an_id_is_made_once(void **state) {
+    struct ledger *ledger = open_ledger(*state);
+    uint64_t version;
+    assert_int_equal(set_under(ledger, 9, "one", &version), 0);
+    assert_int_equal(version, 2);
+    set_limit(ledger, 7);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(set_under(ledger, 9, "one", &version), 0);
+        assert_int_equal(version, 2); /* as it was answered then */
+        assert_int_equal(ledger->policy.rules[0].limit, 7);
+        assert_int_equal(set_under(ledger, 8, "one", &version), LEDGER_E_CONFLICT);
+        assert_int_equal(version, ledger->policy.changed_by_entry - 1); /* whose id it is */
+        ledger = reopen(ledger, *state);
+    }
+    assert_int_equal(facts_of(ledger).entries, 2);
+    assert_books_agree(ledger);
+    close_ledger(ledger);
+}
+
+static void a_change_that_changes_nothing_takes_its_id(void **state) {
+    struct ledger *ledger = open_ledger(*state);
+    uint64_t version;
+    assert_int_equal(set_under(ledger, 5, "one", &version), 0);
+    assert_int_equal(version, 1);
+    assert_int_equal(facts_of(ledger).entries, 0);
+    ledger = reopen(ledger, *state);
+    set_limit(ledger, 7);
+    assert_int_equal(set_under(ledger, 5, "one", &version), 0);
+    assert_int_equal(version, 1);
+    assert_int_equal(ledger->policy.rules[0].limit, 7);
+    assert_int_equal(set_under(ledger, 6, "one", &version), LEDGER_E_CONFLICT);
+    assert_books_agree(ledger);
+    close_ledger(ledger);
+}
+
+/* A reserve and a change share one space of ids. */
+static void an_id_of_another_request_is_a_conflict(void **state) {
+    struct ledger *ledger = open_ledger(*state);
+    struct ledger_entry estimate = invocation("planning");
+    uint64_t version;
+    estimate.client_id = text("one");
+    uint64_t hold = reserve(ledger, &estimate, 0);
+    assert_int_equal(set_under(ledger, 9, "one", &version), LEDGER_E_CONFLICT);
+    assert_int_equal(version, hold);
+    assert_int_equal(ledger->policy.version, 1);
+    assert_int_equal(set_under(ledger, 9, "two", &version), 0);
+    estimate.client_id = text("two");
+    assert_int_equal(reserve(ledger, &estimate, 0), 0);
+    assert_int_equal(last.rc, LEDGER_E_CONFLICT);
+    assert_books_agree(ledger);
+    close_ledger(ledger);
+}
+
+/* One state more in the ledger can be as many as a rule for each of them admits. */
+static void a_new_value_closes_the_gate_of_values_to_come(void **state) {
+    struct ledger *ledger = open_ledger(*state);
+    struct ledger_rule each = of(rule_of("each", MEASURE_INVOCATIONS, 5), DIMENSION_STATE, NULL);
+    each.max_values = 2;
+    assert_int_equal(set_rules(ledger, &each, 1), 0);
+    book(ledger, "planning");
+    assert_true(ledger_allowed(ledger, 2));
+    book(ledger, "executing");
+    assert_true(ledger_allowed(ledger, 0));
+    assert_int_equal(ledger_allowed_from(ledger, 2), UINT64_MAX);
+    assert_books_agree(ledger);
+    book(ledger, "reviewing"); /* what was spent is booked all the same */
+    assert_true(ledger_allowed(ledger, 2));
+    assert_books_agree(ledger);
+    close_ledger(ledger);
+}
+
 static void a_declared_state_stays(void **state) {
     struct ledger *ledger = open_ledger(*state);
     struct ledger_policy policy = in_force(ledger);
@@ -209,6 +296,10 @@ int main(void) {
         in_directory(who_and_why_can_be_read_later),
         in_directory(a_stale_version_is_a_conflict),
         in_directory(a_change_that_changes_nothing_is_not_booked),
+        in_directory(a_change_under_an_id_is_made_once),
+        in_directory(a_change_that_changes_nothing_takes_its_id),
+        in_directory(an_id_of_another_request_is_a_conflict),
+        in_directory(a_new_value_closes_the_gate_of_values_to_come),
         in_directory(a_declared_state_stays),
         in_directory(a_policy_that_breaks_the_rules_is_refused),
         in_directory(a_new_state_can_be_used_at_once),

@@ -238,16 +238,16 @@ static void use_counts_from_the_newer_of_two_resets_on(void **state) {
         add((uint64_t)START_US + i, COLUMN_COST, 1);
     add_done();
     assert_sum_equal(use_at(&rule, START_US, NULL).used, 10);
-    assert_int_equal(marks_put_reset(scratch.txn, warned, text("r"), MARKS_WHOLE_RULE,
-                                     (uint64_t)START_US + 3),
-                     0);
+    assert_int_equal(
+        marks_put_reset(scratch.txn, warned, text("r"), MARKS_WHOLE_RULE, (uint64_t)START_US + 3),
+        0);
     assert_sum_equal(use_at(&rule, START_US, NULL).used, 7);
     assert_int_equal(
         marks_put_reset(scratch.txn, warned, text("r"), SERIES, (uint64_t)START_US + 8), 0);
     assert_sum_equal(use_at(&rule, START_US, NULL).used, 2);
-    assert_int_equal(marks_put_reset(scratch.txn, warned, text("r"), MARKS_WHOLE_RULE,
-                                     (uint64_t)START_US + 9),
-                     0);
+    assert_int_equal(
+        marks_put_reset(scratch.txn, warned, text("r"), MARKS_WHOLE_RULE, (uint64_t)START_US + 9),
+        0);
     assert_sum_equal(use_at(&rule, START_US, NULL).used, 1);
     assert_int_equal(
         marks_put_reset(scratch.txn, warned, text("r"), SERIES + 1, (uint64_t)START_US + 10), 0);
@@ -349,9 +349,9 @@ static void grants_left_equal_counting(void **state) {
     uint64_t id = (uint64_t)START_US;
     (void)state;
     for (size_t i = rounds(1500) + 10; i > 0; i--) {
-        static const enum totals_column columns[] = {COLUMN_GRANTED_CREDITS, COLUMN_GRANTED_COST,
-                                                     COLUMN_CREDITS,         COLUMN_CREDITS,
-                                                     COLUMN_CREDITS,         COLUMN_WITHDRAWN_CREDITS};
+        static const enum totals_column columns[] = {
+            COLUMN_GRANTED_CREDITS, COLUMN_GRANTED_COST, COLUMN_CREDITS,
+            COLUMN_CREDITS,         COLUMN_CREDITS,      COLUMN_WITHDRAWN_CREDITS};
         enum totals_column column = columns[random_below(LENGTH(columns))];
         int64_t most = column == COLUMN_GRANTED_CREDITS ? 400 : 100;
         struct ledger_rule rule = prepaid();
@@ -564,9 +564,9 @@ static void a_reset_begins_the_rate_anew(void **state) {
     add((uint64_t)START_US, COLUMN_COST, 90);
     add((uint64_t)(START_US + hours_us(3)), COLUMN_COST, 10);
     add_done();
-    assert_int_equal(marks_put_reset(scratch.txn, warned, text("r"), SERIES,
-                                     (uint64_t)(START_US + hours_us(2))),
-                     0);
+    assert_int_equal(
+        marks_put_reset(scratch.txn, warned, text("r"), SERIES, (uint64_t)(START_US + hours_us(2))),
+        0);
     struct use use = use_at(&rule, START_US + hours_us(4), NULL); /* 10 in 2 hours */
     assert_int_equal(forecast(&use), START_US + hours_us(4) + hours_us(18));
 }

@@ -199,8 +199,7 @@ static void a_reset_makes_a_new_threshold(void **state) {
     spend(ledger, NULL, 1);
     assert_int_equal(warned(), 50);
     /* in one batch with what is booked before and after it */
-    struct ledger_entry reset = {.kind = KIND_RESET,
-                                 .change = {"\x81\xa4rule\xa1r", 8}};
+    struct ledger_entry reset = {.kind = KIND_RESET, .change = {"\x81\xa4rule\xa1r", 8}};
     add_draft(&drafts, &entry);
     add_request(&drafts, OPERATION_RESET, 0, &reset)->text = text("r");
     add_draft(&drafts, &entry);
@@ -287,10 +286,8 @@ static void a_warning_of_a_batch_that_was_dropped_is_still_to_come(void **state)
     struct ledger_failure failure;
     struct ledger_entry entry = priced(NULL, 60);
     add_draft(&drafts, &entry);
-    struct ledger_batch batch = {.requests = drafts.requests,
-                                 .count = drafts.count,
-                                 .now_us = START_US,
-                                 .wanted = unwanted};
+    struct ledger_batch batch = {
+        .requests = drafts.requests, .count = drafts.count, .now_us = START_US, .wanted = unwanted};
     ledger_effects_free(&effects);
     assert_int_equal(ledger_commit(ledger, &batch, &effects, &failure), LEDGER_E_WRITER_DEAD);
     assert_int_equal(warned(), 0);
