@@ -7,16 +7,28 @@
 -include_lib("stdlib/include/assert.hrl").
 -include_lib("kernel/include/file.hrl").
 
+-import(cost_ledger_test_budget, [rule/5, rule/6, child/2, denied/1]).
+
 -export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([an_empty_ledger/1, random_entries_open_and_closed/1, ids_that_run_ahead_of_the_clock/1,
          sums_beyond_64_bits/1, an_exhausted_gate/1, while_entries_are_booked/1,
-         files_are_private/1, a_file_as_large_as_its_map/1, positions_of_later_versions/1,
-         damage_in_an_entry/1, positions_and_dimensions_beyond_the_known/1,
+         files_are_private/1, a_file_as_large_as_its_map/1, positions_of_later_versions/1]).
+-export([every_kind_of_entry/1, every_window_as_it_is_told/1, every_measure_as_it_is_told/1,
+         rules_in_place_of_others/1, holds_that_are_live/1, holds_that_nobody_ended/1,
+         holds_of_a_vm_that_is_gone/1, a_reservation_that_is_withdrawn/1,
+         requests_with_ids/1, warnings_and_resets/1, settings_and_their_history/1,
+         series_that_are_built_later/1, names_that_only_holds_used/1, random_work_on_budgets/1,
+         while_holds_are_made/1, a_gate_with_rules_of_every_form/1,
+         an_older_ledger_gets_the_word/1, hold_some/2]).
+-export([damage_in_an_entry/1, positions_and_dimensions_beyond_the_known/1,
          damage_in_the_policy/1, damage_in_a_change_of_the_policy/1,
          bytes_after_the_last_item_of_a_block/1, damage_in_the_gate/1,
          damage_in_the_time_last_seen/1, a_newer_format_is_refused/1,
          a_missing_row_is_reported/1, any_byte_of_derived_data_is_checked/1,
-         a_truncated_file_is_not_read/1, the_example_of_the_documentation/1]).
+         damage_in_a_hold/1, damage_in_what_is_held/1, damage_in_a_key/1, damage_in_a_mark/1,
+         a_hold_of_a_newer_version/1,
+         a_truncated_file_is_not_read/1, the_example_of_the_documentation/1,
+         the_example_with_budgets/1]).
 
 -define(PYTHON, "/usr/bin/python3").
 -define(START_MS, 1700000000000).
@@ -25,16 +37,25 @@
 -define(AMOUNT_MAX, 1000000000000000).
 -define(STATES, [executing, improving, contemplating, '思考中', 'naïve état']).
 -define(CLASSES, [input, output, cache_read, cache_creation, reasoning]).
+-define(BY, #{by => test, reason => <<"a test">>}).
+-define(LATER, 40 * ?DAY_MS). % of a deadline that a case does not want to meet
 
 all() ->
     [an_empty_ledger, random_entries_open_and_closed, ids_that_run_ahead_of_the_clock,
      sums_beyond_64_bits, an_exhausted_gate, while_entries_are_booked, files_are_private,
-     a_file_as_large_as_its_map, positions_of_later_versions, damage_in_an_entry,
-     positions_and_dimensions_beyond_the_known, damage_in_the_policy,
+     a_file_as_large_as_its_map, positions_of_later_versions,
+     every_kind_of_entry, every_window_as_it_is_told, every_measure_as_it_is_told,
+     rules_in_place_of_others, holds_that_are_live, holds_that_nobody_ended,
+     holds_of_a_vm_that_is_gone, a_reservation_that_is_withdrawn, requests_with_ids,
+     warnings_and_resets, settings_and_their_history, series_that_are_built_later,
+     names_that_only_holds_used, random_work_on_budgets, while_holds_are_made,
+     a_gate_with_rules_of_every_form, an_older_ledger_gets_the_word,
+     damage_in_an_entry, positions_and_dimensions_beyond_the_known, damage_in_the_policy,
      damage_in_a_change_of_the_policy, bytes_after_the_last_item_of_a_block, damage_in_the_gate,
      damage_in_the_time_last_seen, a_newer_format_is_refused, a_missing_row_is_reported,
-     any_byte_of_derived_data_is_checked, a_truncated_file_is_not_read,
-     the_example_of_the_documentation].
+     any_byte_of_derived_data_is_checked, damage_in_a_hold, damage_in_what_is_held,
+     damage_in_a_key, damage_in_a_mark, a_hold_of_a_newer_version, a_truncated_file_is_not_read, the_example_of_the_documentation,
+     the_example_with_budgets].
 
 init_per_suite(Config) ->
     case run([?PYTHON, "-c", "import lmdb, msgpack"]) of
@@ -277,15 +298,627 @@ fill(Ledger, Booked) ->
         {error, {map_full, _}} -> Booked
     end.
 
-%% Positions 9 to 21 are read, though nothing writes them yet; 16 is nil in an invocation.
+%% Positions 9, 10, 12, 15 and 17 are read, though nothing writes them yet.
 positions_of_later_versions(Config) ->
     Directory = closed_ledger(Config, 3),
     Copy = changed(Directory, rewrite_first_entry(
                                 "entry += [None] * (9 - len(entry))\n"
-                                "entry += [[1, 2, 3, 4], [1, 2, 3, 4, 5], 1, bytes(32), 'client',"
-                                " 7, 1700000000000, None, 'run', 8, 9, 2, bytes(32)]\n")),
+                                "entry += [[1, 2, 3, 4], [1, 2, 3, 4, 5], None, bytes(32), None,"
+                                " None, 1700000000000, None, 'run']\n")),
     expect(#{"invocations" => 5}, Copy),
     ?assertEqual(history(Directory), history(Copy)).
+
+%%% Budgets ----------------------------------------------------------------------------------------
+
+%% Every kind of entry that is written, and every flag.
+every_kind_of_entry(Config) ->
+    Ledger = open_with(Config, [rule(prepaid, #{org => acme}, credits, lifetime, granted,
+                                     #{grace => 10, soft => 80}),
+                                rule(money, all, cost, {calendar, month, 0}, 1000000),
+                                rule(tokens, #{user => each}, tokens, {rolling, ?HOUR_MS}, 500)]),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    ok = grant(Ledger, #{org => acme}, 500, purchase, #{}),
+    ok = grant(Ledger, #{org => acme}, -100, adjustment, #{}),
+    ok = grant(Ledger, all, 70, topup, #{measure => cost}),
+    Run = reserve(Ledger, #{kind => run, org => acme, cost => 1000, credits => 200}),
+    Attempt = #{org => acme, parent => Run, cost => 50, credits => 5, tokens => 0},
+    Settled = reserve(Ledger, Attempt#{state => executing, user => u1}),
+    {ok, #{overrun := false}} =
+        cost_ledger:settle(Settled, #{cost => 130, credits => 15, duration_ms => 12,
+                                      tokens => #{input => 20, output => 5}}),
+    Expired = reserve(Ledger, Attempt#{state => improving, user => u2, deadline_ms => 1000}),
+    ok = cost_ledger:meter(Expired, #{cost => 30}),
+    Released = reserve(Ledger, Attempt#{state => improving, user => u2}),
+    ok = cost_ledger:release(Released),
+    _ = reserve(Ledger, #{kind => run, cost => 5, deadline_ms => 1000}),
+    ok = cost_ledger:advance_clock(Ledger, 2000),
+    {ok, #{late := true}} = cost_ledger:settle(Expired, #{cost => 45, credits => 2}),
+    ok = cost_ledger:record_invocation(Ledger, executing, #{user => u1, cost => 0,
+                                                            tokens => #{input => 600}}),
+    {ok, _} = cost_ledger:settle(Run, #{cost => 500, credits => 20, status => failed}),
+    {ok, _} = cost_ledger:reset(Ledger, money, ?BY),
+    {ok, 2} = cost_ledger:set_policy(Ledger, #{rules => []}, ?BY),
+    Expected = numbers(
+                 [{kinds, [{invocation, 3}, {run, 2}, {grant, 3}, {release, 1}, {correction, 1},
+                           {policy, 1}, {reset, 1}, {price, 0}]},
+                  {flags, [{overrun, 1}, {late, 1}, {completes, 1}, {unattended, 2}]},
+                  {totals, [{invocations, 3}, {runs, 2}, {completed, 3}, {failed, 0}, {aborted, 1},
+                            {unpriced, 0}, {duration_ms, 12}, {cost, 130 + 30 + 15 + 325},
+                            {completed_cost, 130 + 45}, {credits, 15 + 5 + 3},
+                            {completed_credits, 15 + 2}, {input_tokens, 620}, {output_tokens, 5},
+                            {runs_completed, 0}, {runs_failed, 1}, {runs_aborted, 1},
+                            {corrections, 1}, {corrected_cost, 0}, {corrected_credits, -3},
+                            {grants, 3}, {granted_cost, 70}, {granted_credits, 500},
+                            {withdrawn_cost, 0}, {withdrawn_credits, 100}]}]),
+    Open = expect(Expected#{"holds" => 0, "held" => 0}, directory(Config)),
+    ok = cost_ledger:stop(Ledger),
+    ?assertEqual(Open, expect(Expected, directory(Config))).
+
+%% On both sides of every border.
+every_window_as_it_is_told(Config) ->
+    Offsets = [0, 120, -1080, 1080, 345],
+    Windows = [{calendar, Unit, Offset} || Unit <- [day, week, month], Offset <- Offsets]
+        ++ [{rolling, 1}, {rolling, ?HOUR_MS}, {rolling, ?DAY_MS}, {rolling, 31 * ?DAY_MS}, lifetime],
+    Ledger = open_with(Config, [rule(lists:flatten(io_lib:format("~w", [Window])),
+                                     #{state => executing}, cost, Window, 1000)
+                                || Window <- Windows]),
+    Borders = [Day - Offset * 60000 || Day <- [cost_ledger_test_budget:ms(Y, M, D)
+                                               || {Y, M, D} <- [{2023, 12, 31}, {2024, 1, 1},
+                                                                {2024, 2, 29}, {2024, 3, 1},
+                                                                {2024, 3, 4}, {2025, 3, 1}]],
+                                       Offset <- [0, 120, 1080]],
+    lists:foreach(fun(Border) ->
+                          _ = cost_ledger_test:at(Ledger, Border - 1),
+                          book(Ledger, executing, #{cost => 7}),
+                          told_alike(Config, Ledger, [all]),
+                          _ = cost_ledger_test:at(Ledger, Border),
+                          told_alike(Config, Ledger, [all]),
+                          book(Ledger, executing, #{cost => 7})
+                  end, lists:usort(Borders)),
+    ok = cost_ledger:stop(Ledger).
+
+every_measure_as_it_is_told(Config) ->
+    Ledger = open_with(Config, [rule(Measure, Scope, Measure, lifetime, ?AMOUNT_MAX)
+                                || Measure <- [invocations, completed_invocations, cost,
+                                               completed_cost, credits, completed_credits, tokens],
+                                   Scope <- [all]]),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    [book(Ledger, random_state_of(2), random_meta(small)) || _ <- lists:seq(1, 30)],
+    Asked = #{cost => 1, credits => 2, tokens => 3},
+    _ = reserve(Ledger, Asked#{kind => run, cost => 100}),
+    _ = reserve(Ledger, Asked#{state => executing, deadline_ms => 1}),
+    _ = reserve(Ledger, Asked#{state => executing}),
+    told_alike(Config, Ledger, [all]),
+    ok = cost_ledger:advance_clock(Ledger, 2),
+    told_alike(Config, Ledger, [all]),
+    ok = cost_ledger:stop(Ledger).
+
+%% A rule that names more is told in place of the one that names less.
+rules_in_place_of_others(Config) ->
+    Ledger = open_with(Config, [rule(each, #{org => each, user => each}, cost, lifetime, 100),
+                                rule(acme, #{org => acme, user => each}, cost, lifetime, 200),
+                                rule(ann, #{org => acme, user => ann}, cost, lifetime, infinity),
+                                rule(hour, #{org => each, user => each}, cost,
+                                     {rolling, ?HOUR_MS}, 50)]),
+    Pairs = [#{org => Org, user => User} || Org <- [acme, other], User <- [ann, bob]],
+    [book(Ledger, executing, Pair#{cost => 1}) || Pair <- Pairs],
+    Read = told_alike(Config, Ledger, [all | Pairs]),
+    [?assertEqual({Rule, Pair, Rule =:= hour orelse Rule =:= Expected},
+                  {Rule, Pair, is_map_key(told_key("used", Rule, Pair), Read)})
+     || {Pair, Expected} <- lists:zip(Pairs, [ann, acme, each, each]),
+        Rule <- [each, acme, ann, hour]],
+    ok = cost_ledger:stop(Ledger).
+
+%% A chain as long as may be, children of one parent, holds beside them.
+holds_that_are_live(Config) ->
+    Ledger = open_with(Config, budgets()),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    ok = grant(Ledger, #{org => acme}, 1000, purchase, #{}),
+    Asked = #{deadline_ms => ?LATER, org => acme, cost => 1000, credits => 10, tokens => 5},
+    Chain = lists:foldl(fun(_, [Parent | _] = Runs) ->
+                                [reserve(Ledger, Asked#{kind => run, parent => Parent}) | Runs]
+                        end, [reserve(Ledger, Asked#{kind => run, id => <<"top">>})],
+                        lists:seq(1, 6)),
+    Calls = [reserve(Ledger, Asked#{state => executing, parent => hd(Chain), user => User,
+                                    tokens => #{input => 7, cache_read => 2}, cost => 700})
+             || User <- [ann, bob]]
+        ++ [reserve(Ledger, Asked#{state => improving, critical => true, agent => long_name()})],
+    ok = cost_ledger:meter(hd(Calls), #{cost => 300, model => <<"m-1">>, id => <<"metered">>}),
+    ok = cost_ledger:transfer(hd(Calls), whereis(init)),
+    Scopes = [all, #{org => acme}, #{user => ann}, #{org => acme, user => bob},
+              #{state => executing}],
+    Read = told_alike(Config, Ledger, Scopes),
+    ?assertMatch(#{"holds" := 10, "entries" := 1, "undefined" := 5, "keys" := 2}, Read),
+    ok = cost_ledger:stop(Ledger),
+    ?assertEqual(Read, expect(#{}, directory(Config))),
+    %% Opened again in the same VM they go on.
+    Again = open_at(directory(Config), #{}),
+    ?assertEqual(Read, told_alike(Config, Again, Scopes)),
+    {ok, Live} = cost_ledger:holds(Again),
+    ?assertEqual(10, length(Live)),
+    ok = cost_ledger:advance_clock(Again, 2 * ?LATER),
+    ?assertMatch(#{"holds" := 0, "held" := 0, "flags.unattended" := 10, "undefined" := 0},
+                 told_alike(Config, Again, Scopes)),
+    ok = cost_ledger:stop(Again).
+
+%% Runs and their calls, ended by the ledger in every order, settled after that or never.
+holds_that_nobody_ended(Config) ->
+    Ledger = open_with(Config, budgets()),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    ok = grant(Ledger, #{org => acme}, 1000, purchase, #{}),
+    Asked = #{org => acme, user => ann, cost => 100, credits => 10, tokens => 5},
+    Holds = [begin
+                 Run = reserve(Ledger, Asked#{kind => run, deadline_ms => First}),
+                 Call = reserve(Ledger, Asked#{state => executing, parent => Run, cost => 60,
+                                               deadline_ms => Second}),
+                 Settled = reserve(Ledger, Asked#{state => executing, parent => Run, cost => 30,
+                                                  deadline_ms => ?LATER}),
+                 {ok, _} = cost_ledger:settle(Settled, #{cost => 20, credits => 4}),
+                 {Run, Call}
+             end || {First, Second} <- [{1000, 2000}, {2000, 1000}, {1500, 1500}, {1000, ?LATER}]],
+    [{_, Call1}, {Run2, Call2}, {Run3, Call3}, {Run4, Call4}] = Holds,
+    ok = cost_ledger:meter(Run2, #{cost => 90, tokens => #{output => 3}}),
+    ok = cost_ledger:meter(Call3, #{cost => 70, status => failed}),
+    Check = fun(Ms, Late, Usage) ->
+                    ok = cost_ledger:advance_clock(Ledger, Ms),
+                    {ok, #{late := true}} = cost_ledger:settle(Late, Usage),
+                    told_alike(Config, Ledger, [all, #{org => acme, user => ann}])
+            end,
+    Check(1000, Call2, #{cost => 80, credits => 2}),
+    Check(1000, Call3, #{cost => 10, tokens => #{input => 9}, status => failed}),
+    Check(1000, Run2, #{cost => 200, credits => 20}),
+    Check(1000, Run4, #{cost => 50}),
+    {ok, _} = cost_ledger:settle(Call4, #{cost => 1}),
+    Check(1000, Run3, #{cost => 1, status => aborted}),
+    Check(1000, Call1, #{cost => 61}),
+    Read = expect(numbers([{kinds, [{correction, 6}, {run, 4}, {invocation, 8}]},
+                           {flags, [{unattended, 7}, {late, 6}, {completes, 4}]}]),
+                  directory(Config)),
+    %% Of each hold that the ledger ended, settled late or not.
+    ?assertEqual(7, maps:get("keys", Read)),
+    ok = cost_ledger:stop(Ledger).
+
+holds_of_a_vm_that_is_gone(Config) ->
+    Name = list_to_atom("gone_" ++ integer_to_list(erlang:unique_integer([positive]))),
+    Peer = cost_ledger_test:start_vm(),
+    ok = peer:call(Peer, ?MODULE, hold_some, [Name, directory(Config)], 30000),
+    expect(#{"holds" => 3, "entries" => 0}, directory(Config)),
+    ok = cost_ledger_test:kill_vm(Peer),
+    expect(#{"holds" => 3, "entries" => 0}, directory(Config)),
+    Ledger = cost_ledger_test:open(Name, directory(Config), #{}),
+    cost_ledger_test:eventually(fun() -> cost_ledger:holds(Ledger) =:= {ok, []} end),
+    expect(#{"holds" => 0, "entries" => 3, "cost" => 20 + 75, "flags.unattended" => 3},
+           directory(Config)),
+    ok = cost_ledger:stop(Ledger).
+
+%% In another VM. Their owner is still there when this returns.
+hold_some(Name, Directory) ->
+    Name = cost_ledger_test:open(Name, Directory, #{}),
+    _ = cost_ledger_test:at(Name, ?START_MS),
+    Asked = #{cost => 75, owner => whereis(init)},
+    Run = reserve(Name, Asked#{kind => run}),
+    Metered = reserve(Name, Asked#{state => executing, parent => Run}),
+    ok = cost_ledger:meter(Metered, #{cost => 20}),
+    _ = reserve(Name, Asked#{state => executing}),
+    ok.
+
+%% Its caller did not wait: the id that it gave is free again.
+a_reservation_that_is_withdrawn(Config) ->
+    Ledger = open(Config, #{call_timeout => 200}),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    Attempt = #{state => executing, cost => 75, id => <<"attempt">>},
+    ok = sys:suspend(child(Ledger, writer)),
+    ?assertEqual({error, timeout}, cost_ledger:reserve(Ledger, Attempt)),
+    ok = sys:resume(child(Ledger, writer)),
+    cost_ledger_test:eventually(
+      fun() -> maps:get("kinds.release", expect(#{}, directory(Config))) =:= 1 end),
+    expect(#{"holds" => 0, "keys" => 0, "entries" => 1}, directory(Config)),
+    _ = reserve(Ledger, Attempt),
+    expect(#{"holds" => 1, "keys" => 1, "entries" => 1}, directory(Config)),
+    ok = cost_ledger:stop(Ledger).
+
+%% Each kind of request, twice, under a short id and under one that is too long for a key.
+requests_with_ids(Config) ->
+    Ledger = open_with(Config, budgets()),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    Holds = lists:append([with_ids(Ledger, fun(Id) -> <<Id/binary, Tail/binary>> end)
+                          || Tail <- [<<"-é"/utf8>>, binary:copy(<<"x">>, 900)]]),
+    Keys = 2 * 13 + 1 + 2, % two of holds that the ledger ended
+    Read = expect(#{"keys" => Keys, "holds" => 2}, directory(Config)),
+    ?assertMatch(#{"kinds.correction" := 2, "kinds.policy" := 2, "kinds.reset" := 2}, Read),
+    [ok = cost_ledger:release(Hold) || Hold <- Holds],
+    expect(#{"keys" => Keys, "holds" => 0}, directory(Config)),
+    ok = cost_ledger:stop(Ledger).
+
+%% Answers the hold that is still live.
+with_ids(Ledger, Id) ->
+    Twice = fun(Fun) ->
+                    Answer = Fun(),
+                    ?assertEqual(Answer, Fun()),
+                    Answer
+            end,
+    Reserve = fun(Name, More) ->
+                      {ok, Hold} = Twice(fun() ->
+                                                 cost_ledger:reserve(
+                                                   Ledger, More#{state => executing, cost => 5,
+                                                                 id => Id(Name)})
+                                         end),
+                      Hold
+              end,
+    Change = fun(Name) -> ?BY#{id => Id(Name)} end,
+    ok = Twice(fun() -> cost_ledger:record_invocation(Ledger, executing, #{id => Id(<<"1">>)}) end),
+    {ok, _} = Twice(fun() ->
+                            cost_ledger:grant(Ledger, all, 9, (Change(<<"2">>))#{kind => topup})
+                    end),
+    Settled = Reserve(<<"3">>, #{}),
+    {ok, _} = Twice(fun() -> cost_ledger:settle(Settled, #{id => Id(<<"4">>), cost => 1}) end),
+    Released = Reserve(<<"5">>, #{}),
+    ok = Twice(fun() -> cost_ledger:release(Released, #{id => Id(<<"6">>)}) end),
+    Late = Reserve(<<"7">>, #{deadline_ms => 1}),
+    ok = cost_ledger:advance_clock(Ledger, 2),
+    {ok, #{late := true}} = Twice(fun() -> cost_ledger:settle(Late, #{id => Id(<<"8">>)}) end),
+    Live = Reserve(<<"9">>, #{deadline_ms => ?LATER}),
+    ok = Twice(fun() -> cost_ledger:meter(Live, #{id => Id(<<"10">>), cost => 2}) end),
+    ok = Twice(fun() -> cost_ledger:transfer(Live, self(), #{id => Id(<<"11">>)}) end),
+    {ok, _} = Twice(fun() -> cost_ledger:reset(Ledger, day, Change(<<"12">>)) end),
+    Limit = byte_size(Id(<<>>)),
+    Policy = #{budgets => #{executing => #{max_per_hour => 100 + Limit}}},
+    {ok, Version} = Twice(fun() -> cost_ledger:set_policy(Ledger, Policy, Change(<<"13">>)) end),
+    %% A change that changes nothing books nothing, but has its id; once is enough.
+    [{ok, Version} = cost_ledger:set_policy(Ledger, Policy, Change(<<"14">>)) || Limit < 500],
+    [Live].
+
+%% In every kind of window, of values, of a name that is too long for a key; then forgotten.
+warnings_and_resets(Config) ->
+    Long = binary:copy(<<"long ">>, 200),
+    Warn = #{warn => [1, 50, 100]},
+    Rules = [rule(Name, Scope, cost, Window, 1000, Warn)
+             || {Name, Scope, Window} <- [{life, all, lifetime}, {Long, all, {calendar, week, 60}},
+                                          {hour, #{state => each}, {rolling, ?HOUR_MS}},
+                                          {user, #{user => each}, {calendar, month, 0}}]]
+        ++ [rule(bought, #{org => acme}, credits, lifetime, granted, Warn)],
+    Ledger = open_with(Config, Rules),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    Check = fun(Warnings) ->
+                    Read = told_alike(Config, Ledger, [all, #{user => ann}, #{state => executing}]),
+                    ?assertEqual(Warnings, maps:get("warnings", Read))
+            end,
+    Book = fun(User, Cost) -> book(Ledger, executing, #{user => User, cost => Cost}) end,
+    ok = grant(Ledger, #{org => acme}, 100, topup, #{}),
+    Book(ann, 9), Check(0),
+    Book(ann, 1), Check(4),
+    Book(bob, 600), Check(4 + 2 + 3),
+    book(Ledger, improving, #{org => acme, credits => 60}), Check(9 + 2),
+    ok = grant(Ledger, #{org => acme}, 20, topup, #{}), Check(9 + 2),
+    {ok, _} = cost_ledger:reset(Ledger, user, ?BY#{scope => #{user => bob}}), Check(11),
+    {ok, _} = cost_ledger:reset(Ledger, Long, ?BY), Check(11),
+    Book(bob, 500), Check(11 + 2),
+    ok = cost_ledger:advance_clock(Ledger, 40 * ?DAY_MS), Check(13),
+    Book(ann, 1000), Check(13 + 1 + 2),
+    %% Of the rules that go, or measure something else, nothing is kept.
+    {ok, _} = cost_ledger:set_policy(
+                Ledger, #{rules => [rule(life, all, cost, lifetime, 2000, Warn),
+                                    rule(user, #{user => each}, cost, {calendar, month, 60}, 1000)]},
+                ?BY),
+    Check(3),
+    {ok, _} = cost_ledger:reset(Ledger, life, ?BY),
+    ok = cost_ledger:stop(Ledger),
+    expect(#{"warnings" => 3, "kinds.reset" => 3}, directory(Config)).
+
+settings_and_their_history(Config) ->
+    Ledger = open(Config, #{settings => #{retries => #{type => integer, min => 0, max => 10,
+                                                       value => 3}}}),
+    Change = fun(Settings) ->
+                     {ok, Version} = cost_ledger:set_policy(Ledger, #{settings => Settings}, ?BY),
+                     expect(#{"policy_version" => Version}, directory(Config))
+             end,
+    Change(#{retries => 5}),
+    Change(#{model => #{type => string, one_of => [<<"a">>, <<"é"/utf8>>], value => <<"é"/utf8>>},
+             fast => #{type => boolean, value => true}, retries => #{type => integer, value => -7}}),
+    Change(#{fast => false, retries => undefined, model => <<"a">>}),
+    Change(#{fast => undefined, model => undefined}),
+    {ok, 6} = cost_ledger:set_policy(Ledger, #{rules => [], settings =>
+                                                   #{text => #{type => string, value => <<>>}}}, ?BY),
+    ok = cost_ledger:stop(Ledger),
+    expect(#{"policy_version" => 6, "kinds.policy" => 5}, directory(Config)).
+
+%% Read between the slices: entries are booked and holds live meanwhile.
+series_that_are_built_later(Config) ->
+    Ledger = open(Config, #{rules => []}),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    Metas = [{random_state_of(3), (random_meta(small))#{user => random_text(1)}}
+             || _ <- lists:seq(1, 6000)],
+    ok = book_at_once(Ledger, Metas, 50),
+    Asked = #{cost => 100, credits => 7, deadline_ms => ?LATER},
+    Run = reserve(Ledger, Asked#{kind => run, org => acme}),
+    Late = reserve(Ledger, Asked#{state => executing, user => ann, deadline_ms => 1}),
+    _ = [reserve(Ledger, Asked#{state => executing, org => Org, user => ann, parent => Run,
+                                cost => 40}) || Org <- [acme, other]],
+    ok = cost_ledger:advance_clock(Ledger, 2),
+    ok = cost_ledger:stop(Ledger),
+    Before = expect(#{"series" => 4, "holds" => 3, "building" => 0}, directory(Config)),
+    Series = [[user], [org], [org, user], [model, state], [agent]],
+    Again = cost_ledger_test:open(Ledger, directory(Config), #{series => Series}),
+    ok = sys:suspend(child(Again, writer)),
+    Building = expect(#{}, directory(Config)),
+    ?assertMatch(#{"building" := N} when N > 0, Building),
+    ok = sys:resume(child(Again, writer)),
+    book(Again, executing, #{user => ann, org => acme, cost => 1}),
+    {ok, #{late := true}} = cost_ledger:settle(Late, #{cost => 500}),
+    cost_ledger_test:eventually(
+      fun() -> maps:get("building", expect(#{}, directory(Config))) =:= 0 end),
+    After = expect(#{"holds" => 3}, directory(Config)),
+    [?assert(maps:get(What, After) > maps:get(What, Before)) || What <- ["series", "held", "blocks"]],
+    %% Rules may stand on them now, and on what was booked and held before.
+    {ok, 2} = cost_ledger:set_policy(Again, #{rules => budgets()}, ?BY),
+    told_alike(Config, Again, [all, #{org => acme}, #{user => ann}, #{org => acme, user => ann}]),
+    ok = cost_ledger:stop(Again),
+    expect(#{"building" => 0}, directory(Config)).
+
+%% A name that no entry uses, in a series without entries; and one that an entry defines later.
+names_that_only_holds_used(Config) ->
+    Ledger = open(Config, #{series => [[model], [user]], rules => []}),
+    Hold = fun(Model, User) ->
+                   reserve(Ledger, #{state => executing, model => Model, user => User})
+           end,
+    [First, Second] = [Hold(<<"m-1">>, <<"ann">>), Hold(long_name(), <<"bob">>)],
+    expect(#{"names" => 0, "undefined" => 5, "series" => 0, "empty_series" => 5}, directory(Config)),
+    book(Ledger, improving, #{user => <<"cat">>}),
+    expect(#{"names" => 3, "undefined" => 5, "series" => 3, "empty_series" => 5}, directory(Config)),
+    [{ok, _} = cost_ledger:settle(H, #{model => <<"m-2">>}) || H <- [First, Second]],
+    expect(#{"names" => 7, "undefined" => 2, "series" => 7, "empty_series" => 2}, directory(Config)),
+    book(Ledger, executing, #{model => long_name()}),
+    ok = cost_ledger:stop(Ledger),
+    expect(#{"names" => 8, "undefined" => 1, "series" => 8, "empty_series" => 1}, directory(Config)).
+
+%% Anything that callers may do, in any order; after every few steps the file is read, and every use
+%% is what the ledger says.
+random_work_on_budgets(Config) ->
+    Ledger = open_with(Config, budgets()),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    lists:foldl(fun(N, Holds) ->
+                        Left = lists:foldl(fun(_, Acc) -> step(Ledger, rand:uniform(20), N, Acc) end,
+                                           Holds, lists:seq(1, 25)),
+                        told_alike(Config, Ledger, [all, #{org => acme}, #{user => ann},
+                                                    #{org => other, user => bob}]),
+                        Left
+                end, [], lists:seq(1, 25)),
+    Read = expect(#{}, directory(Config)),
+    [?assert(maps:get("kinds." ++ Kind, Read) > 0, Kind)
+     || Kind <- ["invocation", "run", "grant", "release", "correction", "policy", "reset"]],
+    ok = cost_ledger:stop(Ledger),
+    %% The use of windows goes on from here, the rest is the same.
+    Again = open(Config, #{series => [[agent], [project, user]]}),
+    cost_ledger_test:eventually(
+      fun() -> maps:get("building", expect(#{}, directory(Config))) =:= 0 end),
+    Same = ["entries", "holds", "keys", "warnings", "cost", "credits"],
+    ?assertEqual(maps:with(Same, Read), maps:with(Same, expect(#{}, directory(Config)))),
+    ok = cost_ledger:stop(Again).
+
+%% Some are refused: that must leave no trace.
+step(Ledger, Kind, _N, Holds) when Kind =< 4 ->
+    book(Ledger, random_state_of(3), maps:merge(random_meta(small), random_scope())),
+    Holds;
+step(Ledger, Kind, _N, Holds) when Kind =< 10 ->
+    Parent = case Holds of
+                 [] -> none;
+                 _ -> lists:nth(rand:uniform(length(Holds)), [none | tl(Holds)])
+             end,
+    Attempt = maps:from_list([{parent, Parent} || Parent =/= none]
+                             ++ some(0.5, agent, random_text(2)) ++ some(0.3, critical, true)
+                             ++ some(0.3, id, random_text(9))
+                             ++ [{cost, rand:uniform(300)}, {credits, rand:uniform(30)},
+                                 {tokens, rand:uniform(20)}, {deadline_ms, rand:uniform(200000)}]),
+    What = case rand:uniform(3) of
+               1 -> #{kind => run};
+               _ -> #{state => random_state_of(3)}
+           end,
+    case cost_ledger:reserve(Ledger, maps:merge(maps:merge(Attempt, random_scope()), What)) of
+        {ok, Hold} -> [Hold | Holds];
+        {error, {_, _}} -> Holds
+    end;
+step(_Ledger, Kind, _N, [_ | _] = Holds) when Kind =< 15 ->
+    Hold = lists:nth(rand:uniform(length(Holds)), Holds),
+    Usage = maps:from_list(some(0.8, cost, rand:uniform(300)) ++ some(0.5, credits, rand:uniform(40))
+                           ++ some(0.5, tokens, random_tokens(small))
+                           ++ some(0.3, status, failed) ++ some(0.3, model, random_text(2))
+                           ++ some(0.3, id, random_text(9))),
+    case Kind of
+        11 -> _ = cost_ledger:meter(Hold, Usage), Holds;
+        12 -> _ = cost_ledger:release(Hold), lists:delete(Hold, Holds);
+        %% It may be settled late, once it is resolved.
+        _ -> _ = cost_ledger:settle(Hold, Usage), Holds
+    end;
+step(Ledger, 16, _N, Holds) ->
+    ok = grant(Ledger, #{org => lists:nth(rand:uniform(2), [acme, other])},
+               rand:uniform(400) - 100, adjustment, #{}),
+    Holds;
+step(Ledger, 17, _N, Holds) ->
+    {ok, _} = case rand:uniform(3) of
+                  1 -> cost_ledger:reset(Ledger, each, ?BY#{scope => #{user => random_user()}});
+                  _ -> cost_ledger:reset(Ledger, day, ?BY)
+              end,
+    Holds;
+step(Ledger, 18, N, Holds) when N rem 3 =:= 0 ->
+    Rules = [case Rule of
+                 #{limit := Limit} when is_integer(Limit), Limit > 0 ->
+                     Rule#{limit := Limit div 2 + rand:uniform(Limit)};
+                 _ ->
+                     Rule
+             end || Rule <- budgets(), rand:uniform(10) > 1 orelse maps:get(name, Rule) =:= day
+                                           orelse maps:get(name, Rule) =:= each],
+    {ok, _} = cost_ledger:set_policy(Ledger, #{rules => Rules}, ?BY),
+    Holds;
+step(Ledger, _Kind, _N, Holds) ->
+    ok = cost_ledger:advance_clock(Ledger, lists:nth(rand:uniform(5), [1, 777, 50000, ?HOUR_MS,
+                                                                       17 * ?HOUR_MS])),
+    Holds.
+
+random_scope() ->
+    maps:from_list(some(0.7, org, lists:nth(rand:uniform(2), [acme, other]))
+                   ++ some(0.7, user, random_user())).
+
+random_user() -> lists:nth(rand:uniform(3), [ann, bob, <<"Zoë"/utf8>>]).
+
+%% Whatever moment the reader meets, what is held fits the holds.
+while_holds_are_made(Config) ->
+    Ledger = open_with(Config, budgets()),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    Self = self(),
+    Workers = [spawn_monitor(fun() -> hold_until_told(Ledger, Self, Scope) end)
+               || Scope <- [#{}, #{org => acme}, #{user => ann}, #{org => acme, user => bob}]],
+    Reads = [expect(#{}, directory(Config)) || _ <- lists:seq(1, 8)],
+    [Pid ! stop || {Pid, _} <- Workers],
+    [receive {'DOWN', Monitor, process, Pid, Reason} -> ?assertEqual(normal, Reason) end
+     || {Pid, Monitor} <- Workers],
+    ?assert(maps:get("entries", lists:last(Reads)) > maps:get("entries", hd(Reads))),
+    ?assert(lists:max([maps:get("holds", Read) || Read <- Reads]) > 0),
+    expect(#{"holds" => 0}, directory(Config)),
+    ok = cost_ledger:stop(Ledger).
+
+hold_until_told(Ledger, Parent, Scope) ->
+    receive
+        stop -> ok
+    after 0 ->
+            Asked = Scope#{cost => 5, credits => 0, tokens => 1, deadline_ms => ?LATER},
+            Run = reserve(Ledger, Asked#{kind => run}),
+            [Settled, Released] = [reserve(Ledger, Asked#{state => executing, parent => Run})
+                                   || _ <- [1, 2]],
+            ok = cost_ledger:meter(Run, #{cost => 3}),
+            {ok, _} = cost_ledger:settle(Settled, #{cost => 0}),
+            ok = cost_ledger:release(Released),
+            {ok, _} = cost_ledger:settle(Run, #{cost => 0}),
+            hold_until_told(Ledger, Parent, Scope)
+    end.
+
+%% The reader works out both words of each cell: soft and hard, of everything and of a state, what is
+%% held, until the end of a period, until somebody pays.
+a_gate_with_rules_of_every_form(Config) ->
+    Ledger = open_with(Config,
+                       [rule(all, all, cost, {calendar, day, 0}, 1000, #{soft => 50}),
+                        rule(each, #{state => each}, invocations, {rolling, ?HOUR_MS}, 3),
+                        rule(own, #{state => improving}, credits, lifetime, granted,
+                             #{grace => 5, soft => 80}),
+                        rule(warns, all, invocations, lifetime, 1, #{on_exhausted => warn}),
+                        rule(degrades, all, invocations, lifetime, 1000000, #{on_exhausted => degrade}),
+                        rule(tokens, #{state => contemplating}, tokens, {calendar, week, 0}, 10)]),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    Check = fun(Words) ->
+                    expect(#{}, directory(Config)),
+                    ?assertEqual(Words, [cost_ledger:check_budget(Ledger, State)
+                                         || State <- [contemplating, executing, improving]])
+            end,
+    {Yes, No} = {ok, budget_exhausted},
+    Check([Yes, Yes, No]),
+    ok = grant(Ledger, #{state => improving}, 10, topup, #{}),
+    Check([Yes, Yes, Yes]),
+    book(Ledger, improving, #{credits => 8}),
+    Check([Yes, Yes, No]),
+    [book(Ledger, executing, #{cost => 50}) || _ <- [1, 2, 3]],
+    Check([Yes, No, No]),
+    book(Ledger, contemplating, #{tokens => #{reasoning => 4, output => 6}}),
+    Check([No, No, No]),
+    ok = cost_ledger:advance_clock(Ledger, ?HOUR_MS + 1),
+    Check([No, Yes, No]),
+    Hold = reserve(Ledger, #{state => executing, cost => 350, deadline_ms => ?LATER}),
+    Check([No, No, No]),
+    ok = cost_ledger:release(Hold),
+    Check([No, Yes, No]),
+    Critical = reserve(Ledger, #{state => executing, cost => 850, deadline_ms => 5000,
+                                 critical => true}),
+    Check([No, No, No]),
+    {ok, _} = cost_ledger:settle(Critical, #{cost => 850}),
+    Check([No, No, No]),
+    ok = cost_ledger:advance_clock(Ledger, ?DAY_MS),
+    Check([No, Yes, No]),
+    {ok, _} = cost_ledger:reset(Ledger, tokens, ?BY),
+    Check([Yes, Yes, No]),
+    ok = cost_ledger:stop(Ledger),
+    expect(#{}, directory(Config)).
+
+%% The word that says what the file may hold comes with the first commit.
+an_older_ledger_gets_the_word(Config) ->
+    Copy = changed(closed_ledger(Config, 3),
+                   "import msgpack\n"
+                   "database = env.open_db(b'meta')\n"
+                   "with env.begin(write=True) as txn:\n"
+                   "    row = msgpack.unpackb(txn.get(b'format', db=database))\n"
+                   "    row['needs'] = []\n"
+                   "    txn.put(b'format', msgpack.packb(row), db=database)\n"),
+    {1, Output} = read(Copy),
+    assert_problem("names: uses what format.needs does not name", Output),
+    Ledger = open_at(Copy, #{}),
+    ?assertMatch({1, _}, read(Copy)),
+    book(Ledger, executing, #{}),
+    ok = cost_ledger:stop(Ledger),
+    expect(#{"invocations" => 6}, Copy).
+
+%%% Budgets: helpers
+
+%% Rules of every scope that the series of open_with/2 allow.
+budgets() ->
+    [rule(day, all, cost, {calendar, day, -60}, 5000, #{warn => [50, 100]}),
+     rule(prepaid, #{org => acme}, credits, lifetime, granted,
+          #{soft => 80, grace => 50, warn => [90], on_exhausted => warn, default_estimate => 1}),
+     rule(each, #{user => each}, tokens, {rolling, ?HOUR_MS}, 60,
+          #{warn => [80], default_estimate => 2, on_exhausted => warn}),
+     rule(ann, #{user => ann}, tokens, {rolling, ?HOUR_MS}, infinity),
+     rule(both, #{org => each, user => each}, completed_cost, {calendar, week, 0}, 900,
+          #{max_values => 50, on_exhausted => warn}),
+     rule(state, #{state => executing}, completed_invocations, {calendar, month, 0}, 40,
+          #{on_exhausted => warn, warn => [10]})].
+
+open_with(Config, Rules) ->
+    open(Config, #{rules => Rules, series => [[org], [user], [org, user]]}).
+
+reserve(Ledger, Attempt) ->
+    {ok, Hold} = cost_ledger:reserve(Ledger, Attempt),
+    Hold.
+
+book(Ledger, State, Meta) ->
+    ok = cost_ledger:record_invocation(Ledger, State, Meta).
+
+grant(Ledger, Account, Amount, Kind, More) ->
+    {ok, _} = cost_ledger:grant(Ledger, Account, Amount,
+                                maps:merge(#{kind => Kind, by => test, reason => "a test"}, More)),
+    ok.
+
+%% As the reader names them.
+numbers(Groups) ->
+    maps:from_list([{atom_to_list(Group) ++ "." ++ atom_to_list(Name), Number}
+                    || {Group, Numbers} <- Groups, {Name, Number} <- Numbers]).
+
+%% The reader comes to the same use of each rule as budget_status does. Answers what it reads.
+told_alike(Config, Ledger, Scopes) ->
+    Told = maps:from_list(lists:append([told(Rule) || Scope <- Scopes,
+                                                      Rule <- rules_told(Ledger, Scope)])),
+    expect(Told, directory(Config)).
+
+rules_told(Ledger, Scope) ->
+    {ok, #{rules := Rules}} = cost_ledger:budget_status(Ledger, Scope),
+    [Rule || Rule <- Rules, is_known(Scope, Rule)].
+
+%% Of values that nothing was booked or held for, the file says nothing.
+is_known(all, _Rule) -> true;
+is_known(_Scope, #{used := Used, held := Held}) -> Used + Held > 0.
+
+told(#{rule := Rule, scope := Scope, used := Used, held := Held, limit := Limit,
+       percent := Percent}) ->
+    [{told_key(What, Rule, Scope), Number}
+     || {What, Number} <- [{"used", Used}, {"held", Held}, {"percent", Percent},
+                           {"limit", case Limit of infinity -> -1; _ -> Limit end}]].
+
+told_key(What, Rule, Scope) ->
+    Values = case Scope of
+                 all -> [];
+                 _ -> [maps:get(Dimension, Scope)
+                       || {Dimension, _} <- cost_ledger_rules:dimensions(),
+                          is_map_key(Dimension, Scope)]
+             end,
+    lists:flatten(lists:join(".", [What | [hex(Text) || Text <- [Rule | Values]]])).
+
+hex(Text) when is_atom(Text) -> hex(atom_to_binary(Text));
+hex(Text) -> string:lowercase(binary_to_list(binary:encode_hex(Text))).
 
 %%% What is damaged is reported --------------------------------------------------------------------
 
@@ -365,6 +998,7 @@ damage_in_a_change_of_the_policy(Config) ->
 %% A whole item after the last one, which the next count of items would take in.
 bytes_after_the_last_item_of_a_block(Config) ->
     Directory = closed_ledger(Config, 3),
+    %% Series 1 and 2 are those of the first entry: of its state, of its user.
     Append = fun(Series) ->
                      changed(Directory, ["database = env.open_db(b'series')\n"
                                          "with env.begin(write=True) as txn:\n"
@@ -374,25 +1008,27 @@ bytes_after_the_last_item_of_a_block(Config) ->
                                          "    txn.put(key, value + bytes.fromhex('024502020e'),"
                                          " db=database)\n"])
              end,
-    %% Of everything: it is read when something is counted.
-    Everything = Append(0),
-    {1, Output} = read(Everything),
-    assert_problem("series: 00000000", Output),
+    %% Of a user: it is read when something is counted.
+    User = Append(2),
+    {1, Output} = read(User),
+    assert_problem("series: 00000002", Output),
     assert_problem("something follows the end", Output),
-    Ledger = open_at(Everything, #{}),
-    ?assertMatch({error, {damaged, _}}, cost_ledger:record_invocation(Ledger, executing, #{})),
-    ?assertMatch({error, {damaged, _}}, cost_ledger:stats(Ledger)),
-    ?assertMatch({error, {damaged, _}}, cost_ledger:record_invocation(Ledger, executing, #{})),
+    Ledger = open_at(User, #{}),
+    [?assertMatch({error, {damaged, _}},
+                  cost_ledger:record_invocation(Ledger, executing, #{user => <<"1">>}))
+     || _ <- [1, 2]],
     ok = cost_ledger:stop(Ledger),
     %% Nothing was counted, and nothing written.
-    {1, After} = read(Everything),
+    {1, After} = read(User),
     ?assertEqual(lists:sort(string:split(Output, "\n", all)),
                  lists:sort(string:split(After, "\n", all))),
-    %% Of a state with rules: the gate needs it at once.
-    State = Append(1),
-    {1, OfState} = read(State),
-    assert_problem("series: 00000001", OfState),
-    ?assertMatch({error, {damaged, _}}, cost_ledger_test:open(State, #{})).
+    %% Of a state, and of everything: the gate needs them at once.
+    [begin
+         Copy = Append(Series),
+         {1, OfGate} = read(Copy),
+         assert_problem(["series: 0000000", integer_to_list(Series)], OfGate),
+         ?assertMatch({error, {damaged, _}}, cost_ledger_test:open(Copy, #{}))
+     end || Series <- [0, 1]].
 
 damage_in_the_gate(Config) ->
     Directory = closed_ledger(Config, 3),
@@ -463,18 +1099,26 @@ a_newer_format_is_refused(Config) ->
      end || {Row, Code, Expected} <-
                 [{"format", "row['version'] = 2", "newer: format 2"},
                  {"format", "row['needs'] = ['holds']", "newer: needs"},
+                 {"format", "row['needs'] = ['budgets', 'holds']", "newer: needs"},
                  {"format", "row['needs'] = 1", "newer: needs"},
                  {"format", "row['color'] = 'red'", "newer: keys of format"},
                  {"series", "row.append([1, 8])", "newer: series"},
                  {"series", "row.append([10])", "newer: series"},
                  {"series", "row.append([48])", "newer: series"},
-                 {"policy", "row['color'] = 'red'", "newer: keys"},
-                 {"policy", "row['rules'][0]['measure'] = 'cost'", "newer: measure"}]],
+                 {"policy", "row['color'] = 'red'", "newer: keys"}
+                 | [{"policy", ["row['rules'][0]", Change], ["newer: ", Of]}
+                    || {Change, Of} <- [{"['color'] = 'red'", "keys of rule"},
+                                        {"['measure'] = 'seconds'", "measure"},
+                                        {"['window'] = ['year', 0]", "window"},
+                                        {"['window'] = ['lifetime', 0]", "window"},
+                                        {"['limit'] = 'all'", "limit"},
+                                        {"['scope']['planet'] = None", "scope"},
+                                        {"['on_exhausted'] = 'explode'", "on_exhausted"}]]]],
     %% A dimension that a user may declare is nothing new.
     Declared = changed(Directory, "import msgpack\n"
                        "database = env.open_db(b'meta')\n"
                        "with env.begin(write=True) as txn:\n"
-                       "    txn.put(b'series', msgpack.packb([[1], [9, 32, 47]]), db=database)\n"),
+                       "    txn.put(b'series', msgpack.packb([[1], [4], [9, 32, 47]]), db=database)\n"),
     expect(#{"invocations" => 5}, Declared),
     ok = cost_ledger:stop(open_at(Declared, #{})).
 
@@ -506,6 +1150,144 @@ any_byte_of_derived_data_is_checked(Config) ->
          assert_problem(Database ++ ": ", Output)
      end || Database <- ["series", "rollups", "names"], N <- lists:seq(1, 12)].
 
+%% What the hold itself says, what it holds, whom it belongs to.
+damage_in_a_hold(Config) ->
+    Directory = ledger_with_budgets(Config),
+    [begin
+         Output = damaged(Directory, rewrite("holds", Index, Code)),
+         assert_problem(Expected, Output)
+     end || {Index, Code, Expected} <-
+                [%% 77777: in the estimate, in each share, in the last
+                 {0, "value = value.replace(b'\\xd1\\xdf\\x04', b'\\xd0\\xdf\\x04')", "held: "},
+                 {0, "value = value.replace(b'\\xd1\\xdf\\x04', b'\\xd0\\xdf\\x04', 1)",
+                  "holds more than it asked for"},
+                 {0, "at = value.rindex(b'\\xd1\\xdf\\x04')\n"
+                  "value = value[:at] + b'\\xd0' + value[at + 1:]", "held: "},
+                 {0, "value = value[:1] + b'\\x03' + value[2:]", ["holds: ", hold_id(0), ": kind"]},
+                 {0, "value += b'\\0'", "something follows the end"},
+                 {0, "value = value[:-1]", "holds: "},
+                 {0, "value = None", "held: "},
+                 {1, "value = None", "live children, not 1"},
+                 {1, "value = value.replace(b'a model', b'a mod\\xffl')",
+                  ["holds: ", hold_id(1), ": not msgpack"]}]].
+
+damage_in_what_is_held(Config) ->
+    Directory = ledger_with_budgets(Config),
+    [begin
+         Output = damaged(Directory, rewrite("held", Index, Code)),
+         assert_problem("held: ", Output)
+     end || Index <- [0, 1, 2],
+            Code <- ["value = bytes([value[0] + 1]) + value[1:]",
+                     "value = value[:-1] + bytes([value[-1] ^ 1])",
+                     "value += b'\\1'",
+                     "value = None",
+                     %% An end before that of the holds.
+                     "end = 1\n"
+                     "while value[end] & 0x80: end += 1\n"
+                     "value = value[:1] + b'\\1' + value[end + 1:]"]],
+    Output = damaged(Directory, "database = env.open_db(b'held')\n"
+                     "with env.begin(write=True) as txn:\n"
+                     "    txn.put(bytes([0, 0, 0, 99]), b'\\1\\1\\1\\1', db=database)\n"),
+    assert_problem("held: 00000063", Output).
+
+%% One bit of one byte, at random, in what says which entry a request made, or who may settle yet.
+damage_in_a_key(Config) ->
+    Directory = ledger_with_budgets(Config),
+    [assert_problem("keys: ", damaged(Directory, flip("keys", Prefix, N)))
+     || Prefix <- ["\\1invoice", "\\1policy", "\\3"], N <- lists:seq(1, 8)],
+    %% Of a hold, and of requests that made nothing, the digest stands nowhere else.
+    [assert_problem(Expected, damaged(Directory, rewrite_key(Key, Code)))
+     || {Key, Code, Expected} <-
+            [{"\\1invoice", "value = None", "keys: 01696e766f696365: is missing"},
+             {"\\1held by its id", "value = None", "its client_id has no row in keys"},
+             {"\\1held by its id", "value = b'\\5' + value[1:]", "is not its own"},
+             {"\\1moved", "value = b'\\1' + value[1:]", "no entry has this client_id"},
+             {"\\1moved", "value = b'\\x09' + value[1:]", "unknown operation"},
+             {"\\1moved", "value = value[:2] + b'\\7' + value[-33:]", "no hold 7 was ever"},
+             {"\\4", "value = b''", "keys: 04"}]].
+
+damage_in_a_mark(Config) ->
+    Directory = ledger_with_budgets(Config),
+    [assert_problem("warned: ", damaged(Directory, flip("warned", "\\2", N)))
+     || N <- lists:seq(1, 8)],
+    [assert_problem(Expected, damaged(Directory, rewrite("warned", Index, Code)))
+     || {Index, Code, Expected} <-
+            [{0, "value = None", "was not warned of"},
+             {0, "value = value[:1] + bytes([value[1] ^ 1]) + value[2:]", ": limit "},
+             {0, "value = b'\\2' + value[1:]", ": period"},
+             {0, "value = value[:-1] + b'\\2'", "its id is of nothing"},
+             {0, "key = key[:-1] + b'\\2'", "not one of its thresholds"},
+             {0, "key = key[:-2] + b'\\2' + key[-1:]", "not one of its series"},
+             {0, "key = key.replace(b'money', b'honey')", "of a rule that is not there"},
+             {-1, "value = None", "is missing"},
+             {-1, "key = b'\\3' + key[1:]", "unknown kind of row"}]].
+
+%% A program that does not know it would admit what is held.
+a_hold_of_a_newer_version(Config) ->
+    Copy = changed(ledger_with_budgets(Config),
+                   rewrite("holds", 0, "value = b'\\2' + value[1:]")),
+    {1, Output} = read(Copy),
+    assert_problem("newer: version 2 of a hold", Output),
+    ?assertMatch({error, _}, cost_ledger_test:open(Copy, #{})).
+
+%% A closed ledger in which each kind of row is found by what it says.
+ledger_with_budgets(Config) ->
+    Ledger = open_with(Config, [rule(money, all, cost, lifetime, 100000, #{warn => [1]}),
+                                rule(day, #{user => each}, cost, {calendar, day, 0}, 100000)]),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    ok = grant(Ledger, #{org => acme}, 500, purchase, #{id => <<"invoice">>}),
+    Run = reserve(Ledger, #{kind => run, org => acme, cost => 77777, deadline_ms => ?LATER,
+                            id => <<"held by its id">>}),
+    Call = reserve(Ledger, #{state => executing, org => acme, parent => Run, cost => 0,
+                             deadline_ms => ?LATER}),
+    ok = cost_ledger:meter(Call, #{model => <<"a model">>}),
+    ok = cost_ledger:transfer(Call, whereis(init), #{id => <<"moved">>}),
+    [Late, Never] = [reserve(Ledger, #{state => improving, user => ann, cost => 40,
+                                       deadline_ms => 1000}) || _ <- [1, 2]],
+    Released = reserve(Ledger, #{state => improving, user => ann, cost => 40}),
+    ok = cost_ledger:release(Released),
+    ok = cost_ledger:advance_clock(Ledger, 2000),
+    {ok, #{late := true}} = cost_ledger:settle(Late, #{cost => 50}),
+    {error, {resolved, _}} = cost_ledger:release(Never),
+    book(Ledger, executing, #{cost => 200000}),
+    {ok, _} = cost_ledger:reset(Ledger, day, ?BY#{scope => #{user => ann}}),
+    {ok, 2} = cost_ledger:set_policy(Ledger, #{settings => #{depth => #{type => integer, value => 3}}},
+                                     ?BY#{id => <<"policy">>}),
+    ok = cost_ledger:stop(Ledger),
+    expect(#{"holds" => 2, "held" => 3, "keys" => 6, "warnings" => 1, "flags.overrun" => 1},
+           directory(Config)),
+    directory(Config).
+
+%% Of the first hold of ledger_with_budgets/1: behind the grant.
+hold_id(N) -> hex(<<(?START_MS * 1000 + 1 + N):64>>).
+
+%% Code that changes `key` or `value` of a row; None removes it.
+rewrite(Database, Index, Code) ->
+    rewrite_row(Database, ["list(txn.cursor(database))[", integer_to_list(Index), "]"], Code).
+
+rewrite_key(Key, Code) ->
+    rewrite_row("keys", ["(b'", Key, "', txn.get(b'", Key, "', db=database))"], Code).
+
+rewrite_row(Database, Row, Code) ->
+    ["database = env.open_db(b'", Database, "')\n"
+     "with env.begin(write=True) as txn:\n"
+     "    old, value = ", Row, "\n"
+     "key = old\n", Code, "\n"
+     "with env.begin(write=True) as txn:\n"
+     "    txn.delete(old, db=database)\n"
+     "    if value is not None: txn.put(key, value, db=database)\n"].
+
+%% One bit of the value of a row whose key begins so.
+flip(Database, Prefix, Seed) ->
+    ["import random\n"
+     "random.seed(", integer_to_list(Seed), ")\n"
+     "database = env.open_db(b'", Database, "')\n"
+     "with env.begin(write=True) as txn:\n"
+     "    key, value = next(kv for kv in txn.cursor(database) if kv[0].startswith(b'", Prefix, "'))\n"
+     "    value = bytearray(value)\n"
+     "    value[random.randrange(len(value))] ^= 1 << random.randrange(8)\n"
+     "    txn.put(key, bytes(value), db=database)\n"].
+
 a_truncated_file_is_not_read(Config) ->
     Directory = closed_ledger(Config, 70),
     Copy = copy(Directory),
@@ -518,7 +1300,7 @@ a_truncated_file_is_not_read(Config) ->
 
 %% A closed ledger with some invocations, one of which costs 1,000,000,007, and a change.
 closed_ledger(Config, Count) ->
-    Ledger = open(Config, #{}),
+    Ledger = open(Config, #{series => [[user]]}),
     _ = cost_ledger_test:at(Ledger, ?START_MS),
     [ok = cost_ledger:record_invocation(Ledger, random_state_of(2),
                                         (random_meta(small))#{user => integer_to_binary(N rem 7)})
@@ -553,7 +1335,8 @@ copy(Directory) ->
      || Name <- ["data.mdb", "gate"]],
     Copy.
 
-assert_problem(Text, Output) ->
+assert_problem(Expected, Output) ->
+    Text = lists:flatten(Expected),
     case [Line || "problem=" ++ Line <- string:split(Output, "\n", all),
                   string:find(Line, Text) =/= nomatch] of
         [_ | _] -> ok;
@@ -593,7 +1376,7 @@ the_example_of_the_documentation(Config) ->
 %% Keys and values, as the page draws them.
 example() ->
     [%% meta: the end of the format; series; the end of the policy
-     "a8 63 75 72 72 65 6e 63 79 a3 55 53 44 a5 6e 65 65 64 73 90",
+     "a8 63 75 72 72 65 6e 63 79 a3 55 53 44 a5 6e 65 65 64 73 91 a7 62 75 64 67 65 74 73",
      "73 65 72 69 65 73 91 91 01",
      "a5 6c 69 6d 69 74 c0 b0 63 68 61 6e 67 65 64 5f 62 79 5f 65 6e 74 72 79"
      "cf 00 06 0a 24 1b b1 c7 01",
@@ -613,6 +1396,7 @@ example() ->
      %% names
      "01 01 65 78 65 63 75 74 69 6e 67 00 00 00 01",
      "05 00 00 00 02 00 00 00 06",
+     "07 01 00 00 00 02",
      %% series
      "00 00 00 00 00 06 0a 24 18 1e 40 00 03 00"
      "00 c5 33 02 02 e0 12 c0 96 b1 02 c0 96 b1 02 b8 17 d8 04"
@@ -644,6 +1428,75 @@ example_gate() ->
      {16#100, "02 c7 b1 1b 24 0a 06 00 03 00 00 00 00 00 00 00"},
      {16#1050, "02 00 00 00 00 00 00 00"},
      {16#11000, "0d 00 63 6f 6e 74 65 6d 70 6c 61 74 69 6e 67"}].
+
+%% The second example: what depends on the VM is left out.
+the_example_with_budgets(Config) ->
+    Ledger = open(Config, #{series => [[org]],
+                            rules => [#{name => prepaid, scope => #{org => each},
+                                        measure => credits, window => lifetime, limit => granted,
+                                        soft => 80, warn => [5]}]}),
+    _ = cost_ledger_test:at(Ledger, 1700000000000),
+    {ok, _} = cost_ledger:grant(Ledger, #{org => acme}, 500,
+                                #{kind => purchase, by => ops, reason => "invoice 17",
+                                  id => "inv-17"}),
+    {ok, Run} = cost_ledger:reserve(Ledger, #{kind => run, org => acme, credits => 200}),
+    {ok, Call} = cost_ledger:reserve(Ledger, #{state => executing, org => acme, credits => 40,
+                                               model => 'm-1', parent => Run}),
+    {ok, _} = cost_ledger:settle(Call, #{credits => 45, model => 'm-2'}),
+    _ = cost_ledger_test:at(Ledger, 1700000060000),
+    ok = cost_ledger:meter(Run, #{credits => 60}),
+    %% What the page concludes from it.
+    Attempt = #{state => executing, org => acme},
+    ?assertMatch({ok, _}, cost_ledger:check(Ledger, Attempt#{credits => 200})),
+    ?assertMatch(#{rules := [#{reason := soft}]},
+                 denied(cost_ledger:check(Ledger, Attempt#{credits => 201}))),
+    ?assertMatch({ok, _}, cost_ledger:check(Ledger, Attempt#{credits => 300, critical => true})),
+    ok = cost_ledger:stop(Ledger),
+    expect(#{told_key("used", prepaid, #{org => acme}) => 45,
+             told_key("held", prepaid, #{org => acme}) => 155,
+             told_key("limit", prepaid, #{org => acme}) => 500,
+             "holds" => 1, "keys" => 1, "warnings" => 1, "undefined" => 1}, directory(Config)),
+    {ok, Data} = file:read_file(filename:join(directory(Config), "data.mdb")),
+    [?assertNotEqual({Hex, nomatch}, {Hex, binary:match(Data, bytes(Hex))})
+     || Hex <- example_with_budgets()],
+    %% The row of the hold: its key and beginning, the identity of the VM, what the page draws, the
+    %% owner, and the rest.
+    Drawn = bytes("80 9a d4 fb c3 c4 82 03 c0 cf 24 00 00 00 02 c8 01 80 04 5a 01 02 01 02"
+                  "00 00 00 00 00 9b 01 00 00 00 01 00 00 00 00 9b 01 00 00 00"),
+    {At, Size} = binary:match(Data, Drawn),
+    ?assertEqual(bytes("00 06 0a 24 18 1e 40 01 01 02"), binary:part(Data, At - 26, 10)),
+    Pid = term_to_binary(self()),
+    End = <<(byte_size(Pid)), Pid/binary, (bytes("00 09 98 01 02 01 90 c0 00 c0 3c"))/binary>>,
+    ?assertEqual(End, binary:part(Data, At + Size, byte_size(End))).
+
+example_with_budgets() ->
+    [%% meta: the rule; series
+     "87 a4 6e 61 6d 65 a7 70 72 65 70 61 69 64 a5 73 63 6f 70 65 81 a3 6f 72 67 c0"
+     "a7 6d 65 61 73 75 72 65 a7 63 72 65 64 69 74 73"
+     "a6 77 69 6e 64 6f 77 91 a8 6c 69 66 65 74 69 6d 65"
+     "a5 6c 69 6d 69 74 a7 67 72 61 6e 74 65 64 a4 77 61 72 6e 91 05 a4 73 6f 66 74 50",
+     "73 65 72 69 65 73 92 91 01 91 02",
+     %% entries: the grant; the settlement
+     "00 06 0a 24 18 1e 40 00 dc 00 16 01 03 00 92 02 01 93 01 02 a4 61 63 6d 65"
+     "00 c0 cd 01 f4 c0 c0 c0 c0 c0 a6 69 6e 76 2d 31 37 c0 c0 83 a2 62 79 a3 6f 70 73"
+     "a4 6b 69 6e 64 a8 70 75 72 63 68 61 73 65"
+     "a6 72 65 61 73 6f 6e aa 69 6e 76 6f 69 63 65 20 31 37 c0 c0 c0 c0 c4 20" ++ example_digest(),
+     "00 06 0a 24 18 1e 40 03 dc 00 14 01 01 01 96 01 02 02 01 06 04"
+     "96 02 01 a9 65 78 65 63 75 74 69 6e 67 04 06 a3 6d 2d 32"
+     "00 c0 2d c0 c0 c0 c0 c0 c0 c0 c0 c0 c0 cf 00 06 0a 24 18 1e 40 02 cf 00 06 0a 24 18 1e 40 01",
+     %% names
+     "01 06 6d 2d 31 00 00 00 03", "07 02 00 00 00 01",
+     %% series
+     "00 00 00 01 00 06 0a 24 18 1e 40 00 02 00 00 80 80 80 0a 02 e8 07"
+     "03 a5 0c 02 02 02 5a 5a",
+     %% keys
+     "01 69 6e 76 2d 31 37 01 00 80 80 f9 c0 c1 c4 82 03 00" ++ example_digest(),
+     %% held; warned
+     "00 00 00 01 01 80 9a d4 fb c3 c4 82 03 04 9b 01",
+     "01 07 70 72 65 70 61 69 64 00 00 00 01 05 00 f4 03 83 80 f9 c0 c1 c4 82 03"].
+
+example_digest() ->
+    "2f 7e 9a 55 37 d1 0b 42 91 19 05 26 ed 62 8e 70 04 d0 76 5e be 96 d2 65 c2 91 01 f7 d7 2c 72 d3".
 
 bytes(Hex) ->
     binary:decode_hex(list_to_binary([C || C <- Hex, C =/= $\s])).

@@ -98,13 +98,26 @@ static void change_limit(struct ledger *ledger) {
     policy_free(&policy);
 }
 
-/* Entries of all sizes, with names that come and stay, in batches of a few. */
+/* One thing that a hold can be asked; those that end by themselves do so meanwhile. */
+static void add_hold_request(struct drafts *drafts, uint64_t hold) {
+    struct ledger_entry estimate = priced("ada", (int64_t)random_below(100));
+    struct ledger_entry usage = usage_of((int64_t)random_below(100));
+    estimate.names[DIMENSION_STATE] = text("planning"); /* which has no limit */
+    if (hold != 0)
+        add_request(drafts, random_below(2) ? OPERATION_SETTLE : OPERATION_METER, hold, &usage);
+    else
+        add_request(drafts, OPERATION_RESERVE, 0, &estimate)->extend_ms = random_below(HOUR_MS);
+}
+
+/* Entries of all sizes, with names that come and stay, in batches of a few; holds come and go. */
 static void work(struct ledger *ledger, size_t commits) {
     static char blob[20000];
     int64_t now = ledger_now(ledger) + START_US / 1000;
+    uint64_t hold = 0;
     for (size_t i = 0; i < commits; i++) {
         struct drafts drafts = {0};
         at_time(ledger, now += (int64_t)random_below(10 * MINUTE_MS * 1000));
+        add_hold_request(&drafts, hold);
         for (size_t n = 1 + random_below(20); n > 0; n--) {
             char name[32];
             struct ledger_entry entry = invocation(random_below(2) ? "executing" : "planning");
@@ -114,10 +127,15 @@ static void work(struct ledger *ledger, size_t commits) {
                 entry.run_id = (struct ledger_text){blob, random_below(sizeof blob)};
             add_draft(&drafts, &entry);
         }
-        if (random_below(10) == 0)
+        if (random_below(10) == 0) {
             change_limit(ledger);
-        else
+        } else {
             assert_int_equal(commit(ledger, &drafts, now), 0);
+            if (hold == 0)
+                hold = drafts.requests[0].id;
+            else if (random_below(2))
+                hold = 0;
+        }
         free_drafts(&drafts);
         acknowledge(ledger);
     }
@@ -142,7 +160,9 @@ static void check_image(const char *directory, const struct image *image, size_t
     at_time(ledger, ledger_now(ledger) + 1000000);
     assert_books_agree(ledger);
     book(ledger, "executing");
-    assert_int_equal(facts_of(ledger).entries, facts.entries + 1);
+    /* holds are of another boot now, and have ended */
+    assert_int_equal(facts_of(ledger).entries, facts.entries + effects.expiry_count + 1);
+    assert_int_equal(facts_of(ledger).holds, 0);
     assert_books_agree(ledger);
     close_ledger(ledger);
 }

@@ -3,449 +3,43 @@
 
     read_ledger.py [--plain] DIRECTORY
 
-Prints one JSON object; with --plain, lines `key=value`, where the names of states are in hex and
-there is one line `problem=...` for each problem. Exits with 1 if there is any problem. May run
-while the ledger is open. Needs Debian's python3-lmdb and python3-msgpack.
+Prints one JSON object; with --plain, lines `key=number`, where names are in hex and there is one
+line `problem=...` for each problem. Exits with 1 if there is any problem. May run while the ledger
+is open. Needs Debian's python3-lmdb and python3-msgpack.
+
+Beside sums it tells what each rule's use is now, in every series that the rule is over:
+used.RULE.VALUE.VALUE, and held, limit (-1: none) and percent likewise. Now is the gate's time with
+a manual clock, else the latest time that is known.
 """
 
-import hashlib
+import collections
 import json
 import os
 import struct
 import sys
 
+sys.dont_write_bytecode = True  # of the modules beside this one
+
 try:
     import lmdb
-    import msgpack
+    from ledger_rows import (
+        COLUMN, COMPLETES, CORRECTION, FOREVER, GRANT, HELD_COLUMNS, ID_LIMIT, INVOCATION,
+        KINDS, LATE, METER, OVERRUN, POLICY, RELEASE, RESERVE, RESET, RUN, SETS_POLICY, STATE,
+        TOKEN_CLASSES, TRANSFER, UNATTENDED, Bad, Entry, Held, Hold, Mark, Request, add,
+        are_dimensions, be, client_key, describe_keys, describe_names, describe_reset,
+        describe_rollup, describe_series, is_uint, mark_name, request_row, require, totals_bytes,
+        u32s, u64, unpack, varint)
+    from ledger_rules import (CALENDAR, NEVER, History, Use, check_policy, rules_over, window_start)
+    from ledger_series import Derived, Names, Series
 except ImportError as error:
     print("needs python3-lmdb and python3-msgpack:", error, file=sys.stderr)
     sys.exit(77)
 
 DATABASES = ["meta", "entries", "payloads", "keys", "names",
              "series", "rollups", "holds", "held", "warned"]
-EMPTY = ["payloads", "keys", "holds", "held", "warned"]
+DEPTH = 8  # how many parents above it an entry is told to
 
-AMOUNT_MAX = 10 ** 15
-ID_LIMIT = 2 ** 62
-OCCURRED_AT_MAX = (2 ** 63 - 1) // 1000
-HOUR_US = 3600 * 10 ** 6
-
-INVOCATION, RUN, CORRECTION, POLICY, LAST_KIND = 1, 2, 5, 6, 8
-COMPLETED, FAILED, ABORTED = 1, 2, 3
-STATE = 1
-DIMENSIONS = {1, 2, 3, 4, 5, 6, 7, 9, *range(32, 48)}
-
-COLUMNS = ["invocations", "runs", "completed", "failed", "aborted", "unpriced", "duration_ms",
-           "cost", "completed_cost", "credits", "completed_credits", "input_tokens",
-           "output_tokens", "cache_read_tokens", "cache_creation_tokens", "reasoning_tokens",
-           "runs_completed", "runs_failed", "runs_aborted", "corrections", "corrected_cost",
-           "corrected_credits", "grants", "granted_cost", "granted_credits", "cache_savings"]
-COLUMN = {name: number for number, name in enumerate(COLUMNS)}
-TOKEN_CLASSES = ["input", "output", "cache_read", "cache_creation", "reasoning"]
-
-BLOCK_ITEMS, BLOCK_BYTES = 32, 2000
-
-
-class Bad(Exception):
-    """A value that is not what the format says."""
-
-
-def require(condition, what):
-    if not condition:
-        raise Bad(what)
-
-
-def is_uint(value, most=2 ** 64 - 1, least=0):
-    return type(value) is int and least <= value <= most
-
-
-def are_dimensions(numbers):
-    """Such as names and families may have, in ascending order."""
-    return (all(is_uint(n) and n in DIMENSIONS for n in numbers)
-            and all(a < b for a, b in zip(numbers, numbers[1:])))
-
-
-# ---- numbers: section 2 -------------------------------------------------------------------------
-
-def varint(n):
-    out = bytearray()
-    while n >= 0x80:
-        out.append(n & 0x7f | 0x80)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
-
-
-def zigzag(n):
-    return varint(2 * n if n >= 0 else -2 * n - 1)
-
-
-class Bytes:
-    def __init__(self, data):
-        self.data, self.at = data, 0
-
-    def byte(self):
-        require(self.at < len(self.data), "ends too early")
-        self.at += 1
-        return self.data[self.at - 1]
-
-    def varint(self):
-        n = 0
-        for shift in range(0, 7 * 19, 7):
-            byte = self.byte()
-            n |= (byte & 0x7f) << shift
-            if byte < 0x80:
-                require(byte != 0 or shift == 0, "a varint is longer than it must be")
-                return n
-        raise Bad("a varint has more than 19 bytes")
-
-    def zigzag(self):
-        z = self.varint()
-        return z // 2 if z % 2 == 0 else -(z // 2) - 1
-
-    def end(self):
-        require(self.at == len(self.data), "something follows the end")
-
-
-def unpack(value):
-    try:
-        return msgpack.unpackb(value, raw=False)
-    except Exception as error:
-        raise Bad("not msgpack: %s" % error) from error
-
-
-def be(data):
-    return int.from_bytes(data, "big")
-
-
-# ---- totals: section 6 --------------------------------------------------------------------------
-
-def totals_bytes(totals):
-    """`totals` is a dict from column number to value."""
-    columns = sorted(column for column, value in totals.items() if value != 0)
-    return varint(sum(1 << c for c in columns)) + b"".join(zigzag(totals[c]) for c in columns)
-
-
-def read_totals(data):
-    mask, totals = data.varint(), {}
-    require(mask >> len(COLUMNS) == 0, "a mask has unknown columns")
-    for column in range(len(COLUMNS)):
-        if mask >> column & 1:
-            totals[column] = data.zigzag()
-            require(totals[column] != 0, "a column of 0 is written")
-    return totals
-
-
-def add(totals, amounts):
-    for column, value in amounts.items():
-        totals[column] = totals.get(column, 0) + value
-
-
-# ---- entries: section 4 -------------------------------------------------------------------------
-
-class Entry:
-    FIELDS = ["version", "kind", "status", "names", "definitions", "duration_ms", "cost", "credits",
-              "tokens", "breakdown", "unit_prices", "flags", "digest", "client_id", "link",
-              "occurred_at", "change", "run_id", "hold", "parent", "policy_version",
-              "request_digest"]
-
-    def __init__(self, key, value):
-        require(len(key) == 8, "the key does not have 8 bytes")
-        self.id = be(key)
-        require(0 < self.id < ID_LIMIT, "the id is out of range")
-        array = unpack(value)
-        require(isinstance(array, list) and len(array) >= 6, "not an array of at least 6")
-        require(is_uint(array[0], least=1), "version")
-        require(array[0] == 1, "newer: version %r of an entry" % array[0])
-        require(len(array) <= len(self.FIELDS), "too many positions")
-        require(len(array) == 6 or array[-1] is not None, "ends with nil")
-        for position, field in enumerate(self.FIELDS):
-            setattr(self, field, array[position] if position < len(array) else None)
-        self.check()
-        self.names = dict(zip(self.names[::2], self.names[1::2]))
-        flat = self.definitions or []
-        self.definitions = list(zip(flat[::3], flat[1::3], flat[2::3]))
-        self.check_definitions()
-
-    def check(self):
-        least = -AMOUNT_MAX if self.kind == CORRECTION else 0
-
-        def amount(value):
-            return is_uint(value, AMOUNT_MAX, least)
-
-        def nil_or(value, good):
-            return value is None or good(value)
-
-        def amounts(count):
-            return lambda v: isinstance(v, list) and len(v) == count and all(map(amount, v))
-
-        require(is_uint(self.kind, LAST_KIND, 1), "kind")
-        outcome = self.kind in (INVOCATION, RUN)
-        require(is_uint(self.status, ABORTED) and (self.status != 0) == outcome, "status")
-        require(isinstance(self.names, list) and len(self.names) % 2 == 0, "names")
-        dimensions, numbers = self.names[::2], self.names[1::2]
-        require(are_dimensions(dimensions), "names: dimensions")
-        require(all(is_uint(n, 2 ** 32 - 1, 1) for n in numbers), "names: numbers")
-        require(self.kind != INVOCATION or STATE in dimensions, "an invocation without a state")
-        require(nil_or(self.definitions, lambda v: isinstance(v, list) and v and len(v) % 3 == 0),
-                "definitions")
-        require(is_uint(self.duration_ms, AMOUNT_MAX), "duration_ms")
-        require(nil_or(self.cost, amount), "cost")
-        require(nil_or(self.credits, amount), "credits")
-        require(nil_or(self.tokens, amounts(len(TOKEN_CLASSES))), "tokens")
-        require(nil_or(self.breakdown, amounts(4)), "breakdown")
-        require(nil_or(self.unit_prices, lambda v: isinstance(v, list) and len(v) == 5
-                       and all(map(is_uint, v))), "unit_prices")
-        require(nil_or(self.flags, lambda v: is_uint(v, least=1)), "flags")
-        for field in "digest", "request_digest":
-            require(nil_or(getattr(self, field), lambda v: isinstance(v, bytes) and len(v) == 32),
-                    field)
-        for field in "client_id", "run_id":
-            require(nil_or(getattr(self, field), lambda v: isinstance(v, str)), field)
-        for field in "link", "hold", "parent", "policy_version":
-            require(nil_or(getattr(self, field), lambda v: is_uint(v, least=1)), field)
-        require(nil_or(self.occurred_at, lambda v: is_uint(v, OCCURRED_AT_MAX)), "occurred_at")
-        require(isinstance(self.change, dict) if self.kind == POLICY
-                else nil_or(self.change, lambda v: isinstance(v, dict)), "change")
-
-    def check_definitions(self):
-        for number, dimension, text in self.definitions:
-            require(isinstance(text, str) and 1 <= len(text.encode()) <= 65535, "definitions: text")
-            require(self.names.get(dimension) == number, "definitions: a name it does not use")
-
-    def amounts(self):
-        if self.kind != INVOCATION:
-            return {}
-        completed = self.status == COMPLETED
-        by_name = {"invocations": 1, "duration_ms": self.duration_ms,
-                   {COMPLETED: "completed", FAILED: "failed", ABORTED: "aborted"}[self.status]: 1}
-        if self.cost is None:
-            by_name["unpriced"] = 1
-        else:
-            by_name["cost"] = self.cost
-            by_name["completed_cost"] = self.cost if completed else 0
-        if self.credits is not None:
-            by_name["credits"] = self.credits
-            by_name["completed_credits"] = self.credits if completed else 0
-        for token_class, count in zip(TOKEN_CLASSES, self.tokens or []):
-            by_name[token_class + "_tokens"] = count
-        return {COLUMN[name]: value for name, value in by_name.items() if value != 0}
-
-
-# ---- what the entries say that the derived databases must hold: sections 5, 7, 8 ----------------
-
-class Series:
-    """The blocks of one series, built item by item."""
-
-    def __init__(self):
-        self.totals, self.blocks = {}, {}
-        self.count = 0
-
-    def append(self, entry_id, amounts):
-        delta = entry_id - self.last_id if self.count else 0
-        item = varint(delta) + totals_bytes(amounts)
-        if self.count in (0, BLOCK_ITEMS) or len(self.value) + len(item) > BLOCK_BYTES:
-            self.count, self.first_id = 0, entry_id
-            self.value = b"\0" + totals_bytes(self.totals)
-            item = b"\0" + totals_bytes(amounts)
-        self.count += 1
-        self.value = bytes([self.count]) + self.value[1:] + item
-        self.blocks[self.first_id] = self.value
-        self.last_id = entry_id
-        add(self.totals, amounts)
-
-
-class Rollup:
-    def __init__(self):
-        self.totals = {}
-        self.extremes = [None, None]
-
-    def add(self, entry, amounts):
-        add(self.totals, amounts)
-        for measure, value in enumerate([entry.cost, entry.duration_ms]):
-            if value is not None:
-                low, high = self.extremes[measure] or (value, value)
-                self.extremes[measure] = (min(low, value), max(high, value))
-
-    def value(self):
-        given = sum(1 << i for i, pair in enumerate(self.extremes) if pair)
-        return (totals_bytes(self.totals) + bytes([given])
-                + b"".join(zigzag(low) + zigzag(high) for low, high in filter(None, self.extremes)))
-
-
-def u32s(*numbers):
-    return struct.pack(">%dI" % len(numbers), *numbers)
-
-
-class Derived:
-    def __init__(self, families):
-        self.families = families
-        self.names = {}      # number -> (dimension, text)
-        self.numbers = {}    # (dimension, text) -> number
-        self.series_of = {}  # tuple of name numbers -> series
-        self.series = {}
-        self.rollups = {}    # (series, granularity, period) -> Rollup
-        self.ids = {}        # name number of a state -> ids of its invocations
-
-    def add(self, entry):
-        for number, dimension, text in entry.definitions:
-            require(number == len(self.names) + 1, "defines number %d out of order" % number)
-            require((dimension, text) not in self.numbers, "defines a name again")
-            self.names[number] = (dimension, text)
-            self.numbers[dimension, text] = number
-        for dimension, number in entry.names.items():
-            require(number in self.names, "uses number %d, which is not defined" % number)
-            require(self.names[number][0] == dimension, "uses number %d in dimension %d, but it "
-                    "is of another" % (number, dimension))
-        amounts = entry.amounts()
-        if amounts:
-            self.ids.setdefault(entry.names[STATE], []).append(entry.id)
-            for series in self.series_ids(entry):
-                self.series.setdefault(series, Series()).append(entry.id, amounts)
-                for granularity, length in (1, HOUR_US), (2, 24 * HOUR_US):
-                    key = series, granularity, entry.id // length
-                    self.rollups.setdefault(key, Rollup()).add(entry, amounts)
-
-    def series_ids(self, entry):
-        yield 0
-        for family in self.families:
-            if all(dimension in entry.names for dimension in family):
-                numbers = tuple(entry.names[dimension] for dimension in family)
-                yield self.series_of.setdefault(numbers, len(self.series_of) + 1)
-
-    def names_rows(self):
-        for number, (dimension, text) in self.names.items():
-            text = text.encode()
-            head = bytes([dimension])
-            if len(text) <= 500:
-                yield b"\1" + head + text, u32s(number)
-            else:
-                yield b"\2" + head + hashlib.sha256(text).digest(), u32s(number)
-            yield b"\3" + u32s(number), head + text
-        for numbers, series in self.series_of.items():
-            yield b"\4" + u32s(*numbers), u32s(series)
-            yield b"\5" + u32s(series), u32s(*numbers)
-
-    def series_rows(self):
-        for series, built in self.series.items():
-            for first_id, value in built.blocks.items():
-                yield struct.pack(">IQ", series, first_id), value
-
-    def rollup_rows(self):
-        for (series, granularity, period), rollup in self.rollups.items():
-            yield struct.pack(">IBI", series, granularity, period), rollup.value()
-
-
-# ---- the forms of derived rows, so that a wrong one is told in words ----------------------------
-
-def describe_names(key, value):
-    require(len(key) > 1 and 1 <= key[0] <= 5, "unknown kind of row")
-    sizes = {1: (lambda n: 3 <= n <= 502, lambda n: n == 4),
-             2: (lambda n: n == 34, lambda n: n == 4),
-             3: (lambda n: n == 5, lambda n: n >= 2),
-             4: (lambda n: n % 4 == 1 and 5 <= n <= 33, lambda n: n == 4),
-             5: (lambda n: n == 5, lambda n: n % 4 == 0 and 4 <= n <= 32)}
-    good_key, good_value = sizes[key[0]]
-    require(good_key(len(key)) and good_value(len(value)), "wrong length")
-    return value.hex()
-
-
-def describe_series(key, value):
-    require(len(key) == 12, "the key does not have 12 bytes")
-    require(len(value) <= BLOCK_BYTES, "longer than 2000 bytes")
-    data = Bytes(value)
-    count, entry_id, items = data.byte(), be(key[4:]), []
-    require(1 <= count <= BLOCK_ITEMS, "%d items" % count)
-    base = read_totals(data)
-    for _ in range(count):
-        entry_id += data.varint()
-        items.append((entry_id, read_totals(data)))
-    data.end()
-    return "base %r, items %r" % (base, items)
-
-
-def describe_rollup(key, value):
-    require(len(key) == 9 and key[4] in (1, 2), "the key")
-    data = Bytes(value)
-    totals, extremes = read_totals(data), data.byte()
-    require(extremes < 4, "unknown extremes")
-    pairs = [(data.zigzag(), data.zigzag()) for bit in (0, 1) if extremes >> bit & 1]
-    data.end()
-    return "%r, extremes %d %r" % (totals, extremes, pairs)
-
-
-# ---- the policy: sections 3 and 4 ---------------------------------------------------------------
-
-def check_rule(rule, states):
-    require(isinstance(rule, dict)
-            and set(rule) == {"name", "scope", "measure", "window", "limit"}, "newer: keys of rule")
-    require(isinstance(rule["name"], str), "a rule's name")
-    scope, window = rule["scope"], rule["window"]
-    require(isinstance(scope, dict) and set(scope) == {"state"}, "newer: scope")
-    require(scope["state"] in states, "a rule of an undeclared state")
-    require(rule["measure"] == "invocations", "newer: measure")
-    require(isinstance(window, list) and len(window) == 2 and window[0] == "rolling",
-            "newer: window")
-    require(is_uint(window[1], AMOUNT_MAX, 1), "a rule's window")
-    require(rule["limit"] is None or is_uint(rule["limit"]), "newer: limit")
-    require(rule["limit"] is None or rule["limit"] <= AMOUNT_MAX, "a rule's limit")
-
-
-def check_policy(policy):
-    require(isinstance(policy, dict), "not a map")
-    require(set(policy) == {"version", "states", "rules", "changed_by_entry"}, "newer: keys")
-    require(is_uint(policy["version"], least=1), "version")
-    require(is_uint(policy["changed_by_entry"]), "changed_by_entry")
-    require((policy["version"] == 1) == (policy["changed_by_entry"] == 0), "version 1 has no entry")
-    states, rules = policy["states"], policy["rules"]
-    require(isinstance(states, list) and len(states) <= 1024
-            and all(isinstance(s, str) and 1 <= len(s.encode()) <= 1020 and s != "total"
-                    for s in states) and len(set(states)) == len(states), "states")
-    require(isinstance(rules, list) and len(rules) <= 4096, "rules")
-    for rule in rules:
-        check_rule(rule, states)
-    require(len({rule["name"] for rule in rules}) == len(rules), "a rule is named twice")
-
-
-def check_chain(policy, entries):
-    """Undoes every change, newest first. `entries`: those of kind policy, by id."""
-    rules = {rule["name"]: rule for rule in policy["rules"]}
-    states = list(policy["states"])
-    version, at, seen = policy["version"], policy["changed_by_entry"], 0
-    while at != 0:
-        require(at in entries, "entry %d of version %d is not there" % (at, version))
-        change = entries[at].change
-        require(set(change) == {"version", "by", "reason", "previous", "states", "changes"},
-                "keys of change")
-        require(change["version"] == version, "entry %d is not of version %d" % (at, version))
-        require(all(isinstance(change[k], str) and change[k] for k in ("by", "reason")), "by, why")
-        require(is_uint(change["previous"]) and change["previous"] < at, "previous")
-        undo_change(rules, states, change)
-        version, at, seen = version - 1, change["previous"], seen + 1
-    require(version == 1, "the chain ends at version %d" % version)
-    require(seen == len(entries), "%d entries of %d are on the chain" % (seen, len(entries)))
-
-
-def undo_change(rules, states, change):
-    """Takes `rules`, by name, and `states` from the version that the change made to the one
-    before."""
-    for before, after in change["changes"]:
-        name = (after or before)["name"]
-        require(rules.pop(name, None) == after, "%r was not as its change says" % name)
-        if before is not None:
-            require(before["name"] == name, "a change of %r begins with another rule" % name)
-            rules[name] = before
-    kept = max(len(states) - len(change["states"]), 0)
-    require(states[kept:] == change["states"], "the last states are not those of the change")
-    del states[kept:]
-    for rule in rules.values():
-        check_rule(rule, states)
-
-
-# ---- the gate: section 9 ------------------------------------------------------------------------
-
-NEVER = 2 ** 64 - 1
-
+# ---- the gate: section 12 -----------------------------------------------------------------------
 
 class Gate:
     SIZE, CELLS, NAMES = 1118208, 4096, 69632
@@ -468,51 +62,71 @@ class Gate:
             self.names.append(page[at + 2:at + 2 + size].decode())
         require(not any(page[268:4096]), "the header does not end with zeros")
 
-    def check(self, policy, derived, last_id):
-        """The page was read before the snapshot that the other arguments are from."""
-        require(self.names == policy["states"][:len(self.names)], "names of the cells")
-        require(self.last_id <= last_id, "last_id %d is beyond the last entry" % self.last_id)
-        for state, cell in zip(self.names, self.cells):
-            ids = derived.ids.get(derived.numbers.get((STATE, state)), [])
-            require(cell[0] == cell[1], "critical_from_us of %r" % state)
-            require(cell[2] <= len(ids), "invocations of %r: %d" % (state, cell[2]))
-            if self.last_id == last_id:
-                require(cell[2] == len(ids), "invocations of %r: %d" % (state, cell[2]))
-                self.check_word(state, cell[0], [rule for rule in policy["rules"]
-                                                 if rule["scope"]["state"] == state], ids)
+    def now(self):
+        return self.line_us if self.manual else max(self.last_seen_us, self.last_id)
 
-    def check_word(self, state, word, rules, ids):
-        now = self.line_us if self.manual else max(self.last_seen_us, self.last_id)
-        expected = max([allowed_from(rule["limit"], rule["window"][1], ids, now) for rule in rules],
-                       default=0)
-        is_past = word not in (0, NEVER) and word <= now
+    def check(self, ledger):
+        """The page was read before the snapshot that the ledger is."""
+        states = ledger.policy["states"]
+        require(self.names == states[:len(self.names)], "names of the cells")
+        require(self.last_id <= ledger.last_id, "last_id %d is beyond the last one" % self.last_id)
+        is_newest = self.last_id == ledger.last_id
+        require(not is_newest or len(self.names) == len(states), "a state has no cell")
+        for state, (ok, critical, invocations) in zip(self.names, self.cells):
+            number = ledger.derived.state_series(state)
+            series = ledger.derived.series.get(number, Series())
+            count = series.totals.get(COLUMN["invocations"], 0)
+            require(invocations <= count, "invocations of %r: %d" % (state, invocations))
+            if is_newest:
+                require(invocations == count, "invocations of %r: %d" % (state, invocations))
+                self.check_word(ledger, state, number, "ok_from_us", ok, False)
+                self.check_word(ledger, state, number, "critical_from_us", critical, True)
+
+    def check_word(self, ledger, state, number, what, word, is_critical):
+        expected = 0
+        for rule in (rules_over(ledger.rules.values(), {})
+                     + rules_over(ledger.rules.values(), {STATE: state})):
+            if rule.effect != "deny" or rule.is_unlimited:
+                continue
+            exists = not rule.family or number is not None
+            use = ledger.use(rule, number if rule.family else 0, self.now())
+            if rule.has_each and not exists and ledger.count_of((STATE,)) >= rule.max_values:
+                expected = NEVER
+            expected = max(expected, use.admits_from(is_critical, exists))
+        is_past = word not in (0, NEVER) and word <= self.now()
         require(word == expected or (expected == 0 and is_past),
-                "ok_from_us of %r is %d, not %d" % (state, word, expected))
-
-
-def allowed_from(limit, window_ms, ids, now):
-    """The first time, in us from `now` on, at which fewer than `limit` ids are in the window."""
-    if limit is None or len(ids) < limit:
-        return 0
-    if limit == 0:
-        return NEVER
-    # The window's start must pass the limit-th newest: (ms - window_ms) * 1000 > id.
-    ms = ids[-limit] // 1000 + 1 + window_ms
-    return ms * 1000 if ms > now // 1000 else 0
+                "%s of %r is %d, not %d" % (what, state, word, expected))
 
 
 # ---- the whole ----------------------------------------------------------------------------------
 
+class Rows:
+    """Of one database, from the first, each time."""
+
+    def __init__(self, txn, database):
+        self.txn, self.database = txn, database
+
+    def __iter__(self):
+        return iter(self.txn.cursor(self.database))
+
+    def get(self, key):
+        return self.txn.get(key, db=self.database)
+
+
 class Ledger:
     def __init__(self, directory):
         self.directory, self.problems = directory, []
-        self.by_kind, self.policy_entries, self.last = {}, {}, {}
-        self.derived, self.policy = Derived([]), None
+        self.last, self.last_id, self.now_us = {}, 0, 0
+        self.entries, self.holds, self.held = {}, {}, {}
+        self.derived, self.policy, self.rules = Derived([], [], Names([])), None, {}
+        self.history, self.warnings, self.key_count = None, 0, 0
+        self.endings, self.maybe = {}, {}  # rows 03 of keys
 
     def attempt(self, where, function, *arguments):
         try:
             return function(*arguments)
-        except (Bad, KeyError, TypeError, ValueError, struct.error, lmdb.Error) as error:
+        except (Bad, KeyError, IndexError, TypeError, ValueError, OverflowError, struct.error,
+                lmdb.Error) as error:
             text = str(error) if isinstance(error, Bad) else repr(error)
             self.problems.append("%s: %s" % (where, text))
             return None
@@ -528,22 +142,10 @@ class Ledger:
             self.problems.append("data.mdb: not a ledger: %s" % error)
             return
         with env.begin() as txn:
-            self.rows = {name: txn.cursor(db) for name, db in databases.items()}
-            self.empty = {name: txn.stat(db)["entries"] == 0 for name, db in databases.items()}
-            if self.attempt("meta", self.read_meta) is None:
-                return
-            for key, value in self.rows["entries"]:
-                self.attempt("entries: %s" % key.hex(), self.read_entry, key, value)
-            for name in EMPTY:
-                self.attempt(name, require, self.empty[name], "is not empty")
-            self.compare("names", self.derived.names_rows(), describe_names)
-            self.compare("series", self.derived.series_rows(), describe_series)
-            self.compare("rollups", self.derived.rollup_rows(), describe_rollup)
-        if self.policy is not None:
-            self.attempt("policy", check_chain, self.policy, self.policy_entries)
-            self.attempt("policy", self.check_states)
-            if gate is not None:
-                self.attempt("gate", gate.check, self.policy, self.derived, self.last.get("id", 0))
+            self.rows = {name: Rows(txn, db) for name, db in databases.items()}
+            if self.attempt("meta", self.read_meta) is not None:
+                self.read_rows()
+                self.check(gate)
         env.close()
 
     def read_gate(self):
@@ -570,69 +172,419 @@ class Ledger:
         require(set(head) <= {"magic", "version", "created_at", "currency", "needs"},
                 "newer: keys of format")
         require("needs" in head, "format: needs")
-        require(head["needs"] == [], "newer: needs %r" % head["needs"])
+        require(head["needs"] in ([], ["budgets"]), "newer: needs %r" % head["needs"])
         require(is_uint(head.get("created_at")), "format: created_at")
         require(isinstance(head.get("currency"), str)
                 and 1 <= len(head["currency"].encode()) <= 7, "format: currency")
-        families = meta.get(b"series")
-        require(isinstance(families, list) and len(families) <= 64
-                and all(isinstance(f, list) and 1 <= len(f) <= 8
-                        and are_dimensions(f) for f in families), "newer: series")
-        require([STATE] in families and len(set(map(tuple, families))) == len(families), "series")
-        check_policy(meta.get(b"policy"))
-        self.derived, self.policy, self.head = Derived(families), meta[b"policy"], head
+        families, building = meta.get(b"series"), meta.get(b"building", [])
+        require(isinstance(families, list), "series")
+        require(isinstance(building, list) and all(isinstance(b, list) and len(b) == 2
+                                                   and is_uint(b[1]) for b in building), "building")
+        require(b"building" not in meta or building, "building: none, but written")
+        every = families + [family for family, _ in building]
+        require(len(every) <= 64 and all(isinstance(f, list) and 1 <= len(f) <= 8
+                                         and are_dimensions(f) for f in every), "newer: series")
+        require([STATE] in families and len(set(map(tuple, every))) == len(every), "series")
+        self.families = list(map(tuple, families))
+        self.building = [(tuple(family), end) for family, end in building]
+        self.rules = check_policy(meta.get(b"policy"), self.families)
+        self.policy, self.head = meta[b"policy"], head
         return True
 
-    def read_entry(self, key, value):
-        entry = Entry(key, value)
-        require(entry.id > self.last.get("id", 0), "ids do not ascend")
-        self.last["id"] = self.last[entry.kind] = entry.id
-        self.by_kind[entry.kind] = self.by_kind.get(entry.kind, 0) + 1
-        if entry.kind == POLICY:
-            self.policy_entries[entry.id] = entry
-        self.derived.add(entry)
+    def read_rows(self):
+        self.derived = Derived(self.families, self.building, Names(self.rows["names"]))
+        for key, value in self.rows["entries"]:
+            self.attempt("entries: %s" % key.hex(), self.read_entry, key, value)
+        for key, value in self.rows["holds"]:
+            self.attempt("holds: %s" % key.hex(), self.read_hold, key, value)
+        self.last_id = self.now_us = max([0, *self.entries, *self.holds])
+        self.attempt("payloads", require, not any(True for _ in self.rows["payloads"]),
+                     "is not empty")
 
-    def compare(self, name, expected, describe):
-        """The rows of a derived database against those that the entries make."""
+    def read_entry(self, key, value):
+        require(len(key) == 8, "the key does not have 8 bytes")
+        entry = Entry(value)
+        entry.id = be(key)
+        require(0 < entry.id < ID_LIMIT, "the id is out of range")
+        entry.check_stored(self.families + [family for family, _ in self.building])
+        self.last[entry.kind] = entry.id
+        self.entries[entry.id] = entry
+        self.derived.add(entry, self.entries.get(entry.link))
+
+    def read_hold(self, key, value):
+        hold = Hold(key, value)
+        for dimension, number in hold.names.items():
+            require(self.derived.names.texts.get(number, (0,))[0] == dimension,
+                    "uses number %d, which is not there, or of another dimension" % number)
+        series = self.derived.series_of(hold.names, [()] + self.families)
+        require(set(hold.shares) == set(series), "has shares in series %r, not in %r"
+                % (sorted(hold.shares), sorted(series)))
+        self.holds[hold.id] = hold
+
+    # ---- what must fit ----
+
+    def check(self, gate):
+        if gate is not None:
+            self.now_us = gate.now()
+        self.attempt("names", self.derived.check_numbers)
+        self.compare("names", self.derived.names_rows(bool(self.head["needs"])), describe_names)
+        self.compare("series", self.derived.series_rows(), describe_series)
+        self.compare("rollups", self.derived.rollup_rows(), describe_rollup)
+        self.attempt("policy", self.check_chain)
+        self.check_needs()
+        self.attempt("holds", self.check_holds)
+        self.check_held()
+        self.check_keys()
+        if self.history is not None:
+            self.attempt("entries", self.check_overruns)
+            self.attempt("warned", self.check_warned)
+        self.attempt("policy", self.check_states)
+        if gate is not None:
+            self.attempt("gate", gate.check, self)
+
+    def compare(self, name, expected, describe, kinds=None):
+        """The rows of a database against those that the rest makes. `kinds`: only those whose
+        key begins so."""
         expected = dict(expected)
         for key, value in self.rows[name]:
+            if kinds is not None and key[:1] not in kinds:
+                continue
             where = "%s: %s" % (name, key.hex())
             found = self.attempt(where, describe, key, value)
             wanted = expected.pop(key, None)
             if wanted is None:
-                self.problems.append("%s: is not derived from any entry" % where)
+                self.problems.append("%s: is not derived from anything" % where)
             elif wanted != value and found is not None:
-                self.problems.append("%s: is %s; the entries make %s"
+                self.problems.append("%s: is %s; should be %s"
                                      % (where, found, describe(key, wanted)))
         for key in expected:
             self.problems.append("%s: %s: is missing" % (name, key.hex()))
 
+    def check_chain(self):
+        history = History(self.policy, self.rules, self.families)
+        history.check_chain({id: e for id, e in self.entries.items() if e.kind == POLICY})
+        self.history = history
+        for entry in self.entries.values():
+            if entry.kind == RESET:
+                history.add_reset(entry, self.derived.names)
+
     def check_states(self):
-        for number in self.derived.ids:
-            state = self.derived.names[number][1]
-            require(state in self.policy["states"], "state %r is not declared" % state)
+        for dimension, text in self.derived.defined.values():
+            require(dimension != STATE or text in self.policy["states"],
+                    "state %r is not declared" % text)
+
+    def check_needs(self):
+        if self.head["needs"]:
+            return
+        new = [e.kind not in (INVOCATION, POLICY) or e.flags or e.client_id or e.link or e.hold
+               or e.policy_version for e in self.entries.values()]
+        uses = {"meta": self.building or "settings" in self.policy
+                or not all(rule.is_of_first_version() for rule in self.rules.values()),
+                "entries": any(new), "names": any(key[0] >= 6 for key, _ in self.rows["names"])}
+        for name in "keys", "holds", "held", "warned":
+            uses[name] = any(True for _ in self.rows[name])
+        for name, used in uses.items():
+            self.attempt(name, require, not used, "uses what format.needs does not name")
+
+    def check_holds(self):
+        """Every hold ends once; children and parents know each other."""
+        ended, corrected = {}, set()
+        self.ids = {entry.hold for entry in self.entries.values()} | {*self.entries, *self.holds}
+        children = {id: {} for id in self.holds}
+        for entry in self.entries.values():
+            where = "entries: %s" % u64(entry.id).hex()
+            if entry.kind == CORRECTION:
+                self.attempt(where, self.check_correction, entry, ended, corrected)
+            elif entry.hold is not None:
+                self.attempt(where, self.check_end, entry, ended)
+                ended.setdefault(entry.hold, entry)
+        parents = {id: entry.parent or 0 for id, entry in ended.items()}
+        parents.update((id, hold.parent) for id, hold in self.holds.items())
+        for entry in ended.values():
+            self.attempt("entries: %s" % u64(entry.id).hex(), self.check_parent,
+                         entry.parent or 0, ended)
+        lenders = set(parents.values())
+        self.tell_parents(parents, lenders, children)
+        for id, entry in ended.items():
+            row = (varint(entry.id) + varint(parents[id])
+                   + bytes([entry.flags & UNATTENDED == 0 or id in corrected])
+                   + totals_bytes(children.get(id, {})))
+            if self.is_remembered(entry, lenders):
+                self.endings[b"\3" + u64(id)] = row
+            elif entry.kind == RELEASE and entry.parent:  # of a run or not: nothing else says it
+                self.maybe[b"\3" + u64(id)] = row
+        live = collections.Counter(hold.parent for hold in self.holds.values())
+        for id, hold in self.holds.items():
+            self.attempt("holds: %s" % u64(id).hex(), self.check_hold, hold, ended, live[id],
+                         children[id])
+
+    @staticmethod
+    def is_remembered(entry, lenders):
+        """Whether there is a row of how a hold ended, given the entry that ended it."""
+        is_run = entry.kind == RUN or entry.hold in lenders
+        return entry.flags & UNATTENDED or (entry.parent and is_run)
+
+    def tell_parents(self, parents, lenders, children):
+        """Adds to `children` of every hold what was booked below it."""
+        known = set(parents)
+        for entry in self.entries.values():
+            if entry.hold is None:
+                continue
+            if entry.kind != CORRECTION and not self.is_remembered(entry, lenders):
+                known.discard(entry.hold)
+            above = entry.parent
+            for _ in range(DEPTH):
+                if above not in known:
+                    break
+                add(children.setdefault(above, {}), entry.booked())
+                above = parents[above]
+
+    def check_parent(self, parent, ended):
+        require(parent == 0 or parent in self.holds or parent in ended, "its parent was never there")
+        of = self.holds.get(parent) or ended.get(parent)
+        require(of is None or of.kind in (RUN, RELEASE), "its parent is not a run")
+
+    def check_end(self, entry, ended):
+        """Of an entry that ends a hold."""
+        require(entry.hold not in self.holds, "ends hold %d, which is live" % entry.hold)
+        require(entry.hold not in ended, "ends hold %d again" % entry.hold)
+        require(entry.hold not in self.entries, "its hold is an entry")
+        parent = ended.get(entry.parent)
+        require(parent is None or parent.flags & UNATTENDED, "its parent was ended by its caller")
+        if entry.policy_version is not None and self.history is not None:
+            require(entry.policy_version <= self.history.version_at(entry.hold), "policy_version")
+
+    def check_correction(self, entry, ended, corrected):
+        first = ended.get(entry.hold)
+        require(first is not None and first.id == entry.link and first.flags & UNATTENDED,
+                "corrects what the ledger has not ended")
+        require(entry.hold not in corrected, "corrects again")
+        require((entry.names, entry.parent, entry.policy_version)
+                == (first.names, first.parent, first.policy_version), "is not as what it corrects")
+        corrected.add(entry.hold)
+
+    def check_hold(self, hold, ended, live, children):
+        require(hold.id not in self.entries, "its id is that of an entry")
+        self.check_parent(hold.parent, ended)
+        require(hold.parent not in ended or ended[hold.parent].flags & UNATTENDED,
+                "its parent was ended by its caller")
+        require(hold.open_children == live, "has %d live children, not %d"
+                % (live, hold.open_children))
+        booked = {column: value for column, value in children.items() if value}
+        require(hold.children == booked, "children is %r; the entries make %r"
+                % (hold.children, booked))
+        require(hold.policy_version <= self.policy["version"], "policy_version")
+        if hold.client_id:
+            self.reserved(hold)
+
+    def reserved(self, hold):
+        value = self.rows["keys"].get(client_key(hold.client_id))
+        require(value is not None, "its client_id has no row in keys")
+        request = Request(b"", value)
+        require((request.operation, request.id) == (RESERVE, hold.id),
+                "the row of its client_id in keys is not its own")
+
+    def check_held(self):
+        expected = {}
+        for hold in self.holds.values():
+            for series, columns in hold.shares.items():
+                expected.setdefault(series, Held()).add(hold, columns)
+        for key, value in self.rows["held"]:
+            where = "held: %s" % key.hex()
+            row = self.attempt(where, Held.read, value)
+            wanted = expected.pop(be(key), Held()) if len(key) == 4 else Held()
+            if row is not None:
+                fits = (row.holds == wanted.holds > 0 and row.columns == wanted.columns
+                        and wanted.until <= row.until < ID_LIMIT)
+                self.attempt(where, require, fits, "is %s; the holds make %s" % (row, wanted))
+                self.held[be(key)] = row.columns
+        for series in expected:
+            self.problems.append("held: %s: is missing" % u32s(series).hex())
+
+    def check_keys(self):
+        expected = dict(self.endings)
+        for entry in self.entries.values():
+            if entry.client_id is not None:
+                self.attempt("entries: %s" % u64(entry.id).hex(), self.expect_row, entry, expected)
+        ended = {entry.hold for entry in self.entries.values()}
+        for key, value in self.rows["keys"]:
+            self.key_count += 1
+            if key in self.maybe:
+                expected[key] = self.maybe[key]
+            elif key[0] in (1, 2) and key not in expected:
+                if self.attempt("keys: %s" % key.hex(), self.check_request, key, value, ended):
+                    expected[key] = value
+        self.compare("keys", expected.items(), describe_keys)
+
+    @staticmethod
+    def expect_row(entry, expected):
+        key, row = request_row(entry)
+        require(key not in expected, "another entry has the client_id")
+        expected[key] = row
+
+    def check_request(self, key, value, ended):
+        """Of a request that booked no entry."""
+        request = Request(key, value)
+        if request.operation == SETS_POLICY and request.id == 0:
+            require(request.flags == 0 and 1 <= request.version <= self.policy["version"],
+                    "has flags, or a version that never was")
+            return True
+        require(request.operation in (RESERVE, METER, TRANSFER), "no entry has this client_id")
+        require((request.flags, request.version) == (0, 0), "has flags or a version")
+        require(request.id in self.holds or request.id in ended, "no hold %d was ever" % request.id)
+        hold = self.holds.get(request.id)
+        if request.operation == RESERVE and hold is not None:
+            require(hold.client_id and client_key(hold.client_id) == key,
+                    "its hold has another client_id")
+        metered = hold and request.operation == METER and hold.metered
+        if metered and metered.client_id and client_key(metered.client_id) == key:
+            require(request.digest == metered.request_digest, "digest")
+        return True
+
+    def use(self, rule, series, now_us, end=FOREVER, first=None):
+        since = self.history.since(rule.name, series, end) if self.history else 0
+        held = self.held.get(series, [0] * HELD_COLUMNS)[rule.held_column]
+        return Use(rule, self.derived.series.get(series), since, held, now_us, end, first)
+
+    def count_of(self, family):
+        return self.derived.names.counts().get(bytes(family), 0)
+
+    def check_overruns(self):
+        """An entry that is not marked left no rule over its limit by what is booked alone; one
+        that is marked added to a rule that could deny it."""
+        over = {}
+        for id, series_of in self.derived.series_at.items():
+            entry, amounts = self.entries[id], self.derived.amounts_at[id]
+            rules, could = self.history.rules_at(id), False
+            for series in series_of if entry.kind != GRANT else []:
+                key = self.history.version_at(id), series
+                if key not in over:
+                    fitting = rules_over(rules, self.derived.names.scope(series))
+                    over[key] = [rule for rule in fitting
+                                 if rule.effect != "warn" and not rule.is_unlimited]
+                for rule in over[key]:
+                    if sum(amounts.get(column, 0) for column in rule.columns) <= 0:
+                        continue
+                    could = True
+                    use = self.use(rule, series, id, id + 1)
+                    self.attempt("entries: %s" % u64(id).hex(), require,
+                                 use.used <= use.cap(True) or entry.flags & OVERRUN,
+                                 "is not marked as an overrun of %r" % rule.name)
+            self.attempt("entries: %s" % u64(id).hex(), require,
+                         could or not entry.flags & OVERRUN, "is an overrun of no rule")
+
+    def check_warned(self):
+        rules = {mark_name(name): rule for name, rule in self.rules.items()}
+        marks = {}
+        for key, value in self.rows["warned"]:
+            where = "warned: %s" % key.hex()
+            if key[0] == 1:
+                mark = self.attempt(where, Mark, key, value)
+                if mark is not None and self.attempt(where, self.check_mark, mark, rules):
+                    marks[mark.rule, mark.series, mark.threshold] = mark
+                    self.warnings += 1
+            else:
+                self.attempt(where, require, key[0] == 2, "unknown kind of row")
+        self.compare("warned", self.history.reset_rows(), describe_reset, [b"\2"])
+        for rule, series in self.over():
+            self.attempt("warned", self.check_reached, rule, series, marks)
+
+    def check_mark(self, mark, rules):
+        """The threshold had been reached then."""
+        require(mark.rule in rules, "of a rule that is not there")
+        name = rules[mark.rule].name
+        require(mark.id in self.ids, "its id is of nothing")
+        rule = next((r for r in self.history.rules_at(mark.id) if r.name == name), None)
+        require(rule is not None and mark.threshold in rule.warn, "not one of its thresholds")
+        require(mark.series in self.derived.names.names_of
+                and rule.fits(self.derived.names.scope(mark.series)), "not one of its series")
+        is_calendar = rule.window[0] in CALENDAR
+        start = max(window_start(rule.window, mark.period), 1)
+        require(mark.period == (start if is_calendar else 0) and mark.period <= mark.id, "period")
+        use = self.use(rule, mark.series, mark.id, mark.id + 1, mark.period)
+        require(mark.limit == use.limit, "limit %d, not %d" % (mark.limit, use.limit or -1))
+        require(use.used > 0 and use.percent(use.used) >= mark.threshold, "it was not reached")
+        return True
+
+    def check_reached(self, rule, series, marks):
+        """What the newest entry of the series reached has a mark, if the rule was the same."""
+        ids = self.derived.series.get(series, Series()).ids
+        if (not rule.warn or rule.is_unlimited or not ids
+                or self.history.changed.get(rule.name, 0) > ids[-1]
+                or self.history.since(rule.name, series) > ids[-1]):
+            return
+        use = self.use(rule, series, ids[-1])
+        if use.used <= 0 or use.limit < 0:
+            return
+        for threshold in rule.warn:
+            if use.percent(use.used) >= threshold:
+                mark = marks.get((mark_name(rule.name), series, threshold))
+                require(mark is not None and mark.limit == use.limit, "%d percent of %r, in series "
+                        "%d, was not warned of" % (threshold, rule.name, series))
+
+    def over(self):
+        """Each rule in force with each series that it is over."""
+        for series in self.derived.names.names_of:
+            for rule in rules_over(self.rules.values(), self.derived.names.scope(series)):
+                yield rule, series
+
+    # ---- what is told ----
+
+    def uses(self):
+        """Rules, the values of their series, and their use now."""
+        without = {name for name, rule in self.rules.items() if not rule.has_each}
+        for rule, series in self.over():
+            without.discard(rule.name)
+            values = list(self.derived.names.scope(series).values())
+            yield rule, values, self.use(rule, series, self.now_us)
+        for rule in map(self.rules.get, without):
+            yield rule, list(rule.scope.values()), Use(rule, None, 0, 0, self.now_us)
+
+    def told(self):
+        for rule, values, use in self.uses():
+            yield {"rule": rule.name, "values": values, "used": use.used, "held": use.held,
+                   "limit": -1 if rule.is_unlimited else use.limit,
+                   "percent": use.percent(use.used + use.held)}
 
     def summary(self):
         totals = self.derived.series.get(0, Series()).totals
+        kinds = collections.Counter(entry.kind for entry in self.entries.values())
         total = {name: totals.get(column, 0) for name, column in COLUMN.items()}
+        states = {}
+        for (dimension, text), number in self.derived.numbers.items():
+            series = self.derived.series.get(self.derived.names.series_of.get((number,)))
+            if dimension == STATE and series and series.totals.get(COLUMN["invocations"]):
+                states[text] = series.totals[COLUMN["invocations"]]
         return {
-            "entries": sum(self.by_kind.values()),
+            "entries": len(self.entries),
             "invocations": total["invocations"],
-            "states": {self.derived.names[number][1]: len(ids)
-                       for number, ids in self.derived.ids.items()},
+            "states": states,
             "completed": total["completed"], "failed": total["failed"],
             "aborted": total["aborted"], "unpriced": total["unpriced"],
             "duration_ms": total["duration_ms"],
             "cost": total["cost"], "completed_cost": total["completed_cost"],
             "credits": total["credits"], "completed_credits": total["completed_credits"],
             "tokens": {name: total[name + "_tokens"] for name in TOKEN_CLASSES},
-            "names": len(self.derived.names), "series": len(self.derived.series),
+            "totals": total,
+            "kinds": {name: kinds[kind] for kind, name in enumerate(KINDS, 1)},
+            "flags": {name: sum(bool(entry.flags & bit) for entry in self.entries.values())
+                      for name, bit in [("overrun", OVERRUN), ("late", LATE),
+                                        ("completes", COMPLETES), ("unattended", UNATTENDED)]},
+            "names": len(self.derived.defined), "undefined": len(self.derived.names.undefined),
+            "series": len(self.derived.series),
+            "empty_series": len(self.derived.names.names_of.keys() - self.derived.series.keys()
+                                - {0}),
             "blocks": sum(len(series.blocks) for series in self.derived.series.values()),
             "rollups": len(self.derived.rollups),
-            "last_id": self.last.get("id", 0),
+            "holds": len(self.holds), "held": len(self.held),
+            "keys": self.key_count,
+            "warnings": self.warnings,
+            "building": len(self.derived.building),
+            "last_id": self.last_id,
             "last_invocation_id": self.last.get(INVOCATION, 0),
             "last_policy_id": self.last.get(POLICY, 0),
             "policy_version": self.policy["version"] if self.policy else 0,
+            "rules": list(self.told()),
             "problems": self.problems,
         }
 
@@ -642,9 +594,14 @@ def print_plain(summary):
         if key == "states":
             for state, count in value.items():
                 print("state.%s=%d" % (state.encode().hex(), count))
-        elif key == "tokens":
-            for token_class, count in value.items():
-                print("tokens.%s=%d" % (token_class, count))
+        elif key == "rules":
+            for rule in value:
+                name = ".".join(text.encode().hex() for text in [rule["rule"], *rule["values"]])
+                for what in "used", "held", "limit", "percent":
+                    print("%s.%s=%d" % (what, name, rule[what]))
+        elif isinstance(value, dict):
+            for name, count in value.items():
+                print("%s.%s=%d" % (key, name, count))
         elif key != "problems":
             print("%s=%d" % (key, value))
     for problem in summary["problems"]:

@@ -1,0 +1,186 @@
+"""What entries add up to, and the names that say where: docs/format.md, sections 5, 7 and 8."""
+
+import hashlib
+import struct
+from bisect import bisect_left
+
+from ledger_rows import (BLOCK_BYTES, BLOCK_ITEMS, INVOCATION, STATE, add, be, require,
+                         totals_bytes, u32s, varint, zigzag)
+
+HOUR_US = 3600 * 10 ** 6
+
+
+# ---- what the entries say that the derived databases must hold: sections 5, 7, 8 ----------------
+
+class Series:
+    """The blocks of one series, built item by item, and its running sums."""
+
+    def __init__(self):
+        self.totals, self.blocks = {}, {}
+        self.ids, self.items, self.sums = [], [], {}
+        self.count = 0
+
+    def append(self, entry_id, amounts):
+        delta = entry_id - self.ids[-1] if self.count else 0
+        item = varint(delta) + totals_bytes(amounts)
+        if self.count in (0, BLOCK_ITEMS) or len(self.value) + len(item) > BLOCK_BYTES:
+            self.count, self.first_id = 0, entry_id
+            self.value = b"\0" + totals_bytes(self.totals)
+            item = b"\0" + totals_bytes(amounts)
+        self.count += 1
+        self.value = bytes([self.count]) + self.value[1:] + item
+        self.blocks[self.first_id] = self.value
+        self.ids.append(entry_id)
+        self.items.append(amounts)
+        add(self.totals, amounts)
+
+    def running(self, columns):
+        """The sum of the columns before the first item, and after each. Only when all are there."""
+        if columns not in self.sums:
+            sums = self.sums[columns] = [0]
+            for amounts in self.items:
+                sums.append(sums[-1] + sum(amounts.get(column, 0) for column in columns))
+        return self.sums[columns]
+
+    def before(self, columns, entry_id):
+        return self.running(columns)[bisect_left(self.ids, entry_id)]
+
+
+class Rollup:
+    def __init__(self):
+        self.totals = {}
+        self.extremes = [None, None]
+
+    def add(self, entry, amounts):
+        add(self.totals, amounts)
+        if entry.kind != INVOCATION:
+            return
+        for measure, value in enumerate([entry.cost, entry.duration_ms]):
+            if value is not None:
+                low, high = self.extremes[measure] or (value, value)
+                self.extremes[measure] = (min(low, value), max(high, value))
+
+    def value(self):
+        given = sum(1 << i for i, pair in enumerate(self.extremes) if pair)
+        return (totals_bytes(self.totals) + bytes([given])
+                + b"".join(zigzag(low) + zigzag(high) for low, high in filter(None, self.extremes)))
+
+
+class Names:
+    """What the rows of `names` say. What they must say is Derived's to know."""
+
+    def __init__(self, rows):
+        self.texts = {}      # number -> (dimension, text)
+        self.undefined = set()
+        self.names_of = {0: ()}  # series -> numbers
+        for key, value in rows:
+            if key[0] == 3 and len(key) == 5 and len(value) >= 2:
+                self.texts[be(key[1:])] = value[0], value[1:].decode(errors="replace")
+            elif key[0] == 5 and len(key) == 5:
+                self.names_of[be(key[1:])] = struct.unpack(">%dI" % (len(value) // 4),
+                                                           value[:len(value) // 4 * 4])
+            elif key[0] == 6 and len(key) == 5:
+                self.undefined.add(be(key[1:]))
+        self.series_of = {numbers: series for series, numbers in self.names_of.items()}
+        self.numbers = {name: number for number, name in self.texts.items()}
+
+    def scope(self, series):
+        """Dimensions and texts of a series; dimension 0 for a name that is not there."""
+        return dict(self.texts.get(number, (0, "")) for number in self.names_of[series])
+
+    def counts(self):
+        counts = {}
+        for numbers in self.names_of.values():
+            if numbers:
+                family = bytes(self.texts.get(number, (0,))[0] for number in numbers)
+                counts[family] = counts.get(family, 0) + 1
+        return counts
+
+
+class Derived:
+    def __init__(self, families, building, names):
+        self.families = families
+        self.building = building  # [(family, id)]
+        self.names = names
+        self.defined = {}    # number -> (dimension, text)
+        self.numbers = {}    # (dimension, text) -> number, of those that are defined
+        self.series = {}
+        self.series_at = {}  # entry id -> its series
+        self.amounts_at = {}
+        self.rollups = {}    # (series, granularity, period) -> Rollup
+
+    def add(self, entry, corrected):
+        for number, dimension, text in entry.definitions:
+            require(number not in self.defined, "defines number %d again" % number)
+            require((dimension, text) not in self.numbers, "defines a name again")
+            self.defined[number] = (dimension, text)
+            self.numbers[dimension, text] = number
+        for dimension, number in entry.names.items():
+            require(number in self.defined, "uses number %d, which is not defined" % number)
+            require(self.defined[number][0] == dimension, "uses number %d in dimension %d, but it "
+                    "is of another" % (number, dimension))
+        amounts = entry.amounts(corrected)
+        if not amounts:
+            return
+        self.amounts_at[entry.id] = amounts
+        families = [()] + self.families + [f for f, end in self.building if entry.id < end]
+        self.series_at[entry.id] = self.series_of(entry.names, families)
+        for series in self.series_at[entry.id]:
+            self.series.setdefault(series, Series()).append(entry.id, amounts)
+            for granularity, length in (1, HOUR_US), (2, 24 * HOUR_US):
+                key = series, granularity, entry.id // length
+                self.rollups.setdefault(key, Rollup()).add(entry, amounts)
+
+    def series_of(self, names, families):
+        """Those of an entry or hold; `names` are numbers by dimension."""
+        found = []
+        for family in families:
+            if all(dimension in names for dimension in family):
+                numbers = tuple(names[dimension] for dimension in family)
+                require(numbers in self.names.series_of, "names %r have no series" % (numbers,))
+                found.append(self.names.series_of[numbers])
+        return found
+
+    def check_numbers(self):
+        known = set(self.defined) | (self.names.undefined & set(self.names.texts))
+        require(known == set(range(1, len(known) + 1)), "numbers of names have gaps")
+        series = set(self.names.names_of)
+        require(series == set(range(len(series))), "numbers of series have gaps")
+        for number in series - {0}:
+            family = tuple(self.names.scope(number))
+            require(family in self.families or family in dict(self.building),
+                    "series %d is of no family, but of %r" % (number, family))
+
+    def names_rows(self, are_counted):
+        """`are_counted`: whether there are rows of how many series a family has."""
+        undefined = {number: self.names.texts[number] for number in self.names.undefined
+                     if number not in self.defined and number in self.names.texts}
+        for number, (dimension, text) in {**self.defined, **undefined}.items():
+            text = text.encode()
+            head = bytes([dimension])
+            if len(text) <= 500:
+                yield b"\1" + head + text, u32s(number)
+            else:
+                yield b"\2" + head + hashlib.sha256(text).digest(), u32s(number)
+            yield b"\3" + u32s(number), head + text
+        for number in undefined:
+            yield b"\6" + u32s(number), b""
+        for series, numbers in self.names.names_of.items():
+            if numbers:
+                yield b"\4" + u32s(*numbers), u32s(series)
+                yield b"\5" + u32s(series), u32s(*numbers)
+        for family, count in self.names.counts().items() if are_counted else []:
+            yield b"\7" + family, u32s(count)
+
+    def series_rows(self):
+        for series, built in self.series.items():
+            for first_id, value in built.blocks.items():
+                yield struct.pack(">IQ", series, first_id), value
+
+    def rollup_rows(self):
+        for (series, granularity, period), rollup in self.rollups.items():
+            yield struct.pack(">IBI", series, granularity, period), rollup.value()
+
+    def state_series(self, state):
+        """Of a state; None where nothing was booked, held or reset in it."""
+        return self.names.series_of.get((self.names.numbers.get((STATE, state)),))
