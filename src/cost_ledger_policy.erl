@@ -214,7 +214,8 @@ digest(Request) ->
 
 %% Use of a rule, or of one value of it, counts from now on.
 -spec reset(#ledger{}, term(), term()) ->
-          {ok, pos_integer()} | {error, term()} | {invalid, Position :: pos_integer(), iodata()}.
+          {ok, pos_integer()} | {error, term()} | closed
+              | {invalid, Position :: pos_integer(), iodata()}.
 reset(Ledger, Rule, Change) ->
     case {cost_ledger_rules:text(Rule, 1, ?TEXT_BYTES_MAX),
           change(Change, [by, reason, id, scope])} of
