@@ -3,7 +3,7 @@
 -module(cost_ledger_record).
 
 -export([draft/2, attempt/1, usage/1, encode/3, attempt_term/1, id/1, scope_names/1, from_entry/1,
-         from_hold/2, named/1]).
+         from_hold/2, owner/1, named/1]).
 -export_type([meta/0, attributes/0, usage/0, status/0, tokens/0, record/0, fields/0]).
 
 -type status() :: completed | failed | aborted.
@@ -381,8 +381,24 @@ from_hold(#{id := Id, names := Names, deadline := Deadline, extend_ms := ExtendM
                   age_ms => max(0, (NowUs - Id) div 1000)},
     with_owner(BootId =:= cost_ledger_registry:boot_id(), Owner, with_metered(Hold, Whole)).
 
-with_owner(true, Owner, Info) -> Info#{owner => binary_to_term(Owner, [safe])};
-with_owner(false, _Owner, Info) -> Info.
+with_owner(true, Owner, Info) ->
+    case owner(Owner) of
+        none -> Info;
+        Pid -> Info#{owner => Pid}
+    end;
+with_owner(false, _Owner, Info) ->
+    Info.
+
+%% The process that a hold's owner was written as. Anyone may send the writer a request in which it
+%% is none; such a hold is nobody's.
+-spec owner(binary()) -> pid() | none.
+owner(Written) ->
+    try binary_to_term(Written, [safe]) of
+        Pid when is_pid(Pid) -> Pid;
+        _ -> none
+    catch error:badarg ->
+            none
+    end.
 
 with_metered(#{metered := Metered}, Info) ->
     Info#{metered => with_tokens(Metered, maps:with([cost, credits], Metered))};

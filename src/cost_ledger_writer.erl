@@ -118,17 +118,15 @@ watch_holds(From, Dead, #state{ledger = #ledger{handle = Handle}} = State) ->
     end.
 
 watch_hold(#{id := Id, owner := Owner, boot_id := BootId}, {Dead, State}) ->
-    Pid = case cost_ledger_registry:boot_id() of
-              BootId -> binary_to_term(Owner, [safe]);
-              _ -> another_boot
-          end,
-    if Pid =:= another_boot -> {Dead, State};
-       node(Pid) =:= node() ->
+    case cost_ledger_registry:boot_id() =:= BootId andalso cost_ledger_record:owner(Owner) of
+        false -> {Dead, State}; % of another boot: ended already
+        none -> {[Id | Dead], State};
+        Pid when node(Pid) =:= node() ->
             case is_process_alive(Pid) of
                 true -> {Dead, watch(Id, Pid, State)};
                 false -> {[Id | Dead], State}
             end;
-       true -> {Dead, watch(Id, Pid, State)}
+        Pid -> {Dead, watch(Id, Pid, State)}
     end.
 
 handle_info({do, Alias, Token, Operation, Draft, Owner}, State)

@@ -2244,6 +2244,10 @@ hostile() ->
      <<255, 254>>, [1114112], [55296], make_ref(), fun() -> ok end, #{[a | b] => c},
      [{cost, 1}, {cost, 2}, cost]].
 
+%% Each of the keys with each of the terms, and the terms as keys.
+hostile_pairs(Keys) ->
+    [{Key, Term} || Key <- Keys, Term <- hostile()] ++ [{Term, 1} || Term <- hostile()].
+
 %% The calls that neither raise badarg with words nor answer an error.
 unrefused({What, Call}) ->
     try badarg_text(Call) of
@@ -2267,16 +2271,16 @@ hostile_ledgers(Hold) ->
         Term <- [Hold | hostile()]].
 
 hostile_options(Config) ->
-    Path = ?config(path, Config) ++ "-new",
+    Good = #{path => ?config(path, Config) ++ "-new", name => hostile},
     Keys = [name, path, budgets, rules, settings, series, clock, currency, map_size,
             max_entry_size, queue, sync, on_unavailable, call_timeout],
-    [{{start_link, Term}, fun() -> cost_ledger:start_link(Term) end} || Term <- hostile()]
-        ++ [{{start_link, Key, Term},
-             fun() -> cost_ledger:start_link((#{path => Path, name => hostile})#{Key => Term}) end}
-            || Key <- Keys ++ hostile(), Term <- hostile(),
-               %% Names of directories to OTP as well: the last two are ab.
-               not lists:member({Key, Term}, [{path, <<255, 254>>}, {path, [a | b]},
-                                              {path, [[a | b]]}])].
+    [{{start_link, Options}, fun() -> cost_ledger:start_link(Options) end}
+     || Options <- hostile() ++ [Good#{Key => Term} || {Key, Term} <- hostile_pairs(Keys),
+                                                       not is_a_path(Key, Term)]].
+
+%% To OTP as well: the last two are ab.
+is_a_path(Key, Term) ->
+    lists:member({Key, Term}, [{path, <<255, 254>>}, {path, [a | b]}, {path, [[a | b]]}]).
 
 hostile_attributes(L) ->
     Keys = [state, org, project, user, agent, model, provider, prompt_type, kind, cost, credits,
@@ -2285,17 +2289,16 @@ hostile_attributes(L) ->
     [{{check_budget, Term}, fun() -> cost_ledger:check_budget(L, Term) end} || Term <- hostile()]
         ++ [{{record_invocation, Term}, fun() -> cost_ledger:record_invocation(L, Term, #{}) end}
             || Term <- hostile()]
-        ++ [{{record_invocation, meta, Term},
-             fun() -> cost_ledger:record_invocation(L, executing, Term) end} || Term <- hostile()]
-        ++ [{{record_invocation, Key, Term},
-             fun() -> cost_ledger:record_invocation(L, executing, #{Key => Term}) end}
-            || Key <- [duration_ms, status | Keys] ++ hostile(), Term <- hostile()]
-        ++ [{{Function, Term}, fun() -> cost_ledger:Function(L, Term) end}
-            || Function <- [check, reserve], Term <- hostile()]
-        ++ [{{Function, Key, Term}, fun() -> cost_ledger:Function(L, Good#{Key => Term}) end}
-            || Function <- [check, reserve], Key <- Keys ++ hostile(), Term <- hostile(),
-               %% check/2 leaves it aside.
-               {Function, Key} =/= {check, parent}]
+        ++ [{{record_invocation, meta, Meta},
+             fun() -> cost_ledger:record_invocation(L, executing, Meta) end}
+            || Meta <- hostile() ++ [#{Key => Term} || {Key, Term} <- hostile_pairs(
+                                                                        [duration_ms, status
+                                                                         | Keys])]]
+        ++ [{{Function, Attempt}, fun() -> cost_ledger:Function(L, Attempt) end}
+            || Function <- [check, reserve],
+               Attempt <- hostile() ++ [Good#{Key => Term} || {Key, Term} <- hostile_pairs(Keys),
+                                                              %% check/2 leaves it aside.
+                                                              {Function, Key} =/= {check, parent}]]
         ++ [{{with_budget, Term},
              fun() -> cost_ledger:with_budget(L, Term, fun(_) -> {release, ok} end) end}
             || Term <- hostile()]
@@ -2307,81 +2310,80 @@ hostile_usage(Hold) ->
     [{{Function, Term}, fun() -> cost_ledger:Function(Term) end}
      || Function <- [hold_info, release], Term <- hostile()]
         ++ [{{Function, Term}, fun() -> cost_ledger:Function(Hold, Term) end}
-            || Function <- [settle, meter, release, transfer], Term <- hostile()]
-        ++ [{{Function, Key, Term}, fun() -> cost_ledger:Function(Hold, #{Key => Term}) end}
-            || Function <- [settle, meter], Key <- Keys ++ hostile(), Term <- hostile()]
+            || Function <- [release, transfer], Term <- hostile()]
+        ++ [{{Function, Usage}, fun() -> cost_ledger:Function(Hold, Usage) end}
+            || Function <- [settle, meter],
+               Usage <- hostile() ++ [#{Key => Term} || {Key, Term} <- hostile_pairs(Keys)]]
         ++ [{{release, id, Term}, fun() -> cost_ledger:release(Hold, #{id => Term}) end}
             || Term <- hostile()]
         ++ [{{transfer, options, Term}, fun() -> cost_ledger:transfer(Hold, self(), Term) end}
             || Term <- hostile()].
 
 hostile_policies(L) ->
-    Keys = [name, scope, measure, window, limit, warn, soft, on_exhausted, grace, require,
-            default_estimate, max_values],
     Rule = rule(<<"cap">>, all, cost, lifetime, 5),
+    Fast = #{type => boolean, value => true},
+    Tries = #{type => integer, value => 1},
+    Rules = [Rule#{Key => Term}
+             || {Key, Term} <- hostile_pairs([name, scope, measure, window, limit, warn, soft,
+                                              on_exhausted, grace, require, default_estimate,
+                                              max_values])]
+        ++ [Rule#{scope => #{Key => Term}} || {Key, Term} <- hostile_pairs([state, org, user])]
+        ++ [Rule#{window => {Kind, Term}} || {Kind, Term} <- hostile_pairs([rolling])]
+        ++ [Rule#{window => {calendar, day, Term}} || Term <- hostile()]
+        ++ [Rule#{warn => [80 | Term]} || Term <- hostile()],
+    Settings = [#{Key => Term} || {Key, Term} <- hostile_pairs([retries])]
+        ++ [#{fast => Fast#{Key => Term}}
+            || {Key, Term} <- hostile_pairs([type, value, min, max, one_of])]
+        ++ [#{tries => Tries#{Key => Term}} || Key <- [min, max], Term <- hostile(),
+                                               {Key, Term} =/= {min, -1}],
+    Budgets = [#{Key => Term} || {Key, Term} <- hostile_pairs([executing])]
+        ++ [#{executing => #{Key => Term}} || {Key, Term} <- hostile_pairs([max_per_hour])],
     Policies = hostile()
-        ++ [#{Key => Term} || Key <- [rules, budgets, settings, version], Term <- hostile()]
+        ++ [#{Key => Term} || {Key, Term} <- hostile_pairs([rules, budgets, settings, version])]
         ++ [#{rules => [Rule | Term]} || Term <- hostile()]
-        ++ [#{rules => [Rule#{Key => Term}]} || Key <- Keys ++ hostile(), Term <- hostile()]
-        ++ [#{rules => [Rule#{scope => #{Key => Term}}]}
-            || Key <- [state, org, user | hostile()], Term <- hostile()]
-        ++ [#{rules => [Rule#{window => {Kind, Term}}]}
-            || Kind <- [rolling | hostile()], Term <- hostile()]
-        ++ [#{rules => [Rule#{window => {calendar, day, Term}}]} || Term <- hostile()]
-        ++ [#{rules => [Rule#{warn => [80 | Term]}]} || Term <- hostile()]
-        ++ [#{settings => #{Key => Term}} || Key <- [retries | hostile()], Term <- hostile()]
-        ++ [#{settings => #{fast => (#{type => boolean, value => true})#{Key => Term}}}
-            || Key <- [type, value, min, max, one_of | hostile()], Term <- hostile()]
-        ++ [#{settings => #{tries => #{type => integer, value => 1, Key => Term}}}
-            || Key <- [min, max, one_of], Term <- hostile(), {Key, Term} =/= {min, -1}],
-    Budgets = hostile()
-        ++ [#{Key => #{}} || Key <- hostile()]
-        ++ [#{executing => Term} || Term <- hostile()]
-        ++ [#{executing => #{Key => Term}} || Key <- [max_per_hour | hostile()],
-                                              Term <- hostile()],
-    [{{set_policy, Policy}, fun() -> cost_ledger:set_policy(L, Policy, Change) end}
-     || Change <- [?BY, ?BY#{id => <<"hostile">>}],
-        Policy <- Policies ++ [#{budgets => Wrong} || Wrong <- Budgets]]
+        ++ [#{rules => [Wrong]} || Wrong <- Rules]
+        ++ [#{settings => Wrong} || Wrong <- Settings]
+        ++ [#{budgets => Wrong} || Wrong <- Budgets],
+    [{{set_policy, Policy}, fun() -> cost_ledger:set_policy(L, Policy, ?BY) end}
+     || Policy <- Policies]
+        ++ [{{set_policy, with_id, Policy},
+             fun() -> cost_ledger:set_policy(L, Policy, ?BY#{id => <<"hostile">>}) end}
+            || Policy <- hostile() ++ [#{rules => Term} || Term <- hostile()]]
         ++ [{{set_budgets, Wrong}, fun() -> cost_ledger:set_budgets(L, Wrong, ?BY) end}
-            || Wrong <- Budgets].
+            || Wrong <- hostile() ++ Budgets].
 
 hostile_changes(L) ->
-    Changes = hostile() ++ [?BY#{Key => Term} || Key <- [by, reason, id | hostile()],
-                                                 Term <- hostile()],
+    Changes = hostile() ++ [?BY#{Key => Term} || {Key, Term} <- hostile_pairs([by, reason, id])],
+    Scopes = hostile() ++ [#{Key => Term} || {Key, Term} <- hostile_pairs([user])],
     [{{Function, Change}, fun() -> cost_ledger:Function(L, #{}, Change) end}
      || Function <- [set_policy, set_budgets], Change <- Changes]
         ++ [{{reset, Change}, fun() -> cost_ledger:reset(L, <<"cap">>, Change) end}
-            || Change <- Changes]
-        ++ [{{reset, scope, Scope},
-             fun() -> cost_ledger:reset(L, <<"cap">>, ?BY#{scope => Scope}) end}
-            || Scope <- hostile() ++ [#{Key => Term} || Key <- [user | hostile()],
-                                                        Term <- hostile()]]
+            || Change <- Changes ++ [?BY#{scope => Scope} || Scope <- Scopes]]
         ++ [{{reset, rule, Term}, fun() -> cost_ledger:reset(L, Term, ?BY) end}
             || Term <- hostile()].
 
 hostile_accounts(L) ->
-    Options = ?BY#{kind => topup},
-    Accounts = hostile() ++ [#{Key => Term} || Key <- [org | hostile()], Term <- hostile()],
-    [{{grant, Account}, fun() -> cost_ledger:grant(L, Account, 5, Options) end}
+    Good = ?BY#{kind => topup},
+    Accounts = hostile() ++ [#{Key => Term} || {Key, Term} <- hostile_pairs([org])],
+    Options = hostile() ++ [Good#{Key => Term}
+                            || {Key, Term} <- hostile_pairs([kind, by, reason, measure, id])],
+    [{{grant, Account}, fun() -> cost_ledger:grant(L, Account, 5, Good) end}
      || Account <- Accounts]
-        ++ [{{balance, Account}, fun() -> cost_ledger:balance(L, Account) end}
-            || Account <- Accounts]
-        ++ [{{budget_status, Account}, fun() -> cost_ledger:budget_status(L, Account) end}
-            || Account <- Accounts]
-        ++ [{{grant, amount, Term}, fun() -> cost_ledger:grant(L, all, Term, Options) end}
+        ++ [{{Function, Account}, fun() -> cost_ledger:Function(L, Account) end}
+            || Function <- [balance, budget_status], Account <- Accounts]
+        ++ [{{grant, amount, Term}, fun() -> cost_ledger:grant(L, all, Term, Good) end}
             || Term <- hostile()]
         ++ [{{grant, options, Wrong}, fun() -> cost_ledger:grant(L, all, 5, Wrong) end}
-            || Wrong <- hostile() ++ [Options#{Key => Term}
-                                      || Key <- [kind, by, reason, measure, id | hostile()],
-                                         Term <- hostile()]].
+            || Wrong <- Options].
 
 hostile_readings(L) ->
-    [{{history, Term}, fun() -> cost_ledger:history(L, Term) end} || Term <- hostile()]
-        ++ [{{history, Term}, fun() -> cost_ledger:history(Term) end} || Term <- hostile()]
-        ++ [{{history, Key, Term}, fun() -> cost_ledger:history(L, #{Key => Term}) end}
-            || Key <- [state, since, limit | hostile()], Term <- hostile(),
-               %% From before time began; and all of them.
-               not lists:member({Key, Term}, [{since, -1}, {limit, 1 bsl 64}])]
+    [{{history, Term}, fun() -> cost_ledger:history(Term) end} || Term <- hostile()]
+        ++ [{{history, Options}, fun() -> cost_ledger:history(L, Options) end}
+            || Options <- hostile() ++ [#{Key => Term}
+                                        || {Key, Term} <- hostile_pairs([state, since, limit]),
+                                           %% From before time began; and all of them.
+                                           {Key, Term} =/= {since, -1},
+                                           {Key, Term} =/= {limit, 1 bsl 64}]]
         ++ [{{Function, Term}, fun() -> cost_ledger:Function(L, Term) end}
             || Function <- [policy, set_clock, advance_clock], Term <- hostile()].
 

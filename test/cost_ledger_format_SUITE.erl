@@ -26,7 +26,7 @@
          damage_in_the_time_last_seen/1, a_newer_format_is_refused/1,
          a_missing_row_is_reported/1, any_byte_of_derived_data_is_checked/1,
          damage_in_a_hold/1, damage_in_what_is_held/1, damage_in_a_key/1, damage_in_a_mark/1,
-         a_hold_of_a_newer_version/1,
+         damage_in_an_entry_of_a_budget/1, a_hold_of_a_newer_version/1,
          a_truncated_file_is_not_read/1, the_example_of_the_documentation/1,
          the_example_with_budgets/1]).
 
@@ -54,7 +54,8 @@ all() ->
      damage_in_a_change_of_the_policy, bytes_after_the_last_item_of_a_block, damage_in_the_gate,
      damage_in_the_time_last_seen, a_newer_format_is_refused, a_missing_row_is_reported,
      any_byte_of_derived_data_is_checked, damage_in_a_hold, damage_in_what_is_held,
-     damage_in_a_key, damage_in_a_mark, a_hold_of_a_newer_version, a_truncated_file_is_not_read, the_example_of_the_documentation,
+     damage_in_a_key, damage_in_a_mark, damage_in_an_entry_of_a_budget,
+     a_hold_of_a_newer_version, a_truncated_file_is_not_read, the_example_of_the_documentation,
      the_example_with_budgets].
 
 init_per_suite(Config) ->
@@ -1167,6 +1168,8 @@ damage_in_a_hold(Config) ->
                  {0, "value += b'\\0'", "something follows the end"},
                  {0, "value = value[:-1]", "holds: "},
                  {0, "value = None", "held: "},
+                 {0, "value = value.replace(b'held by its id', b'held by its ia')",
+                  "its client_id has no row in keys"},
                  {1, "value = None", "live children, not 1"},
                  {1, "value = value.replace(b'a model', b'a mod\\xffl')",
                   ["holds: ", hold_id(1), ": not msgpack"]}]].
@@ -1221,6 +1224,27 @@ damage_in_a_mark(Config) ->
              {0, "key = key.replace(b'money', b'honey')", "of a rule that is not there"},
              {-1, "value = None", "is missing"},
              {-1, "key = b'\\3' + key[1:]", "unknown kind of row"}]].
+
+damage_in_an_entry_of_a_budget(Config) ->
+    Directory = ledger_with_budgets(Config),
+    [assert_problem(Expected, damaged(Directory, rewrite_entries(["if ", Code])))
+     || {Code, Expected} <-
+            [{"entry[1] == 1 and len(entry) > 11 and entry[11] == 1: del entry[7:]",
+              "is not marked as an overrun of 'money'"},
+             {"entry[1] == 3: entry[11] = 1", "flags: overrun"},
+             {"entry[1] == 3: entry[16]['kind'] = 'gift'", "change: kind"},
+             {"entry[1] == 3: entry[7] = -entry[7]", "grant: below 0"},
+             {"entry[1] == 3: entry[3] += [3, 2]", "grant: no account"},
+             {"entry[1] == 4: entry[18] = key_id", ": hold"},
+             {"entry[1] == 5: entry[14] -= 1", "corrects what the ledger has not ended"},
+             {"entry[1] == 5: entry[11] = 4", "flags: late"},
+             {"entry[1] == 5: entry[11] = 2", "series: "},
+             {"entry[1] == 1 and len(entry) > 18: entry[11] = None",
+              "corrects what the ledger has not ended"},
+             {"entry[1] == 1 and len(entry) > 18: first = entry[18] = first or entry[18]", "again"},
+             {"entry[1] == 7: entry[16]['rule'] = 'none'", "resets 'none', which is not there"},
+             {"entry[1] == 6: entry[16]['settings'][1]['depth']['value'] = 4",
+              "the settings were not as their change says"}]].
 
 %% A program that does not know it would admit what is held.
 a_hold_of_a_newer_version(Config) ->
@@ -1288,6 +1312,18 @@ flip(Database, Prefix, Seed) ->
      "    value[random.randrange(len(value))] ^= 1 << random.randrange(8)\n"
      "    txn.put(key, bytes(value), db=database)\n"].
 
+%% Code that changes the array of each entry in turn.
+rewrite_entries(Code) ->
+    ["import msgpack\n"
+     "database = env.open_db(b'entries')\n"
+     "first = None\n"
+     "with env.begin(write=True) as txn:\n"
+     "    for key, value in list(txn.cursor(database)):\n"
+     "        key_id = int.from_bytes(key, 'big')\n"
+     "        entry = msgpack.unpackb(value)\n"
+     "        ", Code, "\n"
+     "        txn.put(key, msgpack.packb(entry), db=database)\n"].
+
 a_truncated_file_is_not_read(Config) ->
     Directory = closed_ledger(Config, 70),
     Copy = copy(Directory),
@@ -1316,7 +1352,7 @@ closed_ledger(Config, Count) ->
 
 %% What the reader says of a copy after Python has changed it.
 damaged(Directory, Code) ->
-    {1, Output} = read(changed(Directory, Code)),
+    {Code, {1, Output}} = {Code, read(changed(Directory, Code))},
     Output.
 
 %% A copy that Python has changed.

@@ -71,6 +71,7 @@ groups() ->
        a_withdrawn_reservation_is_decided_anew,
        a_reservation_repeated_during_its_withdrawal_is_a_live_hold,
        a_withdrawal_leaves_the_hold_that_somebody_else_was_given,
+       a_reservation_that_everybody_gave_up_is_withdrawn,
        a_settlement_sent_again_is_booked_once,
        a_release_sent_again_is_one_release,
        a_metering_sent_again_changes_nothing,
@@ -930,6 +931,39 @@ a_withdrawal_leaves_the_hold_that_somebody_else_was_given(Config) ->
     ?assertEqual({60, 0}, use(L)),
     close(L).
 
+%% One that asked again and timed out again, and several at once: nobody was told of a hold.
+a_reservation_that_everybody_gave_up_is_withdrawn(Config) ->
+    L = open(Config, cap(100), #{call_timeout => 200}),
+    at(L, ?NOON),
+    Writer = child(L, writer),
+    Self = self(),
+    Twice = fun(Attempt) ->
+                    [{error, timeout} = cost_ledger:reserve(L, Attempt) || _ <- [1, 2]]
+            end,
+    AllAtOnce = fun(Attempt) ->
+                        in_parallel(2, fun(_) -> {error, timeout} = cost_ledger:reserve(L, Attempt)
+                                       end)
+                end,
+    [begin
+         Attempt = (paid(75))#{id => [$c | integer_to_list(Round)], owner => Self},
+         ok = sys:suspend(Writer),
+         _ = GiveUp(Attempt),
+         %% Two requests, and two withdrawals.
+         eventually(fun() -> {message_queue_len, 4} =:= process_info(Writer, message_queue_len)
+                    end),
+         ok = sys:resume(Writer),
+         ok = patiently(fun() -> cost_ledger:record_invocation(
+                                   L, executing, #{id => [$b | integer_to_list(Round)], cost => 0})
+                        end),
+         ?assertEqual({Round, {0, 0}}, {Round, use(L)}),
+         %% What nobody was told of does not keep the id.
+         {ok, Hold} = patiently(fun() -> cost_ledger:reserve(L, Attempt#{cost => 60}) end),
+         ok = patiently(fun() -> cost_ledger:release(Hold, #{id => [$r | integer_to_list(Round)]})
+                        end)
+     end || {Round, GiveUp} <- lists:enumerate([Twice, AllAtOnce, Twice, AllAtOnce])],
+    watches_nothing(L),
+    close(L).
+
 resume_when(Writer, Waiting) ->
     eventually(fun() ->
                        {message_queue_len, Length} = process_info(Writer, message_queue_len),
@@ -1573,7 +1607,8 @@ no_message_ends_the_writer(Config) ->
     Owner = child(L, owner),
     Nobody = spawn(fun() -> receive after infinity -> ok end end),
     Alias = erlang:monitor(process, Nobody, [{alias, explicit_unalias}]),
-    Requests = [{do, Alias, Token, Operation, Wrong, undefined}
+    %% As they come through the queue, with a token.
+    Requests = [{do, Alias, case Token of 0 -> 1; _ -> Token end, Operation, Wrong, undefined}
                 || {Token, Operation, Wrong} <- wrong_requests(Id, Draft)],
     Messages = [foo, [], {}, {do}, do, {do, Alias, 1, record, Draft}, {forget, []}, {forget, foo},
                 {forget, [foo | bar]}, {forget, [foo, -1, 1 bsl 64]}, forget,
@@ -1605,8 +1640,8 @@ an_owner_that_is_none_ends_no_writer(Config) ->
     Written = term_to_binary(self()),
     Writer = child(L, writer),
     [begin
-         Writer ! {do, none, 1, {reserve, 0, ?LATER, false, Written}, Draft, Owner},
-         Writer ! {do, none, 1, {reserve, 0, ?LATER, false, Wrong}, Draft, self()}
+         Writer ! {do, make_ref(), 1, {reserve, 0, ?LATER, false, Written}, Draft, Owner},
+         Writer ! {do, make_ref(), 1, {reserve, 0, ?LATER, false, Wrong}, Draft, self()}
      end || Owner <- [undefined, nil, foo, 5, <<>>, "owner", {}, [a | b]],
             Wrong <- [<<>>, <<"owner">>, term_to_binary(foo), term_to_binary([a | b])]],
     ok = cost_ledger:record_invocation(L, executing, #{cost => 1}),

@@ -476,8 +476,8 @@ static int perform(struct batch *batch, struct ledger_request *request,
     return LEDGER_E_BAD_ENTRY;
 }
 
-/* A hold that its caller never learned of. Its client_id is free again: what was asked under it
- * is asked anew, as after a denial. */
+/* A hold that a caller never learned of. As long as others were answered with it, it is theirs;
+ * then its client_id is free again: what was asked under it is asked anew, as after a denial. */
 static int withdraw(struct batch *batch, struct ledger_request *request) {
     struct ledger_entry release = {.kind = KIND_RELEASE};
     struct ledger_text client_id = {0};
@@ -485,8 +485,13 @@ static int withdraw(struct batch *batch, struct ledger_request *request) {
     uint64_t id = request->hold;
     request->id = 0;
     int rc = hold_load(batch->txn, batch_dbi(batch, DB_HOLDS), id, &hold);
-    if (rc == 0 && hold.repeated)
-        rc = MDB_NOTFOUND; /* somebody else has it now */
+    if (rc == 0 && hold.repeats > 0) {
+        hold.repeats--;
+        batch->wrote = true;
+        rc = hold_store(batch->txn, batch_dbi(batch, DB_HOLDS), &hold);
+        hold_free(&hold);
+        return rc;
+    }
     if (rc == 0 && hold.client_id.size > 0)
         rc = keep_text(batch, &hold.client_id);
     client_id = hold.client_id;
@@ -545,13 +550,14 @@ static int remember_done(struct batch *batch, const struct ledger_request *reque
 
 /* A hold that a second request was answered with is that one's too: whoever gave up the first
  * must not take it away. */
-static int keep_repeated(struct batch *batch, const struct ledger_request *request) {
+static int count_repeat(struct batch *batch, const struct ledger_request *request) {
     struct hold hold = {0};
     int rc = 0;
     if (request->operation == OPERATION_RESERVE)
         rc = hold_load(batch->txn, batch_dbi(batch, DB_HOLDS), request->id, &hold);
-    if (rc == 0 && request->operation == OPERATION_RESERVE && !hold.repeated) {
-        hold.repeated = batch->wrote = true;
+    if (rc == 0 && request->operation == OPERATION_RESERVE) {
+        hold.repeats++;
+        batch->wrote = true;
         rc = hold_store(batch->txn, batch_dbi(batch, DB_HOLDS), &hold);
     }
     hold_free(&hold);
@@ -575,7 +581,7 @@ int batch_do(struct batch *batch, struct ledger_request *request) {
     if (request->rc == 0)
         request->rc = find_done(batch, request, &entry, &done);
     if (request->rc == 0 && done)
-        return keep_repeated(batch, request);
+        return count_repeat(batch, request);
     if (request->rc != 0)
         return ledger_error_is_own(request->rc) ? 0 : request->rc;
     uint64_t last_id = batch->last_id;

@@ -158,16 +158,16 @@ static uint64_t room_for(const struct ledger *ledger, const struct ledger_reques
     return room;
 }
 
-/* The hold that a reserve made, which is to be withdrawn: it may be in this very batch, before the
- * request. One that only repeated another made none. */
+/* The hold that a reserve was answered with, which is to be withdrawn: it may be in this very
+ * batch, before the request. */
 static void find_withdrawn(struct ledger *ledger, struct ledger_request *requests, size_t at) {
     struct ledger_request *request = &requests[at];
     uint64_t token = request->hold, id = 0, flags;
     for (size_t i = 0; i < at && id == 0; i++)
         if (requests[i].operation == OPERATION_RESERVE && requests[i].token == token &&
-            requests[i].rc == 0 && !requests[i].repeated)
+            requests[i].rc == 0)
             id = requests[i].id;
-    if (id == 0 && outcomes_find(&ledger->outcomes, token, &id, &flags) && flags & LEDGER_REPEATED)
+    if (id == 0 && !outcomes_find(&ledger->outcomes, token, &id, &flags))
         id = 0;
     request->hold = id;
 }

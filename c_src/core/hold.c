@@ -5,8 +5,6 @@
 
 #include "pack.h"
 
-#define KIND_REPEATED 0x80
-
 void hold_free(struct hold *hold) {
     entry_buffer_free(&hold->row);
 }
@@ -100,9 +98,7 @@ static int read_row(struct byte_reader *reader, struct hold *hold) {
     uint8_t version = read_byte(reader);
     if (version > HOLD_VERSION)
         return LEDGER_E_NEWER;
-    uint8_t kind = read_byte(reader);
-    hold->repeated = kind & KIND_REPEATED;
-    hold->kind = (enum ledger_kind)(kind & ~KIND_REPEATED);
+    hold->kind = (enum ledger_kind)read_byte(reader);
     if (version == 0 || (hold->kind != KIND_INVOCATION && hold->kind != KIND_RUN))
         reader->damaged = true;
     const uint8_t *boot_id = read_bytes(reader, GATE_BOOT_ID_BYTES);
@@ -120,6 +116,8 @@ static int read_row(struct byte_reader *reader, struct hold *hold) {
     hold->owner = read_text(reader);
     hold->client_id = read_text(reader);
     hold->metered = read_text(reader);
+    hold->repeats = read_word(reader);
+    hold->run_id = read_text(reader);
     return reader->damaged || reader->at != reader->end ? LEDGER_E_DAMAGED : 0;
 }
 
@@ -199,7 +197,7 @@ int hold_store(MDB_txn *txn, MDB_dbi dbi, const struct hold *hold) {
     struct entry_buffer buffer = {0};
     uint8_t bytes[8], children[AMOUNTS_BYTES_MAX];
     append_byte(&buffer, HOLD_VERSION);
-    append_byte(&buffer, (uint8_t)(hold->kind | (hold->repeated ? KIND_REPEATED : 0)));
+    append_byte(&buffer, (uint8_t)hold->kind);
     entry_buffer_append(&buffer, (const char *)hold->boot_id, GATE_BOOT_ID_BYTES);
     append_word(&buffer, hold->deadline_us);
     append_word(&buffer, hold->extend_ms);
@@ -213,6 +211,8 @@ int hold_store(MDB_txn *txn, MDB_dbi dbi, const struct hold *hold) {
     append_text(&buffer, hold->owner);
     append_text(&buffer, hold->client_id);
     append_text(&buffer, hold->metered);
+    append_word(&buffer, hold->repeats);
+    append_text(&buffer, hold->run_id);
     int rc = ENOMEM;
     if (!buffer.failed) {
         MDB_val key = {sizeof bytes, bytes}, value = {buffer.size, buffer.data};

@@ -2,8 +2,7 @@
  *
  *   key     hold id u64
  *   value   version u8             1
- *           kind u8                enum ledger_kind: invocation or run; 0x80 is added where a
- *                                  repeated request was answered with it: it is not withdrawn
+ *           kind u8                enum ledger_kind: invocation or run
  *           boot_id 16 bytes       of the VM whose process owns it
  *           deadline varint        us of ledger time
  *           extend varint          ms: how far a metering moves the deadline
@@ -19,6 +18,9 @@
  *           owner                  size varint, bytes: whoever gave it knows what they mean
  *           client_id              size varint, bytes; size 0: none
  *           metered                size varint, a draft (entry.h) of what was used so far; 0: none
+ *           repeats varint         how many more requests, of those that were answered with it,
+ *                                  have not been withdrawn: with the last of them it is
+ *           run_id                 size varint, bytes: of the run that it becomes; size 0: none
  *
  * `held` of a share is what the hold itself keeps in that series, what its children took from it
  * not counted; `drawn` is what it took in turn from its parent, and would give back.
@@ -44,13 +46,13 @@ struct hold_share {
 struct hold {
     uint64_t id;
     enum ledger_kind kind;
-    bool repeated; /* another request was answered with it */
     uint8_t boot_id[GATE_BOOT_ID_BYTES];
     uint64_t deadline_us;
     uint64_t extend_ms;
     uint64_t policy_version;
     uint64_t parent;
     uint64_t open_children;
+    uint64_t repeats; /* requests answered with it, beyond the first, less those withdrawn */
     uint32_t given; /* enum entry_field, of the estimate */
     int64_t cost;
     int64_t credits;
@@ -62,6 +64,7 @@ struct hold {
     struct ledger_text owner;
     struct ledger_text client_id;
     struct ledger_text metered;
+    struct ledger_text run_id;
     struct entry_buffer row; /* what the texts of a hold that was read point into */
 };
 

@@ -18,7 +18,7 @@ static struct ledger_text any_text(size_t most) {
 static struct hold any_hold(void) {
     struct hold hold = {.id = 1 + random_below(1000),
                         .kind = random_below(2) ? KIND_INVOCATION : KIND_RUN,
-                        .repeated = random_below(2),
+                        .repeats = random_below(3),
                         .deadline_us = random_word() >> random_below(64),
                         .extend_ms = random_word() >> random_below(64),
                         .policy_version = random_below(1000),
@@ -28,7 +28,8 @@ static struct hold any_hold(void) {
                         .share_count = (uint8_t)random_below(HOLD_SHARES_MAX + 1),
                         .owner = any_text(random_below(2) ? 40 : 3000),
                         .client_id = any_text(40),
-                        .metered = any_text(random_below(2) ? 40 : 3000)};
+                        .metered = any_text(random_below(2) ? 40 : 3000),
+                        .run_id = any_text(40)};
     for (size_t i = 0; i < GATE_BOOT_ID_BYTES; i++)
         hold.boot_id[i] = (uint8_t)random_word();
     if (hold.given & ENTRY_COST)
@@ -61,7 +62,7 @@ static void assert_same_text(struct ledger_text a, struct ledger_text b) {
 static void assert_same(const struct hold *a, const struct hold *b) {
     assert_int_equal(a->id, b->id);
     assert_int_equal(a->kind, b->kind);
-    assert_int_equal(a->repeated, b->repeated);
+    assert_int_equal(a->repeats, b->repeats);
     assert_memory_equal(a->boot_id, b->boot_id, GATE_BOOT_ID_BYTES);
     assert_int_equal(a->deadline_us, b->deadline_us);
     assert_int_equal(a->extend_ms, b->extend_ms);
@@ -86,6 +87,7 @@ static void assert_same(const struct hold *a, const struct hold *b) {
     assert_same_text(a->owner, b->owner);
     assert_same_text(a->client_id, b->client_id);
     assert_same_text(a->metered, b->metered);
+    assert_same_text(a->run_id, b->run_id);
 }
 
 /* What lies in the database under that id, copied out. */

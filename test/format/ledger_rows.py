@@ -344,7 +344,7 @@ class Hold:
         self.id, data = be(key), Bytes(value)
         version = data.byte()
         require(version <= 1, "newer: version %d of a hold" % version)
-        self.kind = data.byte() & 0x7f  # the highest bit: a repeated request has it too
+        self.kind = data.byte()
         require(version == 1 and self.kind in (INVOCATION, RUN), "kind")
         self.boot_id = data.take(16)
         self.deadline, self.extend, self.policy_version = data.word(), data.word(), data.word()
@@ -367,6 +367,8 @@ class Hold:
         self.owner = data.sized(4096)
         self.client_id = data.sized(1000).decode()
         metered = data.sized(2 ** 32)
+        data.varint(2 ** 64 - 1)  # repeats
+        self.run_id = data.sized(1000).decode()
         data.end()
         self.metered = Entry(metered, is_draft=True) if metered else None
         self.check()
