@@ -16,7 +16,7 @@ help: ## this text
 
 # ---- what the machine needs -------------------------------------------------------------------
 
-PACKAGES := gcc make libc6-dev liblmdb-dev libmsgpack-dev libssl-dev \
+PACKAGES := gcc make libc6-dev liblmdb-dev libmsgpack-dev libjson-c-dev libssl-dev \
             erlang-base erlang-dev erlang-crypto erlang-tools erlang-syntax-tools \
             erlang-runtime-tools erlang-eunit erlang-common-test erlang-dialyzer \
             erlang-proper rebar3 \
@@ -50,7 +50,7 @@ CORE_SRC := $(sort $(wildcard c_src/core/*.c))
 NIF_SRC  := $(sort $(wildcard c_src/nif/*.c))
 CORE_OBJ := $(CORE_SRC:c_src/%.c=$(BUILD)/%.o)
 NIF_OBJ  := $(NIF_SRC:c_src/%.c=$(BUILD)/%.o)
-CORE_LIBS := -llmdb -lmsgpackc -lcrypto
+CORE_LIBS := -llmdb -lmsgpackc -ljson-c -lcrypto
 # Asked only when something is compiled, so that `make help` works before Erlang is there.
 ERL_INCLUDE = $(shell $(ERL) -noshell -eval \
   'io:format("~ts/erts-~ts/include", [code:root_dir(), erlang:system_info(version)]), halt().')

@@ -70,6 +70,8 @@ static const struct row rows[] = {
     {LEDGER_E_NO_PARENT, "no_parent", "the parent is not a live hold of kind run of this ledger"},
     {LEDGER_E_NO_VERSION, "no_version",
      "the policy has no such version yet; give one that was in force"},
+    {LEDGER_E_BAD_PRICES, "bad_prices",
+     "the price map cannot be read; give a JSON object as LiteLLM publishes it, complete"},
     {LEDGER_E_TOO_DEEP, "too_deep", "holds may be nested 8 deep"},
     {LEDGER_E_ID_EXHAUSTED, "id_exhausted", "ledger time is beyond what an entry id can hold"},
     {MDB_KEYEXIST, "key_exists", "LMDB: the key is already there"},

@@ -47,6 +47,7 @@ enum ledger_error {
     LEDGER_E_NO_PARENT = -31032,
     LEDGER_E_TOO_DEEP = -31033,
     LEDGER_E_NO_VERSION = -31034,
+    LEDGER_E_BAD_PRICES = -31036,
 };
 
 /* Where a failure needs more than its code: which file, which holder, which field. */
