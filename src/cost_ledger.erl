@@ -14,6 +14,8 @@
 %%%   {conflict, Id}      the id of the request was used by another one, which made Id
 %%%   {budget_exhausted, Denial}
 %%%                       which budgets deny it, and until when
+%%%   {out_of_scope, Text}
+%%%                       the ledger is seen through scope/2, and this is not to be seen or done
 %%%   {Name, Text}        otherwise from the ledger's table of errors: disk_full, map_full,
 %%%                       io_error, resolved, ...; nothing was booked
 %%%
@@ -26,6 +28,11 @@
 -export([check_budget/1, check_budget/2]).
 -export([record_invocation/1, record_invocation/2, record_invocation/3]).
 -export([stats/0, stats/1, history/0, history/1, history/2]).
+-export([record/1, record/2, redact/2, redact/3, fetch/1, fetch/2, fetch_run/1, fetch_run/2,
+         list/2, list/3, failed/2, failed/3, fold/3, fold/4, totals/1, totals/2, totals_by/2,
+         totals_by/3, scope/1, scope/2]).
+-export([set_prices/2, set_prices/3, import_prices/2, import_prices/3, prices/0, prices/1, price/1,
+         price/2, price/3]).
 -export([check/1, check/2, reserve/1, reserve/2, settle/2, release/1, release/2, meter/2,
          transfer/2, transfer/3, hold_info/1, holds/0, holds/1, with_budget/2, with_budget/3]).
 -export([budget_status/1, budget_status/2, grant/3, grant/4, balance/1, balance/2]).
@@ -36,10 +43,10 @@
 -export([accept_clock/0, accept_clock/1, i/0, i/1]).
 -export_type([ledger/0, counts/0, stats/0, history_options/0, change/0, reason/0, scope/0]).
 
--type ledger() :: atom().
+-type ledger() :: atom() | cost_ledger_scope:scope().
 -type reason() :: overloaded | timeout | unavailable | no_writer | {atom(), binary()}
                 | {atom(), Path :: [term()], binary()} | {conflict, pos_integer()}
-                | {budget_exhausted, cost_ledger_status:denial()}
+                | {budget_exhausted, cost_ledger_status:denial()} | not_found
                 | {not_settled, reason(), Result :: term(), cost_ledger_holds:hold()}.
 -type scope() :: all | #{atom() => atom() | string() | binary()}.
 -type counts() :: #{atom() | binary() => non_neg_integer()}.
@@ -86,8 +93,7 @@ stop() -> stop(?DEFAULT_LEDGER).
 stop(Ledger) ->
     case cost_ledger_registry:find(Ledger) of
         #ledger{supervisor = Supervisor} -> cost_ledger_stop:stop(Supervisor);
-        undefined when Ledger =:= ?DEFAULT_LEDGER -> {error, unavailable};
-        undefined -> ?BADARG(stop, [Ledger], 1, never_opened(Ledger))
+        undefined -> not_open(stop, [Ledger])
     end.
 
 %%% The gate -----------------------------------------------------------------------------------
@@ -134,7 +140,10 @@ undeclared(#ledger{handle = Handle} = Record, Ledger, State) ->
 unavailable(_Record, Ledger, State) when not is_atom(State) ->
     ?BADARG(check_budget, [Ledger, State], 2, "a state must be an atom");
 unavailable(undefined, Ledger, State) when Ledger =/= ?DEFAULT_LEDGER ->
-    ?BADARG(check_budget, [Ledger, State], 1, never_opened(Ledger));
+    case cost_ledger_scope:is_scope(Ledger) of
+        true -> check_budget(cost_ledger_scope:ledger(Ledger), State);
+        false -> ?BADARG(check_budget, [Ledger, State], 1, never_opened(Ledger))
+    end;
 unavailable(Record, Ledger, _State) ->
     Answer = case Record of
                  #ledger{on_unavailable = OnUnavailable} -> OnUnavailable;
@@ -182,10 +191,21 @@ record_invocation(Ledger, State, Meta) ->
                 false -> ?BADARG(record_invocation, [Ledger, State, Meta], 2, undeclared_text(Ledger, State));
                 closed -> {error, unavailable}
             end;
-        undefined when Ledger =:= ?DEFAULT_LEDGER ->
-            {error, unavailable};
         undefined ->
-            ?BADARG(record_invocation, [Ledger, State, Meta], 1, never_opened(Ledger))
+            case cost_ledger_scope:is_scope(Ledger) andalso cost_ledger_scope:booked(Ledger, Meta) of
+                false -> not_open(record_invocation, [Ledger, State, Meta]);
+                {ok, Own} -> record_invocation(cost_ledger_scope:ledger(Ledger), State, Own);
+                Error -> Error
+            end
+    end.
+
+%% Of a named ledger that was never there, the caller is told that the name is wrong.
+not_open(_Function, [?DEFAULT_LEDGER | _]) ->
+    {error, unavailable};
+not_open(Function, [Ledger | _] = Arguments) ->
+    case cost_ledger_scope:is_scope(Ledger) of
+        true -> cost_ledger_scope:refuse(atom_to_binary(Function));
+        false -> ?BADARG(Function, Arguments, 1, never_opened(Ledger))
     end.
 
 book(#ledger{name = Name} = Record, State, Meta) ->
@@ -199,6 +219,206 @@ book(#ledger{name = Name} = Record, State, Meta) ->
             ?BADARG(record_invocation, [Name, State, Meta], 3, Text)
     end.
 
+-spec record(cost_ledger_record:given()) -> {ok, Id :: pos_integer()} | {error, reason()}.
+record(Record) -> record(?DEFAULT_LEDGER, Record).
+
+%% Books a record: of an invocation (by default), of a run, or a correction of either; docs/records.md
+%% says what it may have. The same record again under its run_id, or its id, has the same answer;
+%% another one is {error, {conflict, Id}}.
+-spec record(ledger(), cost_ledger_record:given()) ->
+          {ok, Id :: pos_integer()} | {error, reason()}.
+record(Ledger, Record) ->
+    reach(record, [Ledger, Record], fun cost_ledger_scope:booked/2, fun cost_ledger_records:record/2).
+
+-spec redact(pos_integer(), change()) -> {ok, Id :: pos_integer()} | {error, reason()}.
+redact(Id, Change) -> redact(?DEFAULT_LEDGER, Id, Change).
+
+%% Takes away what a record says in words (intent, input, output, error_message, trace, attributes),
+%% for a lawful reason, and books who did it and why. Its numbers, and every sum, stay.
+-spec redact(ledger(), pos_integer(), change()) -> {ok, Id :: pos_integer()} | {error, reason()}.
+redact(Ledger, Id, Change) ->
+    with_ledger(redact, [Ledger, Id, Change],
+                fun(Record) -> cost_ledger_records:redact(Record, Id, Change) end).
+
+%%% Records ------------------------------------------------------------------------------------
+
+-spec fetch(pos_integer()) -> {ok, cost_ledger_record:record()} | {error, reason()}.
+fetch(Id) -> fetch(?DEFAULT_LEDGER, Id).
+
+%% One entry of any kind, whole; {error, not_found}.
+-spec fetch(ledger(), pos_integer()) -> {ok, cost_ledger_record:record()} | {error, reason()}.
+fetch(Ledger, Id) ->
+    seen(Ledger, reach(fetch, [Ledger, Id], fun as_given/2, fun cost_ledger_records:fetch/2)).
+
+-spec fetch_run(cost_ledger_record:id()) -> {ok, cost_ledger_record:record()} | {error, reason()}.
+fetch_run(RunId) -> fetch_run(?DEFAULT_LEDGER, RunId).
+
+%% The record of that run_id, whole; {error, not_found}, also while the run is a live hold.
+-spec fetch_run(ledger(), cost_ledger_record:id()) ->
+          {ok, cost_ledger_record:record()} | {error, reason()}.
+fetch_run(Ledger, RunId) ->
+    seen(Ledger, reach(fetch_run, [Ledger, RunId], fun as_given/2,
+                       fun cost_ledger_records:fetch_run/2)).
+
+-spec list(cost_ledger_filter:filter(), cost_ledger_filter:page()) ->
+          {ok, cost_ledger_query:listed()} | {error, reason()}.
+list(Filter, Page) -> list(?DEFAULT_LEDGER, Filter, Page).
+
+%% A page of records: see cost_ledger_filter for both arguments. The cursor stays right while
+%% records arrive: those of the next page are the next ones.
+-spec list(ledger(), cost_ledger_filter:filter(), cost_ledger_filter:page()) ->
+          {ok, cost_ledger_query:listed()} | {error, reason()}.
+list(Ledger, Filter, Page) ->
+    reach(list, [Ledger, Filter, Page], fun cost_ledger_scope:narrowed/2,
+          fun(Record, Own) -> cost_ledger_records:list(Record, Own, Page) end).
+
+-spec failed(cost_ledger_filter:filter(), cost_ledger_filter:page()) ->
+          {ok, cost_ledger_query:listed()} | {error, reason()}.
+failed(Filter, Page) -> failed(?DEFAULT_LEDGER, Filter, Page).
+
+%% Those that failed or were aborted.
+-spec failed(ledger(), cost_ledger_filter:filter(), cost_ledger_filter:page()) ->
+          {ok, cost_ledger_query:listed()} | {error, reason()}.
+failed(Ledger, Filter, Page) ->
+    case cost_ledger_rules:pairs(Filter) of
+        {ok, Map} -> list(Ledger, maps:merge(#{status => [failed, aborted]}, Map), Page);
+        _ -> list(Ledger, Filter, Page)
+    end.
+
+-spec fold(cost_ledger_filter:filter(), fun((cost_ledger_record:record(), Acc) -> Acc), Acc) ->
+          {ok, Acc} | {error, reason()}.
+fold(Filter, Fun, Acc) -> fold(?DEFAULT_LEDGER, Filter, Fun, Acc).
+
+%% Fun over all records that match and were booked before the call, whole, oldest first (or order =>
+%% newest in the filter), in constant memory and without keeping old pages from being used again.
+-spec fold(ledger(), cost_ledger_filter:filter(),
+           fun((cost_ledger_record:record(), Acc) -> Acc), Acc) -> {ok, Acc} | {error, reason()}.
+fold(Ledger, Filter, Fun, Acc) ->
+    reach(fold, [Ledger, Filter, Fun, Acc], fun cost_ledger_scope:narrowed/2,
+          fun(Record, Own) -> cost_ledger_records:fold(Record, Own, Fun, Acc) end).
+
+-spec totals(cost_ledger_filter:filter()) ->
+          {ok, cost_ledger_query:totals()} | {error, reason()}.
+totals(Filter) -> totals(?DEFAULT_LEDGER, Filter).
+
+%% Sums of what matches, by subtraction of running totals: as fast for a year as for an hour. The
+%% dimensions of the filter must be declared together as a series.
+-spec totals(ledger(), cost_ledger_filter:filter()) ->
+          {ok, cost_ledger_query:totals()} | {error, reason()}.
+totals(Ledger, Filter) ->
+    reach(totals, [Ledger, Filter], fun cost_ledger_scope:narrowed/2,
+          fun cost_ledger_records:totals/2).
+
+-spec totals_by(Dimension :: atom(), cost_ledger_filter:filter()) ->
+          {ok, [{atom() | binary(), cost_ledger_query:totals()}]} | {error, reason()}.
+totals_by(Dimension, Filter) -> totals_by(?DEFAULT_LEDGER, Dimension, Filter).
+
+%% The same for every value of one more dimension, what cost most first.
+-spec totals_by(ledger(), Dimension :: atom(), cost_ledger_filter:filter()) ->
+          {ok, [{atom() | binary(), cost_ledger_query:totals()}]} | {error, reason()}.
+totals_by(Ledger, Dimension, Filter) ->
+    case cost_ledger_scope:is_scope(Ledger) andalso cost_ledger_scope:narrowed(Ledger, Filter) of
+        false ->
+            with_ledger(totals_by, [Ledger, Dimension, Filter],
+                        fun(Record) -> cost_ledger_records:totals_by(Record, Dimension, Filter) end);
+        {ok, Own} ->
+            totals_by(cost_ledger_scope:ledger(Ledger), Dimension, Own);
+        Error ->
+            Error
+    end.
+
+-spec scope(#{atom() => atom() | binary()}) ->
+          {ok, cost_ledger_scope:scope()} | {error, reason()}.
+scope(Values) -> scope(?DEFAULT_LEDGER, Values).
+
+%% A handle on the ledger that takes its place as the first argument, and can only see and book what
+%% is of these values: #{user => <<"u1">>}. What it cannot is {error, {out_of_scope, Text}}; the
+%% entries of others are not_found. docs/records.md says what that protects from.
+-spec scope(ledger(), #{atom() => atom() | binary()}) ->
+          {ok, cost_ledger_scope:scope()} | {error, reason()}.
+scope(Ledger, Values) ->
+    case cost_ledger_scope:new(Ledger, Values) of
+        {invalid, Text} -> ?BADARG(scope, [Ledger, Values], 2, Text);
+        Answer -> Answer
+    end.
+
+as_given(_Scope, Argument) -> {ok, Argument}.
+
+%% What a scope does not reach is not there.
+seen(Ledger, {ok, Record} = Found) ->
+    case not cost_ledger_scope:is_scope(Ledger) orelse cost_ledger_scope:sees(Ledger, Record) of
+        true -> Found;
+        false -> {error, not_found}
+    end;
+seen(_Ledger, Error) ->
+    Error.
+
+%% Calls Fun with the ledger and the second argument; through a scope with what that makes of it.
+reach(Function, [Ledger, Argument | Rest] = Arguments, Narrow, Fun) ->
+    case cost_ledger_scope:is_scope(Ledger) of
+        false ->
+            with_ledger(Function, Arguments, fun(Record) -> Fun(Record, Argument) end);
+        true ->
+            case Narrow(Ledger, Argument) of
+                {ok, Own} ->
+                    with_ledger(Function, [cost_ledger_scope:ledger(Ledger), Own | Rest],
+                                fun(Record) -> Fun(Record, Own) end);
+                Error ->
+                    Error
+            end
+    end.
+
+%%% Prices -------------------------------------------------------------------------------------
+
+-spec set_prices(cost_ledger_prices:prices(), map()) ->
+          {ok, Id :: pos_integer()} | {error, reason()}.
+set_prices(Prices, Change) -> set_prices(?DEFAULT_LEDGER, Prices, Change).
+
+%% Books prices of tokens, which `cost => auto` goes by: see cost_ledger_prices. Change: by, reason,
+%% id, and effective_from in Unix milliseconds, which is now by default.
+-spec set_prices(ledger(), cost_ledger_prices:prices(), map()) ->
+          {ok, Id :: pos_integer()} | {error, reason()}.
+set_prices(Ledger, Prices, Change) ->
+    with_ledger(set_prices, [Ledger, Prices, Change],
+                fun(Record) -> cost_ledger_prices:set(Record, Prices, Change) end).
+
+-spec import_prices(binary() | {file, file:name_all()}, map()) ->
+          {ok, cost_ledger_prices:imported()} | {error, reason()}.
+import_prices(Source, Change) -> import_prices(?DEFAULT_LEDGER, Source, Change).
+
+%% The same from a price map in LiteLLM's format, its text or {file, Name}. What has no exact price
+%% of tokens is skipped, and told.
+-spec import_prices(ledger(), binary() | {file, file:name_all()}, map()) ->
+          {ok, cost_ledger_prices:imported()} | {error, reason()}.
+import_prices(Ledger, Source, Change) ->
+    with_ledger(import_prices, [Ledger, Source, Change],
+                fun(Record) -> cost_ledger_prices:import(Record, Source, Change) end).
+
+-spec prices() -> {ok, [cost_ledger_prices:price()]} | {error, reason()}.
+prices() -> prices(?DEFAULT_LEDGER).
+
+%% Every price there ever was, by model, the latest first.
+-spec prices(ledger()) -> {ok, [cost_ledger_prices:price()]} | {error, reason()}.
+prices(Ledger) ->
+    with_handle(prices, [Ledger], fun cost_ledger_prices:all/1).
+
+-spec price(Model :: binary() | atom()) ->
+          {ok, cost_ledger_prices:price()} | {error, reason()}.
+price(Model) -> price(?DEFAULT_LEDGER, Model).
+
+-spec price(ledger(), Model :: binary() | atom()) ->
+          {ok, cost_ledger_prices:price()} | {error, reason()}.
+price(Ledger, Model) ->
+    with_handle(price, [Ledger, Model],
+                fun(Handle) -> cost_ledger_prices:of_model(Handle, Model, now) end).
+
+%% The price of a model that was in force at that time, Unix milliseconds; {error, not_found}.
+-spec price(ledger(), Model :: binary() | atom(), integer()) ->
+          {ok, cost_ledger_prices:price()} | {error, reason()}.
+price(Ledger, Model, Ms) ->
+    with_handle(price, [Ledger, Model, Ms],
+                fun(Handle) -> cost_ledger_prices:of_model(Handle, Model, Ms) end).
+
 %%% Attempts and holds -------------------------------------------------------------------------
 
 -spec check(cost_ledger_record:attributes()) ->
@@ -210,13 +430,14 @@ check(Attributes) -> check(?DEFAULT_LEDGER, Attributes).
 -spec check(ledger(), cost_ledger_record:attributes()) ->
           {ok, cost_ledger_status:decision()} | {error, reason()}.
 check(Ledger, Attributes) ->
+    reach(check, [Ledger, Attributes], fun cost_ledger_scope:booked/2, fun check_attributes/2).
+
+check_attributes(Record, Attributes) ->
     case cost_ledger_record:attempt(Attributes) of
         {ok, Fields, #{critical := Critical} = What} ->
-            Attempt = {cost_ledger_record:attempt_term(Fields), Critical},
-            with_ledger(check, [Ledger, Attributes],
-                        fun(Record) -> check(Record, What, Attempt) end);
+            check(Record, What, {cost_ledger_record:attempt_term(Fields), Critical});
         {invalid, Text} ->
-            ?BADARG(check, [Ledger, Attributes], 2, Text)
+            {invalid, 2, Text}
     end.
 
 check(#ledger{handle = Handle} = Record, What, Attempt) ->
@@ -240,8 +461,24 @@ reserve(Attributes) -> reserve(?DEFAULT_LEDGER, Attributes).
 -spec reserve(ledger(), cost_ledger_record:attributes()) ->
           {ok, cost_ledger_holds:hold()} | {error, reason()}.
 reserve(Ledger, Attributes) ->
-    with_ledger(reserve, [Ledger, Attributes],
-                fun(Record) -> cost_ledger_holds:reserve(Record, Attributes) end).
+    reach(reserve, [Ledger, Attributes], fun reserved_in/2, fun cost_ledger_holds:reserve/2).
+
+%% What a scope takes from a parent must be its own.
+reserved_in(Scope, Attributes) ->
+    case cost_ledger_scope:booked(Scope, Attributes) of
+        {ok, #{parent := Parent} = Own} when Parent =/= undefined, Parent =/= nil ->
+            case cost_ledger_holds:info(Parent) of
+                {ok, Info} ->
+                    case cost_ledger_scope:sees(Scope, Info) of
+                        true -> {ok, Own};
+                        false -> cost_ledger_scope:refuse("the parent")
+                    end;
+                _ ->
+                    {ok, Own} % refused below, for what it is
+            end;
+        Answer ->
+            Answer
+    end.
 
 %% Books what was used, whether or not there is room for it. After the ledger settled the hold
 %% itself, the difference (`late`).
@@ -285,7 +522,17 @@ holds() -> holds(?DEFAULT_LEDGER).
 %% Every live hold, oldest first.
 -spec holds(ledger()) -> {ok, [map()]} | {error, reason()}.
 holds(Ledger) ->
-    with_handle(holds, [Ledger], fun cost_ledger_holds:list/1).
+    case cost_ledger_scope:is_scope(Ledger) of
+        false ->
+            with_handle(holds, [Ledger], fun cost_ledger_holds:list/1);
+        true ->
+            case holds(cost_ledger_scope:ledger(Ledger)) of
+                {ok, Holds} ->
+                    {ok, [Hold || Hold <- Holds, cost_ledger_scope:sees(Ledger, Hold)]};
+                Error ->
+                    Error
+            end
+    end.
 
 -spec with_budget(cost_ledger_record:attributes(), fun((cost_ledger_holds:hold()) -> Answer)) ->
           {ok, Result} | {error, reason()}
@@ -345,16 +592,15 @@ budget_status(Scope) -> budget_status(?DEFAULT_LEDGER, Scope).
 -spec budget_status(ledger(), scope()) ->
           {ok, #{level := atom(), tier := normal | low, resets_at := integer() | never | none,
                  rules := [cost_ledger_status:rule_status()]}} | {error, reason()}.
-budget_status(Ledger, all) ->
-    with_handle(budget_status, [Ledger, all],
-                fun(Handle) -> cost_ledger_status:status(Handle, all) end);
 budget_status(Ledger, Scope) ->
+    reach(budget_status, [Ledger, Scope], fun cost_ledger_scope:narrowed/2, fun status_of/2).
+
+status_of(#ledger{handle = Handle}, all) ->
+    cost_ledger_status:status(Handle, all);
+status_of(#ledger{handle = Handle}, Scope) ->
     case cost_ledger_record:scope_names(Scope) of
-        {ok, Names} ->
-            with_handle(budget_status, [Ledger, Scope],
-                        fun(Handle) -> cost_ledger_status:status(Handle, Names) end);
-        {invalid, Text} ->
-            ?BADARG(budget_status, [Ledger, Scope], 2, Text)
+        {ok, Names} -> cost_ledger_status:status(Handle, Names);
+        {invalid, Text} -> {invalid, 2, Text}
     end.
 
 %%% Credits ------------------------------------------------------------------------------------
@@ -376,8 +622,8 @@ balance(Account) -> balance(?DEFAULT_LEDGER, Account).
 %% credits and of cost.
 -spec balance(ledger(), scope()) -> {ok, #{credits := map(), cost := map()}} | {error, reason()}.
 balance(Ledger, Account) ->
-    with_ledger(balance, [Ledger, Account],
-                fun(Record) -> cost_ledger_credits:balance(Record, Account) end).
+    reach(balance, [Ledger, Account], fun cost_ledger_scope:narrowed/2,
+          fun cost_ledger_credits:balance/2).
 
 %%% Reading ------------------------------------------------------------------------------------
 
@@ -403,17 +649,21 @@ history(Options) -> history(?DEFAULT_LEDGER, Options).
 history(Ledger, Options) ->
     case cost_ledger_view:history_options(Options) of
         {ok, State, Since, Limit} ->
-            with_ledger(history, [Ledger, Options],
-                        fun(Record) -> history(Ledger, Options, Record, State, Since, Limit) end);
+            reach(history, [Ledger, #{}], fun cost_ledger_scope:narrowed/2,
+                  fun(Record, Own) ->
+                          {ok, Names} = cost_ledger_record:scope_names(Own),
+                          history(Ledger, Options, Record, {State, Names}, Since, Limit)
+                  end);
         {invalid, Text} ->
             ?BADARG(history, [Ledger, Options], 2, Text)
     end.
 
-history(_Ledger, _Options, #ledger{handle = Handle}, all, Since, Limit) ->
-    cost_ledger_view:history(Handle, all, Since, Limit);
-history(Ledger, Options, #ledger{handle = Handle} = Record, State, Since, Limit) ->
+history(_Ledger, _Options, #ledger{handle = Handle}, {all, Names}, Since, Limit) ->
+    cost_ledger_view:history(Handle, Names, Since, Limit);
+history(Ledger, Options, #ledger{handle = Handle} = Record, {State, Names}, Since, Limit) ->
     case cost_ledger_states:is_declared(Record, State) of
-        true -> cost_ledger_view:history(Handle, atom_to_binary(State), Since, Limit);
+        true -> cost_ledger_view:history(Handle, cost_ledger_view:of_state(State, Names), Since,
+                                         Limit);
         false -> ?BADARG(history, [Ledger, Options], 2, undeclared_text(Ledger, State));
         closed -> closed
     end.
@@ -558,8 +808,7 @@ i() -> i(?DEFAULT_LEDGER).
 i(Ledger) ->
     case cost_ledger_registry:find(Ledger) of
         #ledger{} = Record -> cost_ledger_screen:print(Record);
-        undefined when Ledger =:= ?DEFAULT_LEDGER -> {error, unavailable};
-        undefined -> ?BADARG(i, [Ledger], 1, never_opened(Ledger))
+        undefined -> not_open(i, [Ledger])
     end.
 
 %% Calls Fun on the handle of the ledger, the first of the public function's arguments.
@@ -569,8 +818,7 @@ with_handle(Function, Arguments, Fun) ->
 with_ledger(Function, [Ledger | _] = Arguments, Fun) ->
     case cost_ledger_registry:find(Ledger) of
         #ledger{} = Record -> answer(Function, Arguments, Fun(Record));
-        undefined when Ledger =:= ?DEFAULT_LEDGER -> {error, unavailable};
-        undefined -> ?BADARG(Function, Arguments, 1, never_opened(Ledger))
+        undefined -> not_open(Function, Arguments)
     end.
 
 %% What the modules below answer, as the public function does.

@@ -73,7 +73,7 @@ grant_to(Ledger, Names, Amount, #{kind := Kind, measure := Measure, by := By, re
                       end,
     Change = #{<<"kind">> => atom_to_binary(Kind), <<"by">> => By, <<"reason">> => Reason},
     Draft = cost_ledger_nif:encode({grant, none, Names, 0, Cost, Credits, undefined, Change, 0,
-                                    Id, <<>>}),
+                                    Id, <<>>, undefined}),
     true = is_binary(Draft),
     case cost_ledger_queue:call(Ledger, record, Draft) of
         {ok, Entry, _Flags} -> {ok, Entry};

@@ -104,7 +104,7 @@ with_usage(Hold, Name, Usage, Answer) ->
     with_hold(Hold,
               fun(Ledger, Id) ->
                       Extra = term_to_binary({Name, Id}),
-                      case cost_ledger_record:usage(Usage) of
+                      case said(Name, Usage) of
                           {ok, Fields} ->
                               case cost_ledger_record:encode(usage, Fields, Extra) of
                                   {ok, Draft} -> Answer(cost_ledger_queue:call(Ledger, {Name, Id},
@@ -115,6 +115,9 @@ with_usage(Hold, Name, Usage, Answer) ->
                               {invalid, 2, Text}
                       end
               end).
+
+said(meter, Usage) -> cost_ledger_record:metering(Usage);
+said(settle, Usage) -> cost_ledger_record:usage(Usage).
 
 done({ok, _Id, _Flags}) -> ok;
 done(Error) -> Error.
@@ -158,7 +161,7 @@ options(Options) ->
 
 release_draft(ClientId, Extra) ->
     Draft = cost_ledger_nif:encode({release, none, [], 0, undefined, undefined, undefined,
-                                    undefined, 0, ClientId, Extra}),
+                                    undefined, 0, ClientId, Extra, undefined}),
     true = is_binary(Draft),
     Draft.
 

@@ -8,10 +8,12 @@
 
 -export([open/1, close/1, commit/2, build/2, outcome/3, set_policy/6, tick/1, accept_clock/1,
          set_clock/2, advance_clock/2]).
--export([gate/2, allowed_from/2, now/1, is_closed/1, attach/3, writer/1, submit/4, encode/1,
-         digest/1]).
--export([declare/3, count/4, history/5, fetch/2, check/3, statuses/2, balance/4, hold/2, holds/3,
+-export([gate/2, allowed_from/2, now/1, is_closed/1, attach/3, writer/1, submit/4, pack/2,
+         encode/1, digest/1]).
+-export([list/2, record/2, run/2, sum_up/4, sum_up_by/7, prices/1, price_map/1]).
+-export([declare/3, count/4, fetch/2, check/3, statuses/2, balance/4, hold/2, holds/3,
          series/1, policy/1, facts/1]).
+-export_type([query/0, sums/0, price/0]).
 -export_type([handle/0, failure/0, policy/0, draft/0, entry/0, operation/0, result/0, effects/0,
               status/0, decision/0, hold/0]).
 
@@ -31,6 +33,15 @@
                    client_id => binary(), flags => pos_integer(), link => pos_integer(),
                    hold => pos_integer(), parent => pos_integer(),
                    policy_version => pos_integer()}.
+%% {Names, Kinds, Statuses ([]: any), Since, Until, newest | oldest, WithPayloads, Limit, Scan,
+%%  IsCount, Cursor (0: none)}
+-type query() :: {[{pos_integer(), binary()}], [atom()], [atom()], non_neg_integer(),
+                  non_neg_integer(), newest | oldest, boolean(), non_neg_integer(),
+                  pos_integer(), boolean(), non_neg_integer()}.
+%% By column (c_src/core/totals.h); cost and duration of invocations, then of runs.
+-type sums() :: {[integer()], [{Min :: integer(), Max :: integer()} | none]}.
+-type price() :: {Model :: binary(), EffectiveFromMs :: non_neg_integer(), tuple(),
+                  AboveTokens :: non_neg_integer(), tuple(), Entry :: pos_integer()}.
 %% What is to be done with a draft: `record` books it. A hold is named by its id, an owner is the
 %% external form of its pid. abort and withdraw come with an empty draft.
 -type operation() :: record
@@ -147,8 +158,14 @@ writer(_Handle) -> ?STUB.
           ok | overloaded | no_writer | closed.
 submit(_Handle, _Writer, _Bytes, _Message) -> ?STUB.
 
-%% {Kind, Status | none, [{Dimension, Name}], DurationMs, Cost, Credits, Tokens, Change,
-%%  PolicyVersion (0: none), ClientId, Extra}; `undefined` where absent. A request with a ClientId
+%% A payload as bytes, at most so many.
+-spec pack(map(), BytesMax :: pos_integer()) ->
+          binary() | {error, refused | too_deep | too_much | out_of_memory}.
+pack(_Payload, _BytesMax) -> ?STUB.
+
+%% {Kind, Status | none, [{Dimension, Name}], DurationMs, Cost | price, Credits, Tokens, Change,
+%%  PolicyVersion (0: none), ClientId, Extra, Rest}, Rest :: {RunId, ParentRun, Link (0: none),
+%% OccurredAt, Breakdown, Payload}; `undefined` where absent. A request with a ClientId or a RunId
 %% gets the digest of all the rest of it; Extra is what it says besides the entry.
 -spec encode(tuple()) -> draft() | {error, Field :: atom()} | failure().
 encode(_Entry) -> ?STUB.
@@ -165,10 +182,42 @@ declare(_Handle, _State, _Name) -> ?STUB.
                                      non_neg_integer()}]} | failure() | closed.
 count(_Handle, _State, _FirstMs, _SecondMs) -> ?STUB.
 
-%% Oldest first, of the Limit newest with Since =< id < Before.
--spec history(handle(), all | binary(), Before :: non_neg_integer(), Since :: non_neg_integer(),
-              Limit :: non_neg_integer()) -> {ok, [entry()]} | failure() | closed.
-history(_Handle, _State, _Before, _Since, _Limit) -> ?STUB.
+%% A page; `Next` is the cursor of the next one. Total is of all that match, where a series tells.
+-spec list(handle(), query()) ->
+          {ok, [cost_ledger_record:record()], Matched :: non_neg_integer(),
+           Next :: pos_integer() | done, Total :: non_neg_integer() | unknown}
+              | failure() | closed.
+list(_Handle, _Query) -> ?STUB.
+
+%% With its payload.
+-spec record(handle(), Id :: non_neg_integer()) ->
+          {ok, cost_ledger_record:record()} | failure() | closed.
+record(_Handle, _Id) -> ?STUB.
+
+-spec run(handle(), RunId :: binary()) ->
+          {ok, cost_ledger_record:record()} | failure() | closed.
+run(_Handle, _RunId) -> ?STUB.
+
+%% Of the series of these names, Since =< id < Until.
+-spec sum_up(handle(), [{Dimension :: pos_integer(), binary()}], Since :: non_neg_integer(),
+             Until :: non_neg_integer()) -> {ok, sums()} | failure() | closed.
+sum_up(_Handle, _Names, _Since, _Until) -> ?STUB.
+
+%% For each value of one more dimension, so many at a time, after the one that has a number.
+-spec sum_up_by(handle(), [{Dimension :: pos_integer(), binary()}], Since :: non_neg_integer(),
+                Until :: non_neg_integer(), Dimension :: pos_integer(),
+                After :: non_neg_integer(), Limit :: pos_integer()) ->
+          {ok, [{binary(), sums()}], After :: pos_integer() | done} | failure() | closed.
+sum_up_by(_Handle, _Names, _Since, _Until, _Dimension, _After, _Limit) -> ?STUB.
+
+-spec prices(handle()) -> {ok, [price()]} | failure() | closed.
+prices(_Handle) -> ?STUB.
+
+%% A price map in LiteLLM's format, in 10^-15 currency units a token by class.
+-spec price_map(binary()) ->
+          {ok, [{Model :: binary(), tuple(), AboveTokens :: non_neg_integer(), tuple()}
+                | {SkippedModel :: binary(), Key :: binary(), Reason :: binary()}]} | failure().
+price_map(_Json) -> ?STUB.
 
 -spec fetch(handle(), Id :: non_neg_integer()) -> {ok, [entry()]} | failure() | closed.
 fetch(_Handle, _Id) -> ?STUB.

@@ -194,7 +194,7 @@ to_nif(#{path := Path, name := Name, currency := Currency, map_size := MapSize,
 
 numbers(Series) ->
     {ok, Normal} = cost_ledger_rules:check_series(Series),
-    Numbers = maps:from_list(cost_ledger_rules:dimensions()),
+    Numbers = maps:from_list(cost_ledger_rules:of_series()),
     [[maps:get(Dimension, Numbers) || Dimension <- Dimensions]
      || Dimensions <- Normal, Dimensions =/= [state]].
 

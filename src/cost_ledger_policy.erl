@@ -98,7 +98,7 @@ wanted(Wanted) ->
     end.
 
 series(Series) ->
-    Names = maps:from_list([{Number, Name} || {Name, Number} <- cost_ledger_rules:dimensions()]),
+    Names = maps:from_list([{Number, Name} || {Name, Number} <- cost_ledger_rules:of_series()]),
     [[maps:get(Number, Names, Number) || Number <- Numbers] || {Numbers, _IsReady} <- Series].
 
 make(Wanted, Policy, Series) ->
@@ -274,7 +274,7 @@ reset_names(Scope) -> cost_ledger_record:scope_names(Scope).
 reset(Ledger, Name, Names, {By, Reason, Id}) ->
     Map = #{<<"rule">> => Name, <<"by">> => By, <<"reason">> => Reason},
     Draft = cost_ledger_nif:encode({reset, none, Names, 0, undefined, undefined, undefined, Map,
-                                    0, Id, <<>>}),
+                                    0, Id, <<>>, undefined}),
     true = is_binary(Draft),
     case cost_ledger_queue:call(Ledger, {reset, Name}, Draft) of
         {ok, Entry, _Flags} -> {ok, Entry};

@@ -2,9 +2,10 @@
 %%% and entries as the API gives them back. Runs in the caller: the writer only gets drafts.
 -module(cost_ledger_record).
 
--export([draft/2, attempt/1, usage/1, encode/3, attempt_term/1, id/1, scope_names/1, from_entry/1,
-         from_hold/2, owner/1, named/1]).
--export_type([meta/0, attributes/0, usage/0, status/0, tokens/0, record/0, fields/0]).
+-export([draft/2, record/1, attempt/1, usage/1, metering/1, encode/3, attempt_term/1, id/1,
+         scope_names/1, from_hold/2, owner/1, known/1]).
+-export_type([meta/0, given/0, attributes/0, usage/0, status/0, tokens/0, breakdown/0, record/0,
+              fields/0]).
 
 -type status() :: completed | failed | aborted.
 -type tokens() :: #{input => non_neg_integer(), output => non_neg_integer(),
@@ -12,30 +13,54 @@
                     reasoning => non_neg_integer()}.
 -type name() :: atom() | binary().
 -type id() :: atom() | string() | binary().
-%% Money in nano-units of the ledger's currency. Absent cost is unpriced; free is 0. A request
-%% with the same id is done once.
+%% Parts of a cost, in nano-units; they add up to it.
+-type breakdown() :: #{tokens => non_neg_integer(), tool_calls => non_neg_integer(),
+                       external_requests => non_neg_integer(), penalties => non_neg_integer()}.
+%% Money in nano-units of the ledger's currency. Absent cost is unpriced, free is 0, `auto` is what
+%% the price book says of the tokens and the model. A request with the same id is done once, and so
+%% is one with the same run_id, which names the record.
 -type meta() :: #{duration_ms => non_neg_integer(), prompt_type => atom() | binary(),
-                  status => status(), cost => non_neg_integer(), credits => non_neg_integer(),
+                  status => status(), cost => non_neg_integer() | auto,
+                  credits => non_neg_integer(), breakdown => breakdown(),
                   tokens => tokens(), org => name(), project => name(), user => name(),
-                  agent => name(), model => name(), provider => name(), id => id()}.
+                  agent => name(), model => name(), provider => name(), id => id(),
+                  run_id => id(), parent_run => id(), occurred_at => non_neg_integer(),
+                  intent => id(), input => term(), output => term(), error_message => id(),
+                  trace => cost_ledger_payload:trace(), attributes => map()}.
+%% The keys of meta() besides, for an invocation or a run; of a correction kind, corrects, by,
+%% reason, cost, credits, tokens (differences, which may be negative), id, and what is open-ended.
+-type given() :: #{kind => invocation | run | correction, state => atom(),
+                   corrects => pos_integer(), by => id(), reason => id(), _ => _}
+               | [{atom(), term()}].
 %% What an attempt asks for. Required to reserve an invocation: state.
 -type attributes() :: #{state => atom(), org => name(), project => name(), user => name(),
                         agent => name(), model => name(), provider => name(),
-                        prompt_type => name(), kind => invocation | run,
-                        cost => non_neg_integer(), credits => non_neg_integer(),
+                        prompt_type => name(), kind => invocation | run, run_id => id(),
+                        cost => non_neg_integer() | auto, credits => non_neg_integer(),
                         tokens => non_neg_integer() | tokens(), critical => boolean(),
                         id => id(), owner => pid(), deadline_ms => pos_integer(),
                         parent => cost_ledger_holds:hold(), policy_version => pos_integer()}.
-%% What was used.
--type usage() :: #{cost => non_neg_integer(), credits => non_neg_integer(), tokens => tokens(),
-                   status => status(), duration_ms => non_neg_integer(), model => name(),
-                   provider => name(), agent => name(), prompt_type => name(), id => id()}.
+%% What was used, and what there is to say of it. In metering, up to id alone.
+-type usage() :: #{cost => non_neg_integer() | auto, credits => non_neg_integer(),
+                   tokens => tokens(), status => status(), duration_ms => non_neg_integer(),
+                   model => name(), provider => name(), agent => name(), prompt_type => name(),
+                   id => id(), breakdown => breakdown(), parent_run => id(),
+                   occurred_at => non_neg_integer(), intent => id(), input => term(),
+                   output => term(), error_message => id(),
+                   trace => cost_ledger_payload:trace(), attributes => map(),
+                   inclusive => map()}.
 %% state, status and prompt_type are atoms where the VM has them. `overrun`: a budget was beyond
 %% its limit afterwards; `unattended`: the ledger booked it, because nobody settled.
 -type record() :: #{id := pos_integer(), kind := atom(), state => atom() | binary(),
                     timestamp := integer(), duration_ms := non_neg_integer(),
                     status := status() | none, prompt_type => atom() | binary(),
                     cost => integer(), credits => integer(), tokens => tokens(),
+                    breakdown => breakdown(), unit_prices => #{atom() => non_neg_integer()},
+                    cache_savings => integer(), run_id => binary(), parent_run => binary(),
+                    occurred_at => non_neg_integer(), change => map(),
+                    intent => binary(), input => term(), output => term(),
+                    error_message => binary(), trace => map(), attributes => map(),
+                    inclusive => map(), redacted_by => pos_integer(), redacts => pos_integer(),
                     org => binary(), project => binary(), user => binary(), agent => binary(),
                     model => binary(), provider => binary(), client_id => binary(),
                     overrun => true, late => true, unattended => true, hold => pos_integer(),
@@ -48,24 +73,31 @@
 -define(ID_BYTES_MAX, 1000). % c_src/core/keys.h
 
 -define(STATE, 1).
+-define(MODEL, 6).
 -define(PROMPT_TYPE, 9).
 -define(DIMENSIONS, #{state => ?STATE, org => 2, project => 3, user => 4, agent => 5, model => 6,
                       provider => 7, prompt_type => ?PROMPT_TYPE}).
 -define(TOKEN_CLASSES, [input, output, cache_read, cache_creation, reasoning]).
 
-%% Bits of an entry's flags: c_src/core/entry.h.
--define(FLAGS, [{overrun, 1}, {late, 2}, {completes, 4}, {unattended, 8}]).
+-define(BREAKDOWN, [tokens, tool_calls, external_requests, penalties]).
 
 -record(fields,
         {status = completed :: status(),
          names = [] :: [{pos_integer(), binary()}],
          duration_ms = 0 :: non_neg_integer(),
-         cost = undefined :: undefined | non_neg_integer(),
-         credits = undefined :: undefined | non_neg_integer(),
+         cost = undefined :: undefined | integer() | price, % price: that of the book
+         credits = undefined :: undefined | integer(),
          tokens = undefined :: undefined | tuple(),
          id = undefined :: undefined | binary(),
+         run_id = undefined :: undefined | binary(),
+         parent_run = undefined :: undefined | binary(),
+         corrects = 0 :: non_neg_integer(),
+         occurred_at = undefined :: undefined | non_neg_integer(),
+         breakdown = undefined :: undefined | tuple(),
+         payload = #{} :: #{atom() => term()},
+         change = undefined :: undefined | #{binary() => binary()},
          %% Of attempts only.
-         kind = invocation :: invocation | run,
+         kind = invocation :: invocation | run | correction,
          critical = false :: boolean(),
          policy_version = 0 :: non_neg_integer(),
          rest = #{} :: #{owner => pid(), deadline_ms => pos_integer(), parent => term()}}).
@@ -96,6 +128,41 @@ draft(State, Meta) when is_map(Meta) ->
 draft(_State, Other) ->
     {invalid, ["metadata must be a map, like #{duration_ms => 1200}, not ",
                cost_ledger_error:describe(Other)]}.
+
+%% A record of any kind that callers may book.
+-spec record(term()) ->
+          {ok, fields(), #{state => term(), kind := invocation | run | correction}}
+              | {invalid, iodata()}.
+record(Given) ->
+    case to_map(Given) of
+        {ok, #{kind := correction} = Map} -> correction(Map);
+        {ok, Map} -> record_of_work(Map);
+        error -> {invalid, ["a record must be a map, like #{state => executing, cost => 75}, not ",
+                            cost_ledger_error:describe(Given)]}
+    end.
+
+record_of_work(Map) ->
+    case fold(record, maps:without([state], Map), #fields{}) of
+        {ok, Fields} -> attempt(Map, Fields);
+        {invalid, _} = Invalid -> Invalid
+    end.
+
+correction(Map) ->
+    case fold(correction, maps:without([by, reason, kind], Map), #fields{kind = correction}) of
+        {ok, #fields{corrects = 0}} ->
+            {invalid, "corrects is required: the id of the record to be corrected"};
+        {ok, #fields{cost = undefined, credits = undefined, tokens = undefined}} ->
+            {invalid, "a correction needs a cost, credits or tokens: by how much?"};
+        {ok, Fields} ->
+            correction(Fields, cost_ledger_policy:change(maps:with([by, reason], Map)));
+        {invalid, _} = Invalid ->
+            Invalid
+    end.
+
+correction(Fields, {ok, By, Reason, _Id}) ->
+    {ok, Fields#fields{change = #{<<"by">> => By, <<"reason">> => Reason}}, #{kind => correction}};
+correction(_Fields, {invalid, Text}) ->
+    {invalid, Text}.
 
 %% The fields, and what a hold has besides: owner, deadline_ms, parent.
 -spec attempt(term()) ->
@@ -129,9 +196,15 @@ attempt(Map, #fields{kind = Kind, critical = Critical, rest = Rest, names = Name
     end.
 
 -spec usage(term()) -> {ok, fields()} | {invalid, iodata()}.
-usage(Usage) ->
+usage(Usage) -> usage(usage, Usage).
+
+%% What was used so far.
+-spec metering(term()) -> {ok, fields()} | {invalid, iodata()}.
+metering(Usage) -> usage(metering, Usage).
+
+usage(Use, Usage) ->
     case to_map(Usage) of
-        {ok, Map} -> fold(usage, Map, #fields{});
+        {ok, Map} -> fold(Use, Map, #fields{});
         error -> {invalid, ["usage must be a map, like #{cost => 60}, not ",
                             cost_ledger_error:describe(Usage)]}
     end.
@@ -179,10 +252,18 @@ text_or_term([_ | _] = List) ->
 text_or_term(Term) -> Term.
 
 %% Extra is what the request says besides; it is part of what its id stands for.
--spec encode(invocation | run | usage, fields(), Extra :: binary()) ->
+-spec encode(invocation | run | correction | usage, fields(), Extra :: binary()) ->
           {ok, cost_ledger_nif:draft()} | {invalid, iodata()}.
+encode(Kind, #fields{payload = Payload} = Fields, Extra) when map_size(Payload) > 0 ->
+    case cost_ledger_payload:pack(Payload) of
+        {ok, Packed} -> encode_term(to_term(Kind, Fields, Extra, Packed));
+        {invalid, _} = Invalid -> Invalid
+    end;
 encode(Kind, Fields, Extra) ->
-    case cost_ledger_nif:encode(to_term(Kind, Fields, Extra)) of
+    encode_term(to_term(Kind, Fields, Extra, undefined)).
+
+encode_term(Term) ->
+    case cost_ledger_nif:encode(Term) of
         Draft when is_binary(Draft) -> {ok, Draft};
         {error, Reason} -> {invalid, cost_ledger_error:describe(Reason)}
     end.
@@ -190,30 +271,76 @@ encode(Kind, Fields, Extra) ->
 %% For cost_ledger_nif:check/3.
 -spec attempt_term(fields()) -> tuple().
 attempt_term(#fields{kind = Kind} = Fields) ->
-    to_term(Kind, Fields, <<>>).
+    to_term(Kind, Fields, <<>>, undefined).
 
 %% Usage is written as a run: that needs no state.
-to_term(usage, Fields, Extra) ->
-    to_term(run, Fields, Extra);
+to_term(usage, Fields, Extra, Packed) ->
+    to_term(run, Fields, Extra, Packed);
 to_term(Kind, #fields{status = Status, names = Names, duration_ms = Duration, cost = Cost,
-                      credits = Credits, tokens = Tokens, policy_version = Version, id = Id},
-        Extra) ->
-    {Kind, Status, Names, Duration, Cost, Credits, Tokens, undefined, Version, Id, Extra}.
+                      credits = Credits, tokens = Tokens, policy_version = Version, id = Id,
+                      change = Change} = Fields, Extra, Packed) ->
+    {Kind, case Kind of correction -> none; _ -> Status end, Names, Duration, Cost, Credits,
+     Tokens, Change, Version, Id, Extra, rest(Fields, Packed)}.
+
+%% What most invocations do not have.
+rest(#fields{run_id = undefined, parent_run = undefined, corrects = 0, occurred_at = undefined,
+             breakdown = undefined}, undefined) ->
+    undefined;
+rest(#fields{run_id = RunId, parent_run = ParentRun, corrects = Corrects,
+             occurred_at = OccurredAt, breakdown = Breakdown}, Packed) ->
+    {RunId, ParentRun, Corrects, OccurredAt, Breakdown, Packed}.
 
 %%% Fields -------------------------------------------------------------------------------------
 
 fold(Use, Map, First) ->
-    try {ok, maps:fold(fun(Key, Value, Fields) -> field(Use, Key, Value, Fields) end, First, Map)}
+    try {ok, whole(Use, maps:fold(fun(Key, Value, Fields) -> field(Use, Key, Value, Fields) end,
+                                  First, Map))}
     catch throw:{invalid, Text} -> {invalid, Text}
+    end.
+
+%% What the fields are to each other.
+whole(Use, #fields{cost = price} = Fields) ->
+    priced(Use, Fields);
+whole(_Use, #fields{breakdown = undefined} = Fields) ->
+    Fields;
+whole(_Use, #fields{breakdown = Parts, cost = Cost} = Fields) ->
+    case lists:sum(tuple_to_list(Parts)) of
+        Sum when Sum > ?AMOUNT_MAX -> invalid("the parts of breakdown add up to more than 10^15");
+        Sum when Cost =:= undefined; Cost =:= Sum -> Fields#fields{cost = Sum};
+        Sum -> invalid(["breakdown must add up to the cost: its parts come to ",
+                        integer_to_binary(Sum), ", cost is ", integer_to_binary(Cost)])
+    end.
+
+%% The model of a hold stands with the hold.
+priced(_Use, #fields{tokens = undefined}) ->
+    invalid("cost => auto needs tokens: of how many?");
+priced(_Use, #fields{breakdown = Parts}) when Parts =/= undefined, element(1, Parts) =/= 0 ->
+    invalid("with cost => auto the tokens' part of breakdown is worked out: leave it out");
+priced(Use, Fields) when Use =:= usage; Use =:= metering ->
+    Fields;
+priced(_Use, #fields{names = Names} = Fields) ->
+    case lists:keymember(?MODEL, 1, Names) of
+        true -> Fields;
+        false -> invalid("cost => auto needs a model: whose prices?")
     end.
 
 -define(IS_NAME(Key), (Key =:= org orelse Key =:= project orelse Key =:= user
                        orelse Key =:= agent orelse Key =:= model orelse Key =:= provider
                        orelse Key =:= prompt_type)).
 -define(IS_ABSENT(Value), (Value =:= undefined orelse Value =:= nil)).
+%% What is said of work when it is booked.
+-define(IS_OF_RECORD(Key), (Key =:= parent_run orelse Key =:= occurred_at orelse Key =:= breakdown
+                            orelse Key =:= intent orelse Key =:= input orelse Key =:= output
+                            orelse Key =:= error_message orelse Key =:= trace
+                            orelse Key =:= attributes)).
+-define(BOOKS(Use), (Use =:= meta orelse Use =:= record orelse Use =:= usage)).
 
+field(correction, Key, Value, Fields) ->
+    correction_field(Key, Value, Fields);
 field(Use, duration_ms, Value, Fields) when Use =/= attempt ->
     Fields#fields{duration_ms = amount(duration_ms, Value)};
+field(_Use, cost, auto, Fields) ->
+    Fields#fields{cost = price};
 field(_Use, cost, Value, Fields) ->
     Fields#fields{cost = amount(cost, Value)};
 field(_Use, credits, Value, Fields) ->
@@ -233,18 +360,69 @@ field(_Use, id, Absent, Fields) when ?IS_ABSENT(Absent) ->
     Fields;
 field(_Use, id, Id, Fields) ->
     Fields#fields{id = id_text(Id)};
+field(Use, Key, Absent, Fields) when ?IS_OF_RECORD(Key), ?BOOKS(Use), ?IS_ABSENT(Absent) ->
+    Fields;
+field(Use, Key, Value, Fields) when ?IS_OF_RECORD(Key), ?BOOKS(Use) ->
+    record_field(Key, Value, Fields);
+field(Use, run_id, Absent, Fields)
+  when ?IS_ABSENT(Absent), Use =/= usage, Use =/= metering ->
+    Fields;
+field(Use, run_id, RunId, Fields) when Use =/= usage, Use =/= metering ->
+    Fields#fields{run_id = id_text(run_id, RunId)};
+field(usage, inclusive, Map, #fields{payload = Payload} = Fields) when is_map(Map) ->
+    Fields#fields{payload = Payload#{inclusive => Map}};
 %% What was reserved for one account cannot be settled for another.
-field(usage, Key, Value, _Fields) when Key =:= org; Key =:= project; Key =:= user ->
-    unknown(usage, Key, Value);
+field(Use, Key, Value, _Fields)
+  when Use =:= usage orelse Use =:= metering, Key =:= org orelse Key =:= project orelse
+       Key =:= user ->
+    unknown(Use, Key, Value);
 %% An attribute that is not there, as Erlang and as Elixir say it.
 field(_Use, Key, Absent, Fields) when ?IS_NAME(Key), ?IS_ABSENT(Absent) ->
     Fields;
 field(_Use, Key, Value, #fields{names = Names} = Fields) when ?IS_NAME(Key) ->
     Fields#fields{names = [{maps:get(Key, ?DIMENSIONS), name(Key, Value)} | Names]};
+field(record, kind, Kind, Fields) when Kind =:= invocation; Kind =:= run ->
+    Fields#fields{kind = Kind};
+field(record, kind, Value, _Fields) ->
+    invalid(["kind must be invocation, run or correction, not ",
+             cost_ledger_error:describe(Value)]);
 field(attempt, Key, Value, Fields) ->
     attempt_field(Key, Value, Fields);
 field(Use, Key, Value, _Fields) ->
     unknown(Use, Key, Value).
+
+record_field(parent_run, RunId, Fields) ->
+    Fields#fields{parent_run = id_text(parent_run, RunId)};
+record_field(occurred_at, Ms, Fields) when is_integer(Ms), Ms >= 0, Ms =< ?AMOUNT_MAX ->
+    Fields#fields{occurred_at = Ms};
+record_field(occurred_at, Value, _Fields) ->
+    invalid(["occurred_at must be Unix milliseconds, not ", cost_ledger_error:describe(Value)]);
+record_field(breakdown, Value, Fields) ->
+    Fields#fields{breakdown = breakdown(Value)};
+record_field(Key, Value, #fields{payload = Payload} = Fields) ->
+    case cost_ledger_payload:field(Key, Value) of
+        {ok, Kept} -> Fields#fields{payload = Payload#{Key => Kept}};
+        {invalid, Text} -> invalid(Text)
+    end.
+
+correction_field(corrects, Id, Fields) when is_integer(Id), Id > 0, Id < 1 bsl 63 ->
+    Fields#fields{corrects = Id};
+correction_field(corrects, Value, _Fields) ->
+    invalid(["corrects must be the id of a record, not ", cost_ledger_error:describe(Value)]);
+correction_field(cost, Value, Fields) ->
+    Fields#fields{cost = difference(cost, Value)};
+correction_field(credits, Value, Fields) ->
+    Fields#fields{credits = difference(credits, Value)};
+correction_field(tokens, Value, Fields) ->
+    Fields#fields{tokens = tokens(Value, fun difference/2)};
+correction_field(id, Id, Fields) ->
+    field(meta, id, Id, Fields);
+correction_field(Key, Value, Fields)
+  when Key =:= intent; Key =:= input; Key =:= output; Key =:= error_message; Key =:= trace;
+       Key =:= attributes; Key =:= occurred_at ->
+    field(meta, Key, Value, Fields);
+correction_field(Key, Value, _Fields) ->
+    unknown(correction, Key, Value).
 
 attempt_field(kind, Kind, Fields) when Kind =:= invocation; Kind =:= run ->
     Fields#fields{kind = Kind};
@@ -279,18 +457,34 @@ attempt_field(parent, Hold, #fields{rest = Rest} = Fields) ->
 attempt_field(Key, Value, _Fields) ->
     unknown(attempt, Key, Value).
 
--spec unknown(meta | attempt | usage, term(), term()) -> no_return().
+-spec unknown(meta | record | correction | attempt | usage | metering, term(), term()) -> no_return().
 unknown(meta, Key, _Value) ->
     invalid(["unknown key ", cost_ledger_error:describe(Key), " in the metadata; known are "
-             "duration_ms, prompt_type, status, cost, credits, tokens, org, project, user, agent, "
-             "model, provider, id"]);
+             "duration_ms, prompt_type, status, cost, credits, tokens, breakdown, org, project, "
+             "user, agent, model, provider, id, run_id, parent_run, occurred_at, intent, input, "
+             "output, error_message, trace, attributes"]);
+unknown(record, Key, _Value) ->
+    invalid(["unknown key ", cost_ledger_error:describe(Key), " in the record; known are kind, "
+             "state, duration_ms, prompt_type, status, cost, credits, tokens, breakdown, org, "
+             "project, user, agent, model, provider, id, run_id, parent_run, occurred_at, intent, "
+             "input, output, error_message, trace, attributes"]);
+unknown(correction, Key, _Value) ->
+    invalid(["unknown key ", cost_ledger_error:describe(Key), " in the correction; known are "
+             "corrects, cost, credits, tokens, by, reason, id, occurred_at, intent, input, output, "
+             "error_message, trace, attributes"]);
 unknown(attempt, Key, _Value) ->
     invalid(["unknown key ", cost_ledger_error:describe(Key), " in the attributes; known are "
-             "state, org, project, user, agent, model, provider, prompt_type, kind, cost, "
+             "state, org, project, user, agent, model, provider, prompt_type, kind, run_id, cost, "
              "credits, tokens, critical, id, owner, deadline_ms, parent, policy_version"]);
 unknown(usage, Key, _Value) ->
     invalid(["unknown key ", cost_ledger_error:describe(Key), " in the usage; known are cost, "
-             "credits, tokens, status, duration_ms, model, provider, agent, prompt_type, id"]).
+             "credits, tokens, breakdown, status, duration_ms, model, provider, agent, "
+             "prompt_type, id, parent_run, occurred_at, intent, input, output, error_message, "
+             "trace, attributes"]);
+unknown(metering, Key, _Value) ->
+    invalid(["unknown key ", cost_ledger_error:describe(Key), " in the usage so far; known are "
+             "cost, credits, tokens, status, duration_ms, model, provider, agent, prompt_type, "
+             "id"]).
 
 amount(_Key, Value) when is_integer(Value), Value >= 0, Value =< ?AMOUNT_MAX ->
     Value;
@@ -298,16 +492,37 @@ amount(Key, Value) ->
     invalid([cost_ledger_error:describe(Key), " must be an integer from 0 to 10^15, not ",
              cost_ledger_error:describe(Value)]).
 
-tokens(Tokens) when is_map(Tokens) ->
+difference(_Key, Value) when is_integer(Value), abs(Value) =< ?AMOUNT_MAX ->
+    Value;
+difference(Key, Value) ->
+    invalid([cost_ledger_error:describe(Key), " must be an integer from -10^15 to 10^15, the "
+             "difference, not ", cost_ledger_error:describe(Value)]).
+
+breakdown(Parts) when is_map(Parts) ->
+    case maps:keys(maps:without(?BREAKDOWN, Parts)) of
+        [] ->
+            list_to_tuple([amount({breakdown, Part}, maps:get(Part, Parts, 0))
+                           || Part <- ?BREAKDOWN]);
+        [Key | _] ->
+            invalid(["unknown part ", cost_ledger_error:describe(Key), " in breakdown; known are "
+                     "tokens, tool_calls, external_requests, penalties"])
+    end;
+breakdown(Other) ->
+    invalid(["breakdown must be a map, like #{tokens => 300, tool_calls => 450}, not ",
+             cost_ledger_error:describe(Other)]).
+
+tokens(Tokens) -> tokens(Tokens, fun amount/2).
+
+tokens(Tokens, Amount) when is_map(Tokens) ->
     case maps:keys(maps:without(?TOKEN_CLASSES, Tokens)) of
         [] ->
-            list_to_tuple([amount({tokens, Class}, maps:get(Class, Tokens, 0))
+            list_to_tuple([Amount({tokens, Class}, maps:get(Class, Tokens, 0))
                            || Class <- ?TOKEN_CLASSES]);
         [Key | _] ->
             invalid(["unknown class ", cost_ledger_error:describe(Key), " in tokens; known are "
                      "input, output, cache_read, cache_creation, reasoning"])
     end;
-tokens(Other) ->
+tokens(Other, _Amount) ->
     invalid(["tokens must be a map, like #{input => 100, output => 20}, not ",
              cost_ledger_error:describe(Other)]).
 
@@ -322,10 +537,12 @@ name(Key, Value) ->
     invalid([cost_ledger_error:describe(Key), " must be an atom or a binary of 1 to 65535 bytes, "
              "not ", cost_ledger_error:describe(Value)]).
 
-id_text(Id) ->
+id_text(Id) -> id_text(id, Id).
+
+id_text(Key, Id) ->
     case cost_ledger_rules:text(Id, 1, ?ID_BYTES_MAX) of
         {ok, Text} -> Text;
-        {error, _} -> invalid(["id must be a text of 1 to 1000 bytes, not ",
+        {error, _} -> invalid([atom_to_binary(Key), " must be a text of 1 to 1000 bytes, not ",
                                cost_ledger_error:describe(Id)])
     end.
 
@@ -335,25 +552,22 @@ invalid(Text) ->
 
 %%% What the ledger says -----------------------------------------------------------------------
 
-%% Absent attributes are absent keys.
--spec from_entry(cost_ledger_nif:entry()) -> record().
-from_entry(#{id := Id, names := Names} = Entry) ->
-    Plain = maps:without([names, change, tokens, flags, link], Entry),
-    Named = maps:merge(Plain, named(Names)),
-    with_link(Entry, with_flags(Entry, with_tokens(Entry, Named#{timestamp => Id div 1000}))).
+%% A record as the library made it: a name that is not ASCII may be an atom of this VM, too.
+-spec known(record()) -> record().
+known(#{state := State} = Record) when is_binary(State) ->
+    known_prompt_type(Record#{state := cost_ledger_budgets:to_atom(State)});
+known(Record) ->
+    known_prompt_type(Record).
+
+known_prompt_type(#{prompt_type := Type} = Record) when is_binary(Type) ->
+    Record#{prompt_type := cost_ledger_budgets:to_atom(Type)};
+known_prompt_type(Record) ->
+    Record.
 
 with_tokens(#{tokens := Tokens}, Record) ->
     Record#{tokens => maps:from_list(lists:zip(?TOKEN_CLASSES, tuple_to_list(Tokens)))};
 with_tokens(_Entry, Record) ->
     Record.
-
-with_flags(#{flags := Flags}, Record) ->
-    maps:merge(Record, maps:from_list([{Flag, true} || {Flag, Bit} <- ?FLAGS, Flags band Bit =/= 0]));
-with_flags(_Entry, Record) ->
-    Record.
-
-with_link(#{kind := correction, link := Link}, Record) -> Record#{corrects => Link};
-with_link(_Entry, Record) -> Record.
 
 %% Names by dimension; states and prompt types as atoms where the VM has them.
 -spec named([{pos_integer(), binary()}]) -> #{atom() => atom() | binary()}.

@@ -4,7 +4,7 @@
 %%% can be taken for a value of that name. A key at its default is the same as one left out.
 -module(cost_ledger_rules).
 
--export([check/2, from_stored/1, states_named/1, dimensions/0, check_series/1]).
+-export([check/2, from_stored/1, states_named/1, dimensions/0, of_series/0, check_series/1]).
 -export([text/3, pairs/1, answer/1, refuse/2]). % for cost_ledger_settings
 -export_type([rule/0, stored/0, path/0]).
 
@@ -36,6 +36,9 @@
 
 -define(DIMENSIONS, [{state, 1}, {org, 2}, {project, 3}, {user, 4}, {agent, 5}, {model, 6},
                      {provider, 7}, {prompt_type, 9}]).
+%% Nobody knows the status of an attempt: it tells what was booked apart, and limits nothing.
+-define(OF_SERIES, [{state, 1}, {org, 2}, {project, 3}, {user, 4}, {agent, 5}, {model, 6},
+                    {provider, 7}, {status, 8}, {prompt_type, 9}]).
 -define(MEASURES, [invocations, completed_invocations, cost, completed_cost, credits,
                    completed_credits, tokens]).
 -define(GRANTED_MEASURES, [<<"cost">>, <<"completed_cost">>, <<"credits">>,
@@ -47,6 +50,10 @@
 
 -spec dimensions() -> [{dimension(), Number :: pos_integer()}].
 dimensions() -> ?DIMENSIONS.
+
+%% Those that series may be of, too.
+-spec of_series() -> [{dimension() | status, Number :: pos_integer()}].
+of_series() -> ?OF_SERIES.
 
 %%% From the API -------------------------------------------------------------------------------
 
@@ -202,7 +209,7 @@ unknown_dimension(Dimension) ->
      words([Known || {Known, _} <- ?DIMENSIONS])].
 
 in_order(Dimensions) ->
-    [Dimension || {Dimension, _} <- ?DIMENSIONS, lists:member(Dimension, Dimensions)].
+    [Dimension || {Dimension, _} <- ?OF_SERIES, lists:member(Dimension, Dimensions)].
 
 measure(Measure, Path) ->
     case lists:member(Measure, ?MEASURES) of
@@ -417,9 +424,9 @@ all_series(Other) ->
 
 series(Dimensions, Path) when length(Dimensions) > 0 ->
     case [Dimension || Dimension <- Dimensions,
-                       not lists:keymember(Dimension, 1, ?DIMENSIONS)] of
+                       not lists:keymember(Dimension, 1, ?OF_SERIES)] of
         [] -> ok;
-        [Unknown | _] -> refuse(Path, unknown_dimension(Unknown))
+        [Unknown | _] -> refuse(Path, [unknown_dimension(Unknown), ", status"])
     end,
     case Dimensions -- lists:usort(Dimensions) of
         [] -> in_order(Dimensions);

@@ -3,10 +3,9 @@
 
 -include("cost_ledger.hrl").
 
--export([stats/1, denial_counts/2, history_options/1, history/4]).
+-export([stats/1, denial_counts/2, history_options/1, of_state/2, history/4]).
 
-%% How many entries are read in one transaction: a long history pins no old pages.
--define(SLICE, 1000).
+-define(STATE, 1).
 -define(NEWEST, 16#ffffffffffffffff).
 
 -spec stats(cost_ledger_nif:handle()) ->
@@ -80,28 +79,18 @@ option(Key, _Value, _) ->
     {invalid, ["unknown option ", cost_ledger_error:describe(Key),
                "; known are state, since, limit"]}.
 
--spec history(cost_ledger_nif:handle(), all | binary(), non_neg_integer(), non_neg_integer()) ->
+-spec of_state(atom(), [{pos_integer(), binary()}]) -> [{pos_integer(), binary()}].
+of_state(State, Names) ->
+    lists:keystore(?STATE, 1, Names, {?STATE, atom_to_binary(State)}).
+
+%% Of these names; newest first.
+-spec history(cost_ledger_nif:handle(), [{pos_integer(), binary()}], non_neg_integer(),
+              non_neg_integer()) ->
           [cost_ledger_record:record()] | cost_ledger_nif:failure() | closed.
-history(Handle, State, SinceUs, Limit) ->
-    slices(Handle, State, SinceUs, ?NEWEST, Limit, []).
-
-%% Each slice comes oldest first; together they are put newest first.
-slices(_Handle, _State, _Since, _Before, 0, Slices) ->
-    newest_first(Slices);
-slices(Handle, State, Since, Before, Left, Slices) ->
-    Size = min(Left, ?SLICE),
-    case cost_ledger_nif:history(Handle, State, Before, Since, Size) of
-        {ok, [#{id := Oldest} | _] = Entries} when length(Entries) =:= Size ->
-            slices(Handle, State, Since, Oldest, Left - Size, [Entries | Slices]);
-        {ok, Entries} ->
-            newest_first([Entries | Slices]);
-        Error ->
-            Error
+history(Handle, Names, SinceUs, Limit) ->
+    Query = cost_ledger_query:query(#{names => Names, kinds => [invocation], statuses => [],
+                                      since => SinceUs, until => ?NEWEST}),
+    case cost_ledger_query:records(Handle, Query, Limit) of
+        {ok, Records, _Next, _Total} -> Records;
+        Error -> Error
     end.
-
-newest_first(Slices) ->
-    lists:foldl(fun(Slice, Acc) ->
-                        lists:foldl(fun(Entry, Records) ->
-                                            [cost_ledger_record:from_entry(Entry) | Records]
-                                    end, Acc, Slice)
-                end, [], Slices).

@@ -227,7 +227,8 @@ not_ended(_Caller, State) ->
 is_the_disks(Name) ->
     not lists:member(Name, [bad_entry, entry_too_large, undeclared_state, undeclared_series,
                             building, conflict, resolved, open_children, estimate_required,
-                            no_hold, no_rule, no_parent, no_version, too_deep,
+                            no_hold, no_rule, no_parent, no_version, too_deep, no_price,
+                            no_entry, overcorrected, no_payload, amount_too_large, occurs_ahead,
                             budget_exhausted]).
 
 report([], #state{failing = undefined} = State) ->

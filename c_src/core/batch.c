@@ -8,6 +8,7 @@
 #include "keys.h"
 #include "marks.h"
 #include "meta.h"
+#include "payloads.h"
 
 int batch_begin(struct ledger *ledger, const struct ledger_policy *policy, const struct plan *plan,
                 int64_t now_us, struct batch **out) {
@@ -327,25 +328,31 @@ int batch_book(struct batch *batch, struct ledger_entry *entry,
     struct entry_definition definitions[DIMENSION_LIMIT];
     size_t definition_count, count = 0;
     struct sums *series[FAMILIES_MAX];
+    struct ledger_text names[DIMENSION_LIMIT];
     struct amounts amounts;
     int rc = batch_next_id(batch, &entry->id);
     if (rc == 0)
         rc = batch_intern_names(batch, entry->names, NAMED_BY_ENTRY, entry->name_numbers,
                                 definitions, &definition_count);
     entry_amounts(entry, corrected, &amounts);
+    memcpy(names, entry->names, sizeof names);
+    names[DIMENSION_STATUS] = entry_status_name(entry, corrected);
     int families = amounts.mask == 0 ? 0 : (int)batch->ledger->declared_count + 1;
     for (int family = 0; rc == 0 && family < families; family++) {
         uint32_t number;
-        if (!batch_has_family(batch, family, entry->names))
+        if (!batch_has_family(batch, family, names))
             continue;
-        rc = batch_find_series(batch, family, entry->names, true, &number);
+        rc = batch_find_series(batch, family, names, true, &number);
         if (rc == 0)
-            rc = sums_get(batch, family, number, entry->names, &series[count]);
+            rc = sums_get(batch, family, number, names, &series[count]);
         if (rc == 0 && overruns(series[count++], &amounts))
             entry->flags |= ENTRY_OVERRUN;
     }
     if (rc == 0)
         rc = put_entry(batch, entry, definitions, definition_count);
+    if (rc == 0 && entry->payload.data != NULL)
+        rc = payloads_put(batch->txn, batch_dbi(batch, DB_PAYLOADS), entry->id, entry->salt,
+                          entry->payload);
     for (size_t i = 0; rc == 0 && i < count; i++)
         rc = sums_add(batch, series[i], entry, &amounts);
     return rc;
@@ -371,14 +378,16 @@ static int check_draft(struct batch *batch, const struct ledger_request *request
     bool fits = false;
     switch (request->operation) {
     case OPERATION_RECORD:
-        fits = entry->kind == KIND_INVOCATION || entry->kind == KIND_GRANT;
+        fits = entry->kind == KIND_INVOCATION || entry->kind == KIND_RUN ||
+               entry->kind == KIND_GRANT || entry->kind == KIND_CORRECTION ||
+               entry->kind == KIND_REDACTION || entry->kind == KIND_PRICE;
         break;
     case OPERATION_RESERVE:
         fits = entry->kind == KIND_INVOCATION || entry->kind == KIND_RUN;
         break;
     case OPERATION_SETTLE:
     case OPERATION_METER:
-        fits = entry->kind == KIND_RUN;
+        fits = entry->kind == KIND_RUN && entry->run_id.data == NULL;
         break;
     case OPERATION_RELEASE:
     case OPERATION_TRANSFER:
@@ -395,6 +404,8 @@ static int check_draft(struct batch *batch, const struct ledger_request *request
     }
     if (!fits)
         return LEDGER_E_BAD_ENTRY;
+    if (entry->given & ENTRY_OCCURRED_AT && entry->occurred_at_ms > batch->moment.now_us / 1000)
+        return LEDGER_E_OCCURS_AHEAD;
     struct ledger_text state = entry->names[DIMENSION_STATE];
     return state.data == NULL || policy_state(batch->policy, state) >= 0
                ? 0
@@ -446,15 +457,10 @@ static int reset(struct batch *batch, struct ledger_request *request, struct led
 
 static int perform(struct batch *batch, struct ledger_request *request,
                    struct ledger_entry *entry) {
-    int rc;
     switch (request->operation) {
     case OPERATION_RECORD:
-        if (entry->kind == KIND_GRANT)
-            return grant(batch, request, entry);
-        rc = batch_book(batch, entry, NULL);
-        request->id = entry->id;
-        request->flags = entry->flags;
-        return rc;
+        return entry->kind == KIND_GRANT ? grant(batch, request, entry)
+                                         : recording_record(batch, request, entry);
     case OPERATION_RESERVE:
         return holding_reserve(batch, request, entry);
     case OPERATION_SETTLE:
@@ -518,19 +524,26 @@ static int do_without_draft(struct batch *batch, struct ledger_request *request)
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-/* A request that was done before has the same answer; another one under its id has none. */
+/* A request that was done before has the same answer; another one under its id, or its run_id, has
+ * none. */
 static int find_done(struct batch *batch, struct ledger_request *request,
                      const struct ledger_entry *entry, bool *done) {
+    MDB_dbi keys = batch_dbi(batch, DB_KEYS);
     struct key_row row;
     *done = false;
-    if (entry->client_id.data == NULL)
-        return 0;
-    int rc = keys_find(batch->txn, batch_dbi(batch, DB_KEYS), entry->client_id, &row);
+    int rc = MDB_NOTFOUND;
+    bool has_ended = false;
+    if (entry->client_id.data != NULL)
+        rc = keys_find(batch->txn, keys, entry->client_id, &row);
+    if (rc == MDB_NOTFOUND && entry->run_id.data != NULL) {
+        rc = keys_find_run(batch->txn, keys, entry->run_id, &row);
+        has_ended = rc == 0 && row.version != 0;
+    }
     if (rc != 0)
         return rc == MDB_NOTFOUND ? 0 : rc;
     request->id = row.id;
     request->flags = row.flags;
-    if (row.operation != request->operation || entry->request_digest == NULL ||
+    if (has_ended || row.operation != request->operation || entry->request_digest == NULL ||
         memcmp(row.digest, entry->request_digest, ENTRY_DIGEST_BYTES) != 0)
         return LEDGER_E_CONFLICT;
     *done = request->repeated = true;
@@ -541,11 +554,15 @@ static int remember_done(struct batch *batch, const struct ledger_request *reque
                          const struct ledger_entry *entry) {
     struct key_row row = {
         .operation = (uint8_t)request->operation, .flags = request->flags, .id = request->id};
-    if (entry->client_id.data == NULL)
-        return 0;
+    MDB_dbi keys = batch_dbi(batch, DB_KEYS);
+    int rc = 0;
     if (entry->request_digest != NULL)
         memcpy(row.digest, entry->request_digest, ENTRY_DIGEST_BYTES);
-    return keys_put(batch->txn, batch_dbi(batch, DB_KEYS), entry->client_id, &row);
+    if (entry->client_id.data != NULL)
+        rc = keys_put(batch->txn, keys, entry->client_id, &row);
+    if (rc == 0 && entry->run_id.data != NULL)
+        rc = keys_put_run(batch->txn, keys, entry->run_id, &row);
+    return rc;
 }
 
 /* A hold that a second request was answered with is that one's too: whoever gave up the first

@@ -1,6 +1,7 @@
 /* What the files that fill a batch share; see batch.h. Not for others.
  *
  *   batch.c       the transaction, names, entries
+ *   recording.c   records of work, their corrections and redactions, prices
  *   sums.c        the series that the batch changes
  *   holding.c     reserve, meter, transfer
  *   resolving.c   settle, release, expire
@@ -130,12 +131,20 @@ int sums_reset(struct batch *batch, const struct ledger_rule *rule);
 /* The uses of one family for these names, whether the series is there or not. */
 int sums_uses(struct batch *batch, int family, const struct ledger_text *names, struct uses *uses);
 
+/* recording.c. Gives an entry that is to be priced its cost: LEDGER_E_NO_PRICE, LEDGER_E_AMOUNT. */
+int recording_price(struct batch *batch, struct ledger_entry *entry,
+                    const struct ledger_text *names);
+int recording_record(struct batch *batch, struct ledger_request *request,
+                     struct ledger_entry *entry);
+/* Books a correction of what it links to: LEDGER_E_OVERCORRECTED. */
+int recording_correct(struct batch *batch, struct ledger_entry *entry,
+                      const struct ledger_entry *booked);
+
 /* holding.c, resolving.c: what ledger.h says of each operation. 0, or what fails this request
  * alone as long as nothing was put; anything else ends the batch. */
 int holding_reserve(struct batch *batch, struct ledger_request *request,
-                    const struct ledger_entry *estimate);
-int holding_meter(struct batch *batch, struct ledger_request *request,
-                  const struct ledger_entry *usage);
+                    struct ledger_entry *estimate);
+int holding_meter(struct batch *batch, struct ledger_request *request, struct ledger_entry *usage);
 int holding_transfer(struct batch *batch, struct ledger_request *request);
 int resolving_settle(struct batch *batch, struct ledger_request *request,
                      const struct ledger_entry *usage);

@@ -14,6 +14,7 @@ static int add_to_family(struct batch *batch, int family, struct ledger_entry *e
     uint32_t series;
     int rc = batch_load_names(batch, entry->name_numbers, entry->names);
     entry_amounts(entry, corrected, &amounts);
+    entry->names[DIMENSION_STATUS] = entry_status_name(entry, corrected);
     if (rc != 0 || amounts.mask == 0 || !batch_has_family(batch, family, entry->names))
         return rc;
     rc = batch_find_series(batch, family, entry->names, true, &series);
@@ -25,7 +26,7 @@ static int add_to_family(struct batch *batch, int family, struct ledger_entry *e
 static int add_entry(struct batch *batch, int family, uint64_t id) {
     struct ledger_entry entry, corrected;
     int rc = batch_fetch(batch, id, &entry);
-    if (rc == 0 && entry.flags & ENTRY_COMPLETES)
+    if (rc == 0 && entry.kind == KIND_CORRECTION)
         rc = batch_fetch(batch, entry.link, &corrected);
     return rc == 0 ? add_to_family(batch, family, &entry, &corrected) : rc;
 }

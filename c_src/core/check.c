@@ -146,16 +146,28 @@ static int tell(const struct view *view, const struct attempt *attempt, struct u
     return 0;
 }
 
+/* As it would be priced if it were booked now. */
+static int price_attempt(const struct view *view, struct ledger_entry *estimate) {
+    uint64_t last_id, now = (uint64_t)view->moment.now_us;
+    int rc = storage_last_id(&view->ledger->storage, view->moment.txn, &last_id);
+    return rc != 0 ? rc
+                   : price_entry(view->moment.txn, dbi_of(view, DB_KEYS), estimate,
+                                 estimate->names, now > last_id ? now : last_id);
+}
+
 int ledger_check(struct ledger *ledger, const struct ledger_entry *estimate, bool critical,
                  ledger_rule_status_row *row, void *context, struct ledger_decision *decision) {
     struct attempt attempt = {.names = estimate->names, .critical = critical};
+    struct ledger_entry priced = *estimate;
     struct uses uses = {0};
     struct view view;
     decision_begin(decision);
-    attempt_amounts(estimate, &attempt);
     int rc = view_begin(ledger, &view);
     if (view.moment.txn == NULL)
         return rc;
+    if (rc == 0 && priced.given & ENTRY_PRICING)
+        rc = price_attempt(&view, &priced);
+    attempt_amounts(&priced, &attempt);
     if (rc == 0)
         rc = collect(&view, estimate->names, &uses);
     if (rc == 0)

@@ -8,11 +8,39 @@ static bool in_range(const int64_t *values, size_t count, int64_t min) {
     return true;
 }
 
+/* The parts of a cost, which add up to it. */
+static bool is_sound_breakdown(const struct ledger_entry *entry) {
+    int64_t sum = 0;
+    for (int part = 0; part < COST_PARTS; part++)
+        sum += entry->breakdown[part];
+    if (entry->given & ENTRY_PRICING)
+        return entry->breakdown[COST_TOKENS] == 0;
+    return entry->given & ENTRY_COST && sum == entry->cost;
+}
+
+static bool is_sound_run_id(struct ledger_text id) {
+    return id.data == NULL || (id.size > 0 && id.size <= ENTRY_RUN_ID_BYTES_MAX);
+}
+
+/* What only the record of an invocation or a run may have. */
+static const char *check_record(const struct ledger_entry *entry, bool is_record) {
+    const uint32_t priced = ENTRY_TOKENS | ENTRY_COST;
+    if ((entry->given & ENTRY_PRICING) && (!is_record || (entry->given & priced) != ENTRY_TOKENS))
+        return "cost";
+    if ((entry->given & ENTRY_UNIT_PRICES) && (!is_record || (entry->given & priced) != priced))
+        return "unit_prices";
+    if ((!is_record && entry->run_id.data != NULL) || !is_sound_run_id(entry->run_id))
+        return "run_id";
+    if ((!is_record && entry->parent_run.data != NULL) || !is_sound_run_id(entry->parent_run))
+        return "parent_run";
+    return NULL;
+}
+
 const char *entry_check(const struct ledger_entry *entry) {
     bool has_outcome = entry->kind == KIND_INVOCATION || entry->kind == KIND_RUN;
     bool may_be_negative = entry->kind == KIND_CORRECTION || entry->kind == KIND_GRANT;
     int64_t least = may_be_negative ? -ENTRY_AMOUNT_MAX : 0;
-    if (entry->kind < KIND_INVOCATION || entry->kind > KIND_PRICE)
+    if (entry->kind < KIND_INVOCATION || entry->kind > KIND_REDACTION)
         return "kind";
     if (has_outcome != (entry->status != STATUS_NONE) || entry->status > STATUS_ABORTED)
         return "status";
@@ -24,7 +52,8 @@ const char *entry_check(const struct ledger_entry *entry) {
         return "credits";
     if ((entry->given & ENTRY_TOKENS) && !in_range(entry->tokens, TOKENS_CLASSES, least))
         return "tokens";
-    if ((entry->given & ENTRY_BREAKDOWN) && !in_range(entry->breakdown, COST_PARTS, least))
+    if ((entry->given & ENTRY_BREAKDOWN) &&
+        (!in_range(entry->breakdown, COST_PARTS, least) || !is_sound_breakdown(entry)))
         return "breakdown";
     if ((entry->given & ENTRY_OCCURRED_AT) &&
         (entry->occurred_at_ms < 0 || entry->occurred_at_ms > INT64_MAX / 1000))
@@ -39,7 +68,44 @@ const char *entry_check(const struct ledger_entry *entry) {
         entry->names[DIMENSION_STATE].data != NULL || entry->name_numbers[DIMENSION_STATE] != 0;
     if (entry->kind == KIND_INVOCATION && !has_state)
         return "state";
-    return NULL;
+    return check_record(entry, has_outcome);
+}
+
+/* ---- what follows from an entry ---------------------------------------------------------- */
+
+struct ledger_text entry_status_name(const struct ledger_entry *entry,
+                                     const struct ledger_entry *corrected) {
+    enum ledger_status status = entry->status;
+    if (entry->kind == KIND_CORRECTION && corrected != NULL)
+        status = entry->flags & ENTRY_COMPLETES ? STATUS_COMPLETED : corrected->status;
+    switch (status) {
+    case STATUS_COMPLETED:
+        return (struct ledger_text){"completed", 9};
+    case STATUS_FAILED:
+        return (struct ledger_text){"failed", 6};
+    case STATUS_ABORTED:
+        return (struct ledger_text){"aborted", 7};
+    case STATUS_NONE:
+        break;
+    }
+    return (struct ledger_text){0};
+}
+
+int64_t entry_cache_savings(const struct ledger_entry *entry) {
+    static const int classes[] = {TOKENS_CACHE_READ, TOKENS_CACHE_CREATION};
+    ledger_sum saved = UNITS_A_NANO / 2;
+    if (!(entry->given & ENTRY_UNIT_PRICES))
+        return 0;
+    for (int i = 0; i < 2; i++)
+        saved +=
+            (ledger_sum)entry->tokens[classes[i]] * ((ledger_sum)entry->unit_prices[TOKENS_INPUT] -
+                                                     (ledger_sum)entry->unit_prices[classes[i]]);
+    ledger_sum nanos = saved / UNITS_A_NANO;
+    if (saved % UNITS_A_NANO < 0)
+        nanos--;
+    if (nanos > ENTRY_AMOUNT_MAX)
+        return ENTRY_AMOUNT_MAX;
+    return nanos < -ENTRY_AMOUNT_MAX ? -ENTRY_AMOUNT_MAX : (int64_t)nanos;
 }
 
 static void add_priced(const struct ledger_entry *entry, struct amounts *amounts) {
@@ -55,6 +121,7 @@ static void add_priced(const struct ledger_entry *entry, struct amounts *amounts
     if (entry->given & ENTRY_TOKENS)
         for (int class = 0; class < TOKENS_CLASSES; class ++)
             amounts_set(amounts, COLUMN_INPUT_TOKENS + class, entry->tokens[class]);
+    amounts_set(amounts, COLUMN_CACHE_SAVINGS, entry_cache_savings(entry));
 }
 
 /* Budgets are held to the gross columns, which never fall; reports add the corrected ones. */
@@ -67,7 +134,9 @@ static void add_difference(struct amounts *amounts, int64_t difference, enum tot
 static void add_completed(const struct ledger_entry *entry, const struct ledger_entry *corrected,
                           struct amounts *amounts) {
     int64_t cost = corrected->cost + entry->cost, credits = corrected->credits + entry->credits;
-    amounts_set(amounts, corrected->kind == KIND_RUN ? COLUMN_RUNS_COMPLETED : COLUMN_COMPLETED, 1);
+    bool is_run = corrected->kind == KIND_RUN;
+    amounts_set(amounts, is_run ? COLUMN_RUNS_COMPLETED : COLUMN_COMPLETED, 1);
+    amounts_set(amounts, is_run ? COLUMN_LATE_RUNS_COMPLETED : COLUMN_LATE_COMPLETED, 1);
     amounts_set(amounts, COLUMN_COMPLETED_COST, cost > 0 ? cost : 0);
     amounts_set(amounts, COLUMN_COMPLETED_CREDITS, credits > 0 ? credits : 0);
 }
@@ -76,12 +145,18 @@ static void add_correction(const struct ledger_entry *entry, const struct ledger
                            struct amounts *amounts) {
     amounts_set(amounts, COLUMN_CORRECTIONS, 1);
     add_difference(amounts, entry->cost, COLUMN_COST, COLUMN_CORRECTED_COST);
+    amounts_set(amounts, COLUMN_CORRECTIONS_COST, entry->cost > 0 ? entry->cost : 0);
     add_difference(amounts, entry->credits, COLUMN_CREDITS, COLUMN_CORRECTED_CREDITS);
     for (int class = 0; class < TOKENS_CLASSES; class ++)
         add_difference(amounts, entry->tokens[class], COLUMN_INPUT_TOKENS + class,
                        COLUMN_CORRECTED_INPUT_TOKENS + class);
     if (entry->flags & ENTRY_COMPLETES)
         add_completed(entry, corrected, amounts);
+    if (entry->flags & ENTRY_PRICES)
+        amounts_set(amounts,
+                    corrected->kind == KIND_RUN ? COLUMN_CORRECTED_RUNS_UNPRICED
+                                                : COLUMN_CORRECTED_UNPRICED,
+                    -1);
 }
 
 static void add_grant(struct amounts *amounts, int64_t amount, enum totals_column granted,
@@ -110,9 +185,12 @@ void entry_amounts(const struct ledger_entry *entry, const struct ledger_entry *
         amounts_set(amounts, COLUMN_UNPRICED, entry->given & ENTRY_COST ? 0 : 1);
         add_priced(entry, amounts);
         break;
-    case KIND_RUN: /* its duration is that of its invocations, and more: not added up */
+    case KIND_RUN: /* its duration is that of its invocations, and more: a sum of its own */
         amounts_set(amounts, COLUMN_RUNS, 1);
+        amounts_set(amounts, COLUMN_RUNS_DURATION_MS, entry->duration_ms);
         amounts_set(amounts, runs_by[entry->status], 1);
+        amounts_set(amounts, COLUMN_RUNS_UNPRICED, entry->given & ENTRY_COST ? 0 : 1);
+        amounts_set(amounts, COLUMN_RUNS_COST, entry->given & ENTRY_COST ? entry->cost : 0);
         add_priced(entry, amounts);
         break;
     case KIND_CORRECTION:
@@ -127,6 +205,7 @@ void entry_amounts(const struct ledger_entry *entry, const struct ledger_entry *
     case KIND_POLICY:
     case KIND_RESET:
     case KIND_PRICE:
+    case KIND_REDACTION:
         break;
     }
 }

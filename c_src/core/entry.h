@@ -22,14 +22,19 @@
  *   13 client_id      nil | string: the caller's idempotency key
  *   14 link           nil | id of the entry that this one corrects or follows
  *   15 occurred_at    nil | ms since the Unix epoch
- *   16 change         nil | map: who, why, from, to (kinds `policy`, `grant`, `reset`)
- *   17 run_id         nil | string: the caller's name of the run that this is, or is part of
+ *   16 change         nil | map: who, why, and what (kinds that are not a record of work)
+ *   17 run_id         nil | string: the caller's name of this record, unique in the ledger
  *   18 hold           nil | id of the hold that this entry resolves
  *   19 parent         nil | id of the hold or entry of the run that this is part of
  *   20 policy_version nil | version of the policy that decided, where it is not the one in force
  *   21 request_digest nil | 32 bytes: SHA-256 of the request, for client_id and run_id
+ *   22 parent_run     nil | string: run_id of the run that this one is part of, or came from
  *
- * This version writes positions 0 to 8, 11, 13, 14, 16, 18 to 21; it reads and keeps them all.
+ * and in drafts alone:
+ *
+ *   23 pricing        nil | 1: the price book says what it costs (price.h)
+ *   24 payload        nil | bytes: a msgpack map, for the `payloads` database
+ *   25 salt           nil | 16 bytes that go with it
  *
  * Thread class: any; decoding allocates (a msgpack zone), nothing blocks.
  */
@@ -54,6 +59,7 @@ enum ledger_kind {
     KIND_POLICY = 6,
     KIND_RESET = 7,
     KIND_PRICE = 8,
+    KIND_REDACTION = 9,
 };
 
 enum ledger_status {
@@ -72,7 +78,7 @@ enum ledger_dimension {
     DIMENSION_AGENT = 5,
     DIMENSION_MODEL = 6,
     DIMENSION_PROVIDER = 7,
-    DIMENSION_STATUS = 8, /* derived from the status; never among an entry's names */
+    DIMENSION_STATUS = 8, /* derived from the status: of series, never among an entry's names */
     DIMENSION_PROMPT_TYPE = 9,
     DIMENSION_CUSTOM = 32, /* and up: declared by a user */
     DIMENSION_LIMIT = 48
@@ -97,7 +103,11 @@ enum ledger_cost_part {
 
 /* 10^15: of every amount, count and duration. */
 #define ENTRY_AMOUNT_MAX INT64_C(1000000000000000)
+/* Unit prices are in 10^-15 of a currency unit. */
+#define UNITS_A_NANO 1000000
 #define ENTRY_DIGEST_BYTES 32
+#define ENTRY_SALT_BYTES 16
+#define ENTRY_RUN_ID_BYTES_MAX 1000
 
 struct ledger_text {
     const char *data; /* NULL: absent; not terminated */
@@ -114,6 +124,7 @@ enum entry_field {
     ENTRY_DIGEST = 1 << 5,
     ENTRY_OCCURRED_AT = 1 << 6,
     ENTRY_REQUEST_DIGEST = 1 << 7,
+    ENTRY_PRICING = 1 << 8, /* of a draft: its cost is to be worked out */
 };
 
 /* Bits are on disk: append only. */
@@ -122,6 +133,7 @@ enum entry_flag {
     ENTRY_LATE = 1 << 1,       /* its caller settled after the ledger had */
     ENTRY_COMPLETES = 1 << 2,  /* of a correction: what it links to was completed after all */
     ENTRY_UNATTENDED = 1 << 3, /* the ledger resolved the hold, not its caller */
+    ENTRY_PRICES = 1 << 4,     /* of a correction: what it links to had no cost until then */
 };
 
 /* Text and bytes point into what the entry was decoded from, or to the caller's own memory. */
@@ -146,6 +158,9 @@ struct ledger_entry {
     int64_t occurred_at_ms;
     struct ledger_text client_id;
     struct ledger_text run_id;
+    struct ledger_text parent_run;
+    struct ledger_text payload; /* of a draft; `salt` goes with it, and `digest` */
+    const uint8_t *salt;
     struct ledger_text change;                 /* a written msgpack map */
     struct ledger_text names[DIMENSION_LIMIT]; /* by dimension; text, in a draft */
     uint32_t name_numbers[DIMENSION_LIMIT];    /* by dimension; 0: absent; when stored */
@@ -172,9 +187,10 @@ int entry_buffer_append(void *buffer, const char *bytes, size_t size);
 
 /* Both append to `buffer`: 0, ENOMEM, or LEDGER_E_BAD_ENTRY (see entry_check). */
 int entry_write_draft(struct entry_buffer *buffer, const struct ledger_entry *entry);
-/* A draft of a request that has a client_id, with the SHA-256 of all the rest of it: the entry, and
- * `extra`, which is what the request says besides. Or LEDGER_E_CRYPTO. */
-int entry_write_request(struct entry_buffer *buffer, struct ledger_entry *entry,
+/* A draft of a request. With a client_id or a run_id it gets the SHA-256 of the rest of it: the
+ * entry but for its client_id, and `extra`, which is what the request says besides. A payload is
+ * salted, and bound by its digest. Or LEDGER_E_CRYPTO. */
+int entry_write_request(struct entry_buffer *buffer, const struct ledger_entry *entry,
                         struct ledger_text extra);
 int entry_write_stored(struct entry_buffer *buffer, const struct ledger_entry *entry,
                        const struct entry_definition *definitions, size_t definition_count);
@@ -196,15 +212,29 @@ int entry_read_stored(struct entry_decoder *decoder, const void *data, size_t si
  * field that does. */
 const char *entry_check(const struct ledger_entry *entry);
 
-/* Dimensions that a name may belong to; DIMENSION_STATUS is derived and 10 to 31 are free. */
+/* Dimensions that a name of an entry may belong to; 10 to 31 are free. */
 static inline bool entry_dimension_is_assigned(int dimension) {
     return (dimension >= DIMENSION_STATE && dimension <= DIMENSION_PROVIDER) ||
            dimension == DIMENSION_PROMPT_TYPE ||
            (dimension >= DIMENSION_CUSTOM && dimension < DIMENSION_LIMIT);
 }
 
+/* The same, of a series. */
+static inline bool series_dimension_is_assigned(int dimension) {
+    return dimension == DIMENSION_STATUS || entry_dimension_is_assigned(dimension);
+}
+
+/* What the entry is called in DIMENSION_STATUS: a static text, or none. A correction is where what
+ * it corrects is (`corrected`), or, with ENTRY_COMPLETES, where that should have been. */
+struct ledger_text entry_status_name(const struct ledger_entry *entry,
+                                     const struct ledger_entry *corrected);
+
+/* What caching saved, in nano-units, rounded half up: against the price of input tokens. Below 0
+ * where writing to the cache cost more than reading from it saved. */
+int64_t entry_cache_savings(const struct ledger_entry *entry);
+
 /* What the entry adds to the totals of each of its series. `corrected` is the entry that a
- * correction with ENTRY_COMPLETES links to; not looked at otherwise. */
+ * correction links to; NULL for other kinds. */
 void entry_amounts(const struct ledger_entry *entry, const struct ledger_entry *corrected,
                    struct amounts *amounts);
 

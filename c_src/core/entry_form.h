@@ -25,6 +25,11 @@ enum position {
     AT_PARENT,
     AT_POLICY_VERSION,
     AT_REQUEST_DIGEST,
+    AT_PARENT_RUN,
+    STORED_POSITIONS,
+    AT_PRICING = STORED_POSITIONS, /* this and what follows in drafts alone */
+    AT_PAYLOAD,
+    AT_SALT,
     POSITIONS
 };
 

@@ -77,11 +77,15 @@ static bool read_unit_prices(const msgpack_object *object, struct ledger_entry *
     return true;
 }
 
-static bool read_digest(const msgpack_object *object, const uint8_t **digest) {
-    if (object->type != MSGPACK_OBJECT_BIN || object->via.bin.size != ENTRY_DIGEST_BYTES)
+static bool read_bytes(const msgpack_object *object, size_t size, const uint8_t **bytes) {
+    if (object->type != MSGPACK_OBJECT_BIN || object->via.bin.size != size)
         return false;
-    *digest = (const uint8_t *)object->via.bin.ptr;
+    *bytes = (const uint8_t *)object->via.bin.ptr;
     return true;
+}
+
+static bool read_digest(const msgpack_object *object, const uint8_t **digest) {
+    return read_bytes(object, ENTRY_DIGEST_BYTES, digest);
 }
 
 static bool read_optional(const msgpack_object *object, size_t position,
@@ -129,6 +133,18 @@ static bool read_optional(const msgpack_object *object, size_t position,
     case AT_REQUEST_DIGEST:
         entry->given |= ENTRY_REQUEST_DIGEST;
         return read_digest(object, &entry->request_digest);
+    case AT_PARENT_RUN:
+        return unpack_text(object, &entry->parent_run);
+    case AT_PRICING:
+        entry->given |= ENTRY_PRICING;
+        return unpack_uint(object, 1, &number) && number == 1;
+    case AT_PAYLOAD:
+        if (object->type != MSGPACK_OBJECT_BIN || object->via.bin.size == 0)
+            return false;
+        entry->payload = (struct ledger_text){object->via.bin.ptr, object->via.bin.size};
+        return true;
+    case AT_SALT:
+        return read_bytes(object, ENTRY_SALT_BYTES, &entry->salt);
     default:
         return false;
     }
@@ -141,7 +157,7 @@ static bool read_position(const msgpack_object *object, size_t position, enum fo
     case AT_VERSION: /* read before all others */
         return true;
     case AT_KIND:
-        if (!unpack_uint(object, KIND_PRICE, &number))
+        if (!unpack_uint(object, KIND_REDACTION, &number))
             return false;
         entry->kind = (enum ledger_kind)number;
         return true;
@@ -206,13 +222,18 @@ static int read_form(struct entry_decoder *decoder, const void *data, size_t siz
                 return damaged;
             if (version > ENTRY_VERSION)
                 return LEDGER_E_NEWER;
-            if (count > POSITIONS)
+            if (count > (form == FORM_DRAFT ? POSITIONS : STORED_POSITIONS))
                 return damaged;
         }
         if (!read_position(&object, position, form, entry, (const char *)data + start,
                            offset - start))
             return damaged;
     }
+    /* A payload comes with its salt and what binds it. */
+    bool has_payload = entry->payload.data != NULL;
+    if (form == FORM_DRAFT && (has_payload != (entry->salt != NULL) ||
+                               has_payload != ((entry->given & ENTRY_DIGEST) != 0)))
+        return damaged;
     return entry_check(entry) == NULL ? 0 : damaged;
 }
 

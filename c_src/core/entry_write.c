@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "digest.h"
 #include "entry_form.h"
@@ -89,13 +90,17 @@ static void pack_text_if(msgpack_packer *packer, struct ledger_text text) {
         msgpack_pack_nil(packer);
 }
 
-static void pack_digest_if(msgpack_packer *packer, bool given, const uint8_t *digest) {
+static void pack_bytes_if(msgpack_packer *packer, bool given, const void *bytes, size_t size) {
     if (!given) {
         msgpack_pack_nil(packer);
         return;
     }
-    msgpack_pack_bin(packer, ENTRY_DIGEST_BYTES);
-    msgpack_pack_bin_body(packer, digest, ENTRY_DIGEST_BYTES);
+    msgpack_pack_bin(packer, size);
+    msgpack_pack_bin_body(packer, bytes, size);
+}
+
+static void pack_digest_if(msgpack_packer *packer, bool given, const uint8_t *digest) {
+    pack_bytes_if(packer, given, digest, ENTRY_DIGEST_BYTES);
 }
 
 static void pack_ints_if(msgpack_packer *packer, bool given, const int64_t *values, size_t count) {
@@ -119,7 +124,7 @@ static void pack_unit_prices(msgpack_packer *packer, const struct ledger_entry *
 }
 
 /* How many positions are written: up to the last that is not nil. */
-static size_t last_position(const struct ledger_entry *entry) {
+static size_t last_position(const struct ledger_entry *entry, enum form form) {
     const bool given[POSITIONS] = {
         [AT_DURATION] = true,
         [AT_COST] = entry->given & ENTRY_COST,
@@ -138,6 +143,10 @@ static size_t last_position(const struct ledger_entry *entry) {
         [AT_PARENT] = entry->parent != 0,
         [AT_POLICY_VERSION] = entry->policy_version != 0,
         [AT_REQUEST_DIGEST] = entry->given & ENTRY_REQUEST_DIGEST,
+        [AT_PARENT_RUN] = entry->parent_run.data != NULL,
+        [AT_PRICING] = form == FORM_DRAFT && entry->given & ENTRY_PRICING,
+        [AT_PAYLOAD] = form == FORM_DRAFT && entry->payload.data != NULL,
+        [AT_SALT] = form == FORM_DRAFT && entry->salt != NULL,
     };
     size_t last = POSITIONS - 1;
     while (!given[last])
@@ -218,6 +227,19 @@ static void pack_position(msgpack_packer *packer, struct entry_buffer *buffer, s
     case AT_REQUEST_DIGEST:
         pack_digest_if(packer, entry->given & ENTRY_REQUEST_DIGEST, entry->request_digest);
         break;
+    case AT_PARENT_RUN:
+        pack_text_if(packer, entry->parent_run);
+        break;
+    case AT_PRICING:
+        pack_int_if(packer, entry->given & ENTRY_PRICING, 1);
+        break;
+    case AT_PAYLOAD:
+        pack_bytes_if(packer, entry->payload.data != NULL, entry->payload.data,
+                      entry->payload.size);
+        break;
+    case AT_SALT:
+        pack_bytes_if(packer, entry->salt != NULL, entry->salt, ENTRY_SALT_BYTES);
+        break;
     case POSITIONS:
         break;
     }
@@ -229,7 +251,7 @@ static int write_form(struct entry_buffer *buffer, const struct ledger_entry *en
         return LEDGER_E_BAD_ENTRY;
     msgpack_packer packer;
     msgpack_packer_init(&packer, buffer, entry_buffer_append);
-    size_t last = last_position(entry);
+    size_t last = last_position(entry, form);
     msgpack_pack_array(&packer, last + 1);
     for (size_t position = 0; position <= last; position++)
         pack_position(&packer, buffer, position, entry, form, definitions, definition_count);
@@ -240,29 +262,56 @@ int entry_write_draft(struct entry_buffer *buffer, const struct ledger_entry *en
     return write_form(buffer, entry, FORM_DRAFT, NULL, 0);
 }
 
-int entry_write_request(struct entry_buffer *buffer, struct ledger_entry *entry,
-                        struct ledger_text extra) {
-    uint8_t digest[ENTRY_DIGEST_BYTES];
-    struct ledger_text client_id = entry->client_id;
+/* The SHA-256 of what a request says: of the same request it is the same, whatever its client_id
+ * and its salt. `buffer` is used beyond its end. */
+static int digest_request(struct entry_buffer *buffer, const struct ledger_entry *entry,
+                          struct ledger_text extra, uint8_t digest[ENTRY_DIGEST_BYTES]) {
+    struct ledger_entry said = *entry;
     size_t start = buffer->size;
-    entry->client_id = (struct ledger_text){0};
-    entry->given &= ~(uint32_t)ENTRY_REQUEST_DIGEST;
-    int rc = write_form(buffer, entry, FORM_DRAFT, NULL, 0);
+    said.client_id = (struct ledger_text){0};
+    said.salt = NULL;
+    said.given &= ~(uint32_t)(ENTRY_REQUEST_DIGEST | ENTRY_DIGEST);
+    int rc = write_form(buffer, &said, FORM_DRAFT, NULL, 0);
     if (extra.size > 0)
         entry_buffer_append(buffer, extra.data, extra.size);
     if (rc == 0)
         rc = buffer->failed ? ENOMEM
                             : digest_sha256(buffer->data + start, buffer->size - start, digest);
     buffer->size = start;
-    entry->client_id = client_id;
-    entry->request_digest = digest;
-    entry->given |= ENTRY_REQUEST_DIGEST;
-    if (rc == 0)
-        rc = write_form(buffer, entry, FORM_DRAFT, NULL, 0);
-    /* The digest lies on this stack: the entry is left without one. */
-    entry->request_digest = NULL;
-    entry->given &= ~(uint32_t)ENTRY_REQUEST_DIGEST;
     return rc;
+}
+
+/* Of the salt and the payload behind it; likewise. */
+static int digest_payload(struct entry_buffer *buffer, struct ledger_text payload,
+                          uint8_t salt[ENTRY_SALT_BYTES], uint8_t digest[ENTRY_DIGEST_BYTES]) {
+    size_t start = buffer->size;
+    if (getrandom(salt, ENTRY_SALT_BYTES, 0) != ENTRY_SALT_BYTES)
+        return LEDGER_E_CRYPTO;
+    entry_buffer_append(buffer, (const char *)salt, ENTRY_SALT_BYTES);
+    entry_buffer_append(buffer, payload.data, payload.size);
+    int rc =
+        buffer->failed ? ENOMEM : digest_sha256(buffer->data + start, buffer->size - start, digest);
+    buffer->size = start;
+    return rc;
+}
+
+int entry_write_request(struct entry_buffer *buffer, const struct ledger_entry *entry,
+                        struct ledger_text extra) {
+    struct ledger_entry request = *entry;
+    uint8_t request_digest[ENTRY_DIGEST_BYTES], digest[ENTRY_DIGEST_BYTES], salt[ENTRY_SALT_BYTES];
+    int rc = 0;
+    if (entry->client_id.data != NULL || entry->run_id.data != NULL) {
+        rc = digest_request(buffer, entry, extra, request_digest);
+        request.request_digest = request_digest;
+        request.given |= ENTRY_REQUEST_DIGEST;
+    }
+    if (rc == 0 && entry->payload.data != NULL) {
+        rc = digest_payload(buffer, entry->payload, salt, digest);
+        request.salt = salt;
+        request.digest = digest;
+        request.given |= ENTRY_DIGEST;
+    }
+    return rc == 0 ? write_form(buffer, &request, FORM_DRAFT, NULL, 0) : rc;
 }
 
 int entry_write_stored(struct entry_buffer *buffer, const struct ledger_entry *entry,

@@ -72,6 +72,17 @@ static const struct row rows[] = {
      "the policy has no such version yet; give one that was in force"},
     {LEDGER_E_BAD_PRICES, "bad_prices",
      "the price map cannot be read; give a JSON object as LiteLLM publishes it, complete"},
+    {LEDGER_E_NO_PRICE, "no_price",
+     "the price book has no price of that model at that time; give one with set_prices or "
+     "import_prices, or say the cost"},
+    {LEDGER_E_NO_ENTRY, "no_entry",
+     "what is to be corrected or redacted is no record of this ledger; give the id of one"},
+    {LEDGER_E_OVERCORRECTED, "overcorrected",
+     "with this correction the record would come to less than nothing; correct by less"},
+    {LEDGER_E_NO_PAYLOAD, "no_payload", "the record has nothing to redact, or was redacted before"},
+    {LEDGER_E_OCCURS_AHEAD, "occurs_ahead",
+     "occurred_at lies ahead of ledger time; only what has happened can be booked"},
+    {LEDGER_E_AMOUNT, "amount_too_large", "at these prices the cost is beyond 10^15"},
     {LEDGER_E_TOO_DEEP, "too_deep", "holds may be nested 8 deep"},
     {LEDGER_E_ID_EXHAUSTED, "id_exhausted", "ledger time is beyond what an entry id can hold"},
     {MDB_KEYEXIST, "key_exists", "LMDB: the key is already there"},
@@ -184,6 +195,12 @@ int ledger_error_is_own(int code) {
     case LEDGER_E_NO_PARENT:
     case LEDGER_E_TOO_DEEP:
     case LEDGER_E_NO_VERSION:
+    case LEDGER_E_NO_PRICE:
+    case LEDGER_E_NO_ENTRY:
+    case LEDGER_E_OVERCORRECTED:
+    case LEDGER_E_NO_PAYLOAD:
+    case LEDGER_E_AMOUNT:
+    case LEDGER_E_OCCURS_AHEAD:
         return 1;
     default:
         return 0;

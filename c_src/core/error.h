@@ -47,7 +47,13 @@ enum ledger_error {
     LEDGER_E_NO_PARENT = -31032,
     LEDGER_E_TOO_DEEP = -31033,
     LEDGER_E_NO_VERSION = -31034,
+    LEDGER_E_NO_PRICE = -31035,
     LEDGER_E_BAD_PRICES = -31036,
+    LEDGER_E_NO_ENTRY = -31037,
+    LEDGER_E_OVERCORRECTED = -31038,
+    LEDGER_E_NO_PAYLOAD = -31039,
+    LEDGER_E_AMOUNT = -31040,
+    LEDGER_E_OCCURS_AHEAD = -31041,
 };
 
 /* Where a failure needs more than its code: which file, which holder, which field. */

@@ -53,7 +53,7 @@ struct hold {
     uint64_t parent;
     uint64_t open_children;
     uint64_t repeats; /* requests answered with it, beyond the first, less those withdrawn */
-    uint32_t given; /* enum entry_field, of the estimate */
+    uint32_t given;   /* enum entry_field, of the estimate */
     int64_t cost;
     int64_t credits;
     int64_t tokens[TOKENS_CLASSES];

@@ -124,7 +124,8 @@ static int make_hold(struct batch *batch, struct ledger_request *request,
                         .policy_version = estimate->policy_version,
                         .parent = request->hold,
                         .owner = request->text,
-                        .client_id = estimate->client_id};
+                        .client_id = estimate->client_id,
+                        .run_id = estimate->run_id};
     memcpy(hold.boot_id, ledger->gate->header.boot_id, sizeof hold.boot_id);
     set_estimate(&hold, estimate, attempt);
     int rc = batch_next_id(batch, &hold.id);
@@ -152,7 +153,7 @@ static int collect_family(void *context, int family, const struct ledger_text *n
 }
 
 int holding_reserve(struct batch *batch, struct ledger_request *request,
-                    const struct ledger_entry *estimate) {
+                    struct ledger_entry *estimate) {
     struct ledger *ledger = batch->ledger;
     struct attempt attempt = {.names = estimate->names, .critical = request->critical};
     struct uses_source source = {.policy = batch->policy,
@@ -170,6 +171,8 @@ int holding_reserve(struct batch *batch, struct ledger_request *request,
     int rc = load_parent(batch, request->hold, &parent, &has_parent);
     if (has_parent)
         attempt.parent = &parent;
+    if (rc == 0)
+        rc = recording_price(batch, estimate, estimate->names);
     attempt_amounts(estimate, &attempt);
     batch->uses.count = 0;
     if (rc == 0)
@@ -195,17 +198,33 @@ static int load_live(struct batch *batch, uint64_t id, struct hold *hold) {
     return rc;
 }
 
-int holding_meter(struct batch *batch, struct ledger_request *request,
-                  const struct ledger_entry *usage) {
+/* The draft of what was used, with its cost where that was to be worked out. */
+static int price_usage(struct batch *batch, const struct ledger_text *names,
+                       struct ledger_entry *usage, struct entry_buffer *draft) {
+    struct ledger_text all[DIMENSION_LIMIT];
+    if (!(usage->given & ENTRY_PRICING))
+        return 0;
+    for (int dimension = 0; dimension < DIMENSION_LIMIT; dimension++)
+        all[dimension] =
+            usage->names[dimension].data != NULL ? usage->names[dimension] : names[dimension];
+    int rc = recording_price(batch, usage, all);
+    return rc == 0 ? entry_write_draft(draft, usage) : rc;
+}
+
+int holding_meter(struct batch *batch, struct ledger_request *request, struct ledger_entry *usage) {
     static const int64_t nothing[HELD_COLUMNS];
     struct hold hold = {0};
+    struct entry_buffer draft = {0};
     struct ledger_text names[DIMENSION_LIMIT];
-    (void)usage;
     int rc = load_live(batch, request->hold, &hold);
-    if (rc == 0) {
-        hold.metered = (struct ledger_text){request->draft, request->size};
-        hold.deadline_us = deadline_after(batch, hold.extend_ms);
+    if (rc == 0)
         rc = batch_load_names(batch, hold.name_numbers, names);
+    if (rc == 0)
+        rc = price_usage(batch, names, usage, &draft);
+    if (rc == 0) {
+        hold.metered = draft.size > 0 ? (struct ledger_text){draft.data, draft.size}
+                                      : (struct ledger_text){request->draft, request->size};
+        hold.deadline_us = deadline_after(batch, hold.extend_ms);
     }
     for (int family = 0; rc == 0 && family <= (int)batch->ledger->declared_count; family++) {
         uint32_t series;
@@ -225,6 +244,7 @@ int holding_meter(struct batch *batch, struct ledger_request *request,
     if (rc == 0)
         rc = deadlines_push(&batch->ledger->deadlines, hold.deadline_us, hold.id);
     request->id = request->hold;
+    entry_buffer_free(&draft);
     hold_free(&hold);
     return rc;
 }

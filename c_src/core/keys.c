@@ -6,30 +6,31 @@
 #include "error.h"
 
 #define SHORT_BYTES_MAX 500
-enum row_kind { ROW_CLIENT = 1, ROW_LONG_CLIENT = 2, ROW_RESOLVED = 3 };
 
 struct key {
     uint8_t bytes[1 + SHORT_BYTES_MAX];
     MDB_val val;
 };
 
-static int client_key(struct key *key, struct ledger_text client_id) {
+/* A client's name of something; `kind` is that of the short ones, and the next that of the long. */
+static int name_key(struct key *key, enum key_kind kind, struct ledger_text name) {
     key->val = (MDB_val){1, key->bytes};
-    if (client_id.size <= SHORT_BYTES_MAX) {
-        key->bytes[0] = ROW_CLIENT;
-        memcpy(key->bytes + 1, client_id.data, client_id.size);
-        key->val.mv_size += client_id.size;
+    if (name.size <= SHORT_BYTES_MAX) {
+        key->bytes[0] = (uint8_t)kind;
+        memcpy(key->bytes + 1, name.data, name.size);
+        key->val.mv_size += name.size;
         return 0;
     }
-    key->bytes[0] = ROW_LONG_CLIENT;
+    key->bytes[0] = (uint8_t)(kind + 1);
     key->val.mv_size += ENTRY_DIGEST_BYTES;
-    return digest_sha256(client_id.data, client_id.size, key->bytes + 1);
+    return digest_sha256(name.data, name.size, key->bytes + 1);
 }
 
-int keys_find(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id, struct key_row *row) {
+static int find_row(MDB_txn *txn, MDB_dbi dbi, enum key_kind kind, struct ledger_text name,
+                    struct key_row *row) {
     struct key key;
     MDB_val value;
-    int rc = client_key(&key, client_id);
+    int rc = name_key(&key, kind, name);
     if (rc == 0)
         rc = mdb_get(txn, dbi, &key.val, &value);
     if (rc != 0)
@@ -45,10 +46,11 @@ int keys_find(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id, struct ke
     return 0;
 }
 
-int keys_put(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id, const struct key_row *row) {
+static int put_row(MDB_txn *txn, MDB_dbi dbi, enum key_kind kind, struct ledger_text name,
+                   const struct key_row *row, unsigned flags) {
     struct key key;
     uint8_t data[1 + 3 * VARINT_BYTES_MAX + ENTRY_DIGEST_BYTES];
-    int rc = client_key(&key, client_id);
+    int rc = name_key(&key, kind, name);
     if (rc != 0)
         return rc;
     size_t size = 1;
@@ -58,27 +60,76 @@ int keys_put(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id, const stru
     size += put_varint(data + size, row->version);
     memcpy(data + size, row->digest, ENTRY_DIGEST_BYTES);
     MDB_val value = {size + ENTRY_DIGEST_BYTES, data};
-    return mdb_put(txn, dbi, &key.val, &value, MDB_NOOVERWRITE);
+    return mdb_put(txn, dbi, &key.val, &value, flags);
 }
 
-int keys_delete(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id) {
+static int delete_row(MDB_txn *txn, MDB_dbi dbi, enum key_kind kind, struct ledger_text name) {
     struct key key;
-    int rc = client_key(&key, client_id);
+    int rc = name_key(&key, kind, name);
     if (rc == 0)
         rc = mdb_del(txn, dbi, &key.val, NULL);
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-static void resolved_key(struct key *key, uint64_t hold) {
-    key->bytes[0] = ROW_RESOLVED;
-    put_be64(key->bytes + 1, hold);
+int keys_find(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id, struct key_row *row) {
+    return find_row(txn, dbi, KEY_CLIENT, client_id, row);
+}
+
+int keys_put(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id, const struct key_row *row) {
+    return put_row(txn, dbi, KEY_CLIENT, client_id, row, MDB_NOOVERWRITE);
+}
+
+int keys_delete(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id) {
+    return delete_row(txn, dbi, KEY_CLIENT, client_id);
+}
+
+int keys_find_run(MDB_txn *txn, MDB_dbi dbi, struct ledger_text run_id, struct key_row *row) {
+    return find_row(txn, dbi, KEY_RUN, run_id, row);
+}
+
+int keys_put_run(MDB_txn *txn, MDB_dbi dbi, struct ledger_text run_id, const struct key_row *row) {
+    return put_row(txn, dbi, KEY_RUN, run_id, row, 0);
+}
+
+int keys_delete_run(MDB_txn *txn, MDB_dbi dbi, struct ledger_text run_id) {
+    return delete_row(txn, dbi, KEY_RUN, run_id);
+}
+
+static void id_key(struct key *key, enum key_kind kind, uint64_t id) {
+    key->bytes[0] = (uint8_t)kind;
+    put_be64(key->bytes + 1, id);
     key->val = (MDB_val){9, key->bytes};
+}
+
+int keys_find_corrected(MDB_txn *txn, MDB_dbi dbi, uint64_t entry,
+                        struct key_corrected *corrected) {
+    struct key key;
+    MDB_val value;
+    *corrected = (struct key_corrected){0};
+    id_key(&key, KEY_CORRECTED, entry);
+    int rc = mdb_get(txn, dbi, &key.val, &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    struct byte_reader reader = byte_reader(value.mv_data, value.mv_size);
+    corrected->priced = read_byte(&reader) != 0;
+    amounts_read(&reader, &corrected->amounts);
+    return reader.damaged || reader.at != reader.end ? LEDGER_E_DAMAGED : 0;
+}
+
+int keys_put_corrected(MDB_txn *txn, MDB_dbi dbi, uint64_t entry,
+                       const struct key_corrected *corrected) {
+    struct key key;
+    uint8_t data[1 + AMOUNTS_BYTES_MAX];
+    id_key(&key, KEY_CORRECTED, entry);
+    data[0] = corrected->priced;
+    MDB_val value = {1 + amounts_write(data + 1, &corrected->amounts), data};
+    return mdb_put(txn, dbi, &key.val, &value, 0);
 }
 
 int keys_find_resolved(MDB_txn *txn, MDB_dbi dbi, uint64_t hold, struct key_resolved *resolved) {
     struct key key;
     MDB_val value;
-    resolved_key(&key, hold);
+    id_key(&key, KEY_RESOLVED, hold);
     int rc = mdb_get(txn, dbi, &key.val, &value);
     if (rc != 0)
         return rc;
@@ -94,7 +145,7 @@ int keys_put_resolved(MDB_txn *txn, MDB_dbi dbi, uint64_t hold,
                       const struct key_resolved *resolved) {
     struct key key;
     uint8_t data[2 * VARINT_BYTES_MAX + 1 + AMOUNTS_BYTES_MAX];
-    resolved_key(&key, hold);
+    id_key(&key, KEY_RESOLVED, hold);
     size_t size = put_varint(data, resolved->entry);
     size += put_varint(data + size, resolved->parent);
     data[size++] = resolved->settled;

@@ -66,7 +66,7 @@ static bool is_family(const struct declared_series *family) {
     bool fits = family->count >= 1 && family->count <= RULE_SCOPE_MAX;
     for (uint8_t i = 0; fits && i < family->count; i++) {
         fits =
-            family->dimensions[i] > previous && entry_dimension_is_assigned(family->dimensions[i]);
+            family->dimensions[i] > previous && series_dimension_is_assigned(family->dimensions[i]);
         previous = family->dimensions[i];
     }
     return fits;

@@ -29,8 +29,10 @@
 #include "clock.h"
 #include "entry.h"
 #include "error.h"
+#include "payloads.h"
 #include "plan.h"
 #include "policy.h"
+#include "price.h"
 
 #define LEDGER_FORMAT_VERSION 1
 /* The last microsecond that an entry can be booked at: the end of the year 9999. */
@@ -88,7 +90,7 @@ int64_t ledger_now(const struct ledger *ledger);
 /* Numbers are on disk (keys.h): append only. */
 enum ledger_operation {
     OPERATION_NONE = 0,    /* fails: what was sent is no request */
-    OPERATION_RECORD = 1,  /* books the draft: invocation, grant */
+    OPERATION_RECORD = 1,  /* books the draft: any kind but release, policy and reset */
     OPERATION_RESERVE = 2, /* the draft is what is asked for; `hold` the parent; `text` the owner */
     OPERATION_SETTLE = 3,  /* the draft (of kind run) is what was used */
     OPERATION_RELEASE = 4, /* the draft (of kind release) */
@@ -147,7 +149,7 @@ struct ledger_denial {
 struct ledger_request {
     enum ledger_operation operation;
     const void *draft; /* entry_write_draft(); its client_id and request_digest make it
-                          idempotent */
+                          idempotent, as does its run_id */
     size_t size;
     uint64_t token; /* unique per request in this process; 0: none */
     uint64_t hold;
@@ -312,21 +314,78 @@ int ledger_read_hold(struct ledger *ledger, uint64_t id, ledger_hold_row *row, v
 int ledger_read_holds(struct ledger *ledger, uint64_t from, size_t limit, ledger_hold_row *row,
                       void *context);
 
-struct ledger_history_query {
-    const struct ledger_text *state; /* NULL: all */
-    uint64_t before;                 /* ids below this; UINT64_MAX: from the newest */
-    uint64_t since;                  /* ids from this on */
-    uint64_t limit;
+/* Which entries. Names are by dimension, DIMENSION_LIMIT of them; data NULL: any. That of
+ * DIMENSION_STATUS only chooses a series. */
+struct ledger_filter {
+    const struct ledger_text *names;
+    uint32_t kinds;    /* 1 << enum ledger_kind, of those that are wanted */
+    uint32_t statuses; /* 1 << enum ledger_status, likewise; 0: whatever their status */
+    uint64_t since;    /* since <= id < until */
+    uint64_t until;
 };
-/* Returns false to stop. entry->names hold the text of its names. */
-typedef bool ledger_history_row(void *context, const struct ledger_entry *entry);
 
-/* Invocations, newest first. */
-int ledger_history(struct ledger *ledger, const struct ledger_history_query *query,
-                   ledger_history_row *row, void *context);
+struct ledger_list_query {
+    struct ledger_filter filter;
+    bool oldest_first; /* else newest first */
+    bool payloads;     /* tell them, too */
+    uint64_t cursor;   /* `next` of the page before; 0: the first page */
+    uint64_t limit;    /* at most so many are told */
+    uint64_t scan;     /* at most about so many are looked at, in this call */
+};
+
+struct ledger_page {
+    uint64_t matched;
+    uint64_t next; /* unless done: the cursor of the next page */
+    bool done;
+    bool total_known;
+    uint64_t total; /* of all that match, in the whole time asked for */
+};
+
+/* entry->names hold the text of its names. The payload is empty where it was not asked for. */
+typedef void ledger_list_row(void *context, const struct ledger_entry *entry,
+                             const struct ledger_payload *payload);
+
+/* A page of entries. `row` NULL: they are counted only. A page may be short, or empty, without
+ * being the last: the bound on what is looked at keeps a call from pinning old pages. */
+int ledger_list(struct ledger *ledger, const struct ledger_list_query *query, ledger_list_row *row,
+                void *context, struct ledger_page *page);
+
+/* One entry of any kind with its payload, or MDB_NOTFOUND (-30798). */
+int ledger_read_record(struct ledger *ledger, uint64_t id, ledger_list_row *row, void *context);
+/* The record that has that run_id; one that is a live hold has no entry yet. */
+int ledger_read_run(struct ledger *ledger, struct ledger_text run_id, ledger_list_row *row,
+                    void *context);
+
+struct ledger_extremes {
+    bool any;
+    int64_t min;
+    int64_t max;
+};
+struct ledger_sums {
+    struct totals totals;
+    struct ledger_extremes extremes[4]; /* cost, duration_ms of invocations; the same of runs */
+};
+
+/* Sums of one series, that of all the filter's names (its kinds and statuses are not looked at):
+ * LEDGER_E_UNDECLARED_SERIES, LEDGER_E_BUILDING. */
+int ledger_sum_up(struct ledger *ledger, const struct ledger_filter *filter,
+                  struct ledger_sums *sums);
+/* The same for each value of one more dimension, up to `limit` values in a call, after the one that
+ * has number *after. */
+typedef void ledger_sums_row(void *context, struct ledger_text value,
+                             const struct ledger_sums *sums);
+int ledger_sum_up_by(struct ledger *ledger, const struct ledger_filter *filter, uint8_t dimension,
+                     uint32_t *after, uint64_t limit, ledger_sums_row *row, void *context,
+                     bool *done);
+
+/* Every price of the book, by model and time. */
+int ledger_read_prices(struct ledger *ledger, ledger_price_row *row, void *context);
+
+/* Returns false to stop. entry->names hold the text of its names. */
+typedef bool ledger_entry_row(void *context, const struct ledger_entry *entry);
 
 /* One entry of any kind, or MDB_NOTFOUND (-30798). */
-int ledger_fetch(struct ledger *ledger, uint64_t id, ledger_history_row *row, void *context);
+int ledger_fetch(struct ledger *ledger, uint64_t id, ledger_entry_row *row, void *context);
 
 /* The declared families, into an array of DECLARED_MAX; how many. */
 size_t ledger_series(struct ledger *ledger, struct declared_series *declared);

@@ -6,7 +6,9 @@
 #include "pack.h"
 
 #define MAGIC "cost_ledger"
-#define NEEDS_BUDGETS "budgets"
+/* What a program must know: whole, in every ledger that this version wrote to. */
+static const char *const needed[] = {"budgets", "records"};
+#define NEEDED (sizeof needed / sizeof needed[0])
 
 static int put_row(struct ledger *ledger, MDB_txn *txn, const char *word,
                    struct entry_buffer *buffer) {
@@ -39,8 +41,9 @@ static int put_format(struct ledger *ledger, MDB_txn *txn, uint64_t created_at_u
     pack_word(&packer, "currency");
     pack_word(&packer, currency);
     pack_word(&packer, "needs");
-    msgpack_pack_array(&packer, 1);
-    pack_word(&packer, NEEDS_BUDGETS);
+    msgpack_pack_array(&packer, NEEDED);
+    for (size_t i = 0; i < NEEDED; i++)
+        pack_word(&packer, needed[i]);
     return put_row(ledger, txn, "format", &buffer);
 }
 
@@ -104,13 +107,18 @@ int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options
 
 /* False for a word that this code does not know. */
 static bool read_needs(const msgpack_object *object, struct ledger *ledger) {
+    unsigned told = 0;
     if (object->type != MSGPACK_OBJECT_ARRAY)
         return false;
     for (uint32_t i = 0; i < object->via.array.size; i++) {
-        if (!unpacks_as(&object->via.array.ptr[i], NEEDS_BUDGETS))
+        size_t word = 0;
+        while (word < NEEDED && !unpacks_as(&object->via.array.ptr[i], needed[word]))
+            word++;
+        if (word == NEEDED)
             return false;
-        ledger->needs_told = true;
+        told |= 1u << word;
     }
+    ledger->needs_told = told == (1u << NEEDED) - 1;
     return true;
 }
 
@@ -155,7 +163,7 @@ static int read_family(const msgpack_object *object, struct declared_series *fam
     for (uint32_t i = 0; i < object->via.array.size; i++) {
         uint64_t dimension;
         if (!unpack_uint(&object->via.array.ptr[i], DIMENSION_LIMIT - 1, &dimension) ||
-            dimension <= previous || !entry_dimension_is_assigned((int)dimension))
+            dimension <= previous || !series_dimension_is_assigned((int)dimension))
             return LEDGER_E_NEWER;
         family->dimensions[family->count++] = (uint8_t)dimension;
         previous = dimension;

@@ -4,7 +4,8 @@
  *               "needs": [str, ...]}   what a program must know to read and to write this
  *                                      ledger; a word that this code does not know is
  *                                      LEDGER_E_NEWER. "budgets": rules of every form, holds,
- *                                      grants, resets. A later version names here what it began
+ *                                      grants, resets. "records": payloads, run ids, prices,
+ *                                      families by status. A later version names here what it began
  *                                      to use, in the transaction that does.
  *   "series"   [[dimension, ...], ...]   the declared families of series
  *   "building" [[[dimension, ...], id], ...]   families that are being built: entries below id

@@ -85,10 +85,10 @@ static bool read_header(const uint8_t *at, size_t left, struct header *out) {
     }
 }
 
-bool msgpack_is_bounded(const void *data, size_t size) {
+bool msgpack_is_bounded_to(const void *data, size_t size, size_t depth_max) {
     const uint8_t *at = data;
     const uint8_t *end = at + size;
-    size_t open[MSGPACK_DEPTH_MAX + 1] = {1}; /* elements still due, by depth */
+    size_t open[MSGPACK_DEPTH_LIMIT + 1] = {1}; /* elements still due, by depth */
     size_t depth = 0;
     while (true) {
         while (open[depth] == 0) {
@@ -105,7 +105,7 @@ bool msgpack_is_bounded(const void *data, size_t size) {
         if (header.elements == 0)
             continue;
         /* Every element takes at least a byte: a larger announcement is a lie. */
-        if (header.elements > (size_t)(end - at) || depth == MSGPACK_DEPTH_MAX)
+        if (header.elements > (size_t)(end - at) || depth == depth_max)
             return false;
         open[++depth] = header.elements;
     }

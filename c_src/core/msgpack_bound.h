@@ -9,9 +9,16 @@
 #include <stddef.h>
 
 #define MSGPACK_DEPTH_MAX 8
+#define MSGPACK_DEPTH_LIMIT 32
 
 /* True iff `data` is exactly one well-formed object, nested at most MSGPACK_DEPTH_MAX deep,
  * whose every announced element and byte is there. */
-bool msgpack_is_bounded(const void *data, size_t size);
+static inline bool msgpack_is_bounded(const void *data, size_t size);
+/* The same for another depth, up to MSGPACK_DEPTH_LIMIT, beyond which msgpack-c fails. */
+bool msgpack_is_bounded_to(const void *data, size_t size, size_t depth_max);
+
+static inline bool msgpack_is_bounded(const void *data, size_t size) {
+    return msgpack_is_bounded_to(data, size, MSGPACK_DEPTH_MAX);
+}
 
 #endif

@@ -43,6 +43,23 @@ static void number_key(struct key *key, enum row row, const uint32_t *numbers, s
     key->val = (MDB_val){1 + 4 * count, key->bytes};
 }
 
+/* Above all that are given out. */
+#define STATUS_NUMBERS UINT32_C(0xfffffff0)
+
+static const char *const statuses[] = {
+    [STATUS_COMPLETED] = "completed", [STATUS_FAILED] = "failed", [STATUS_ABORTED] = "aborted"};
+
+static int find_status(struct ledger_text value, uint32_t *number) {
+    for (uint32_t status = STATUS_COMPLETED; status <= STATUS_ABORTED; status++) {
+        size_t size = strlen(statuses[status]);
+        if (value.size == size && memcmp(value.data, statuses[status], size) == 0) {
+            *number = STATUS_NUMBERS + status;
+            return 0;
+        }
+    }
+    return MDB_NOTFOUND;
+}
+
 static int get_number(MDB_txn *txn, MDB_dbi dbi, struct key *key, uint32_t *number) {
     MDB_val value;
     int rc = mdb_get(txn, dbi, &key->val, &value);
@@ -70,7 +87,7 @@ static int next_number(MDB_txn *txn, MDB_dbi dbi, enum row row, uint32_t *number
         rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
     if (rc == 0 && key.mv_size == 5 && ((uint8_t *)key.mv_data)[0] == row)
         *number = get_be32((uint8_t *)key.mv_data + 1) + 1;
-    if (*number == 0) /* after 2^32 - 1 */
+    if (*number >= STATUS_NUMBERS)
         rc = LEDGER_E_ID_EXHAUSTED;
     mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND ? 0 : rc;
@@ -101,6 +118,8 @@ static int put_pair(MDB_txn *txn, MDB_dbi dbi, struct key *there, enum row back_
 int names_find(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, struct ledger_text value,
                uint32_t *number) {
     struct key key;
+    if (dimension == DIMENSION_STATUS)
+        return find_status(value, number);
     int rc = name_key(&key, dimension, value);
     return rc != 0 ? rc : get_number(txn, dbi, &key, number);
 }
@@ -123,6 +142,8 @@ int names_intern(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, struct ledger_tex
                  uint32_t *number, bool *made) {
     struct key key;
     *made = false;
+    if (dimension == DIMENSION_STATUS)
+        return find_status(value, number);
     int rc = name_key(&key, dimension, value);
     if (rc == 0)
         rc = get_number(txn, dbi, &key, number);
@@ -226,6 +247,14 @@ int names_text(MDB_txn *txn, MDB_dbi dbi, uint32_t number, uint8_t *dimension,
                struct ledger_text *value) {
     struct key key;
     MDB_val stored;
+    if (number > STATUS_NUMBERS) {
+        uint32_t status = number - STATUS_NUMBERS;
+        if (status > STATUS_ABORTED)
+            return LEDGER_E_DAMAGED;
+        *dimension = DIMENSION_STATUS;
+        *value = (struct ledger_text){statuses[status], strlen(statuses[status])};
+        return 0;
+    }
     number_key(&key, ROW_TEXT, &number, 1);
     int rc = mdb_get(txn, dbi, &key.val, &stored);
     if (rc == MDB_NOTFOUND || (rc == 0 && stored.mv_size < 2))
@@ -235,4 +264,73 @@ int names_text(MDB_txn *txn, MDB_dbi dbi, uint32_t number, uint8_t *dimension,
     *dimension = *(uint8_t *)stored.mv_data;
     *value = (struct ledger_text){(const char *)stored.mv_data + 1, stored.mv_size - 1};
     return 0;
+}
+
+/* ---- all names of a dimension ------------------------------------------------------------ */
+
+static void walk_statuses(uint32_t *after, names_found *found, void *context) {
+    uint32_t status = *after > STATUS_NUMBERS ? *after - STATUS_NUMBERS : 0;
+    while (++status <= STATUS_ABORTED) {
+        *after = STATUS_NUMBERS + status;
+        if (!found(context, (struct ledger_text){statuses[status], strlen(statuses[status])},
+                   *after))
+            return;
+    }
+}
+
+/* The rows of one kind, from *key on. *done: `found` wanted no more. */
+static int walk_rows(MDB_txn *txn, MDB_cursor *cursor, const struct key *start, uint8_t dimension,
+                     uint32_t *after, names_found *found, void *context, bool *done) {
+    MDB_dbi dbi = mdb_cursor_dbi(cursor);
+    MDB_val key = start->val, value;
+    uint8_t kind = start->bytes[0];
+    int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    while (rc == 0 && !*done) {
+        const uint8_t *bytes = key.mv_data;
+        struct ledger_text text;
+        uint8_t of;
+        if (key.mv_size < 2 || bytes[0] != kind || bytes[1] != dimension)
+            return 0;
+        if (value.mv_size != 4)
+            return LEDGER_E_DAMAGED;
+        uint32_t number = get_be32(value.mv_data);
+        rc = names_text(txn, dbi, number, &of, &text);
+        if (rc == 0 && number != *after) {
+            *after = number;
+            *done = !found(context, text, number);
+        }
+        if (rc == 0)
+            rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int names_walk(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, uint32_t *after, names_found *found,
+               void *context) {
+    struct key start = {.bytes = {ROW_NUMBER, dimension}};
+    struct ledger_text text;
+    MDB_cursor *cursor;
+    uint8_t of;
+    bool done = false;
+    if (dimension == DIMENSION_STATUS) {
+        walk_statuses(after, found, context);
+        return 0;
+    }
+    start.val = (MDB_val){2, start.bytes};
+    int rc = *after == 0 ? 0 : names_text(txn, dbi, *after, &of, &text);
+    if (rc == 0 && *after != 0)
+        rc = name_key(&start, dimension, text);
+    if (rc == 0)
+        rc = mdb_cursor_open(txn, dbi, &cursor);
+    if (rc != 0)
+        return rc;
+    if (start.bytes[0] == ROW_NUMBER) {
+        rc = walk_rows(txn, cursor, &start, dimension, after, found, context, &done);
+        start.bytes[0] = ROW_NUMBER_OF_LONG;
+        start.val = (MDB_val){2, start.bytes};
+    }
+    if (rc == 0 && !done)
+        rc = walk_rows(txn, cursor, &start, dimension, after, found, context, &done);
+    mdb_cursor_close(cursor);
+    return rc;
 }

@@ -10,8 +10,10 @@
  *                                                                  next entry that does defines it
  *   0x07 dimension u8 ...                     --> u32              how many series the family has
  *
- * Numbers and series count from 1 and are never used twice. Series 0 holds every entry.
- * Derived: every name is also defined in the entry that used it first; those of 0x06 will be.
+ * Numbers and series count from 1 and are never used twice. Series 0 holds every entry. What is
+ * called by its status (DIMENSION_STATUS) has no rows of the first three kinds: the numbers of
+ * those names are fixed, 0xfffffff0 and the status. Derived: every name is also defined in the
+ * entry that used it first; those of 0x06 will be.
  *
  * Thread class: those that may read or write LMDB. Nothing is remembered between calls, so
  * an aborted transaction takes its names with it.
@@ -20,6 +22,7 @@
 #define LEDGER_NAMES_H
 
 #include <lmdb.h>
+#include <stdbool.h>
 
 #include "entry.h"
 
@@ -47,6 +50,12 @@ int names_count_family(MDB_txn *txn, MDB_dbi dbi, const uint8_t *dimensions, siz
 /* The numbers that make a series, in the order of their dimensions. */
 int names_of_series(MDB_txn *txn, MDB_dbi dbi, uint32_t series, uint32_t numbers[SERIES_NAMES_MAX],
                     size_t *count);
+
+/* Calls `found` for the names of a dimension, after the one with number *after (0: from the first),
+ * until it returns false; *after is that of the last one told. */
+typedef bool names_found(void *context, struct ledger_text value, uint32_t number);
+int names_walk(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, uint32_t *after, names_found *found,
+               void *context);
 
 /* A name that a hold was the first to use has no definition in any entry yet. */
 int names_put_undefined(MDB_txn *txn, MDB_dbi dbi, uint32_t number);

@@ -1,4 +1,4 @@
-/* Reading: counts, history and single entries, each in one read transaction from the pool. */
+/* Reading: counts, single entries and facts, each in one read transaction from the pool. */
 #include <errno.h>
 #include <string.h>
 
@@ -112,47 +112,7 @@ int query_load_entry(struct ledger *ledger, MDB_txn *txn, struct entry_decoder *
     return rc;
 }
 
-static int walk(struct ledger *ledger, MDB_txn *txn, MDB_cursor *cursor,
-                struct entry_decoder *decoder, const struct ledger_history_query *query,
-                ledger_history_row *row, void *context) {
-    struct series_walk series_walk;
-    struct ledger_entry entry;
-    uint32_t series;
-    uint64_t id;
-    int rc = series_of(ledger, txn, query->state, &series);
-    if (rc == 0)
-        series_walk_start(&series_walk, cursor, series, query->before);
-    for (uint64_t left = query->limit; rc == 0 && left > 0; left--) {
-        rc = series_walk_next(&series_walk, &id);
-        if (rc != 0 || id < query->since)
-            break;
-        rc = query_load_entry(ledger, txn, decoder, id, &entry);
-        if (rc == MDB_NOTFOUND) /* a series lists an entry that is not there */
-            return LEDGER_E_DAMAGED;
-        if (rc == 0 && !row(context, &entry))
-            break;
-    }
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-int ledger_history(struct ledger *ledger, const struct ledger_history_query *query,
-                   ledger_history_row *row, void *context) {
-    MDB_txn *txn;
-    MDB_cursor *cursor = NULL;
-    struct entry_decoder *decoder = entry_decoder_new();
-    int rc = decoder == NULL ? ENOMEM : storage_read_begin(&ledger->storage, &txn);
-    if (rc == 0) {
-        rc = mdb_cursor_open(txn, ledger->storage.databases[DB_SERIES], &cursor);
-        if (rc == 0)
-            rc = walk(ledger, txn, cursor, decoder, query, row, context);
-        mdb_cursor_close(cursor);
-        storage_read_end(&ledger->storage, txn);
-    }
-    entry_decoder_free(decoder);
-    return rc;
-}
-
-int ledger_fetch(struct ledger *ledger, uint64_t id, ledger_history_row *row, void *context) {
+int ledger_fetch(struct ledger *ledger, uint64_t id, ledger_entry_row *row, void *context) {
     MDB_txn *txn;
     struct ledger_entry entry;
     struct entry_decoder *decoder = entry_decoder_new();
@@ -164,6 +124,16 @@ int ledger_fetch(struct ledger *ledger, uint64_t id, ledger_history_row *row, vo
         storage_read_end(&ledger->storage, txn);
     }
     entry_decoder_free(decoder);
+    return rc;
+}
+
+int ledger_read_prices(struct ledger *ledger, ledger_price_row *row, void *context) {
+    MDB_txn *txn;
+    int rc = storage_read_begin(&ledger->storage, &txn);
+    if (rc != 0)
+        return rc;
+    rc = price_walk(txn, ledger->storage.databases[DB_KEYS], row, context);
+    storage_read_end(&ledger->storage, txn);
     return rc;
 }
 

@@ -236,8 +236,11 @@ static int64_t beyond(const struct amounts *children, enum totals_column column,
     return amount > booked ? amount - booked : 0;
 }
 
-/* A run books what its children have not. */
+/* A run books what its children have not. How a cost came about that is not booked whole is not
+ * said with it. */
 static void leave_children_out(struct ledger_entry *entry, const struct amounts *children) {
+    if (children->mask != 0)
+        entry->given &= ~(uint32_t)(ENTRY_BREAKDOWN | ENTRY_UNIT_PRICES);
     entry->cost = beyond(children, COLUMN_COST, entry->cost);
     entry->credits = beyond(children, COLUMN_CREDITS, entry->credits);
     for (int class = 0; class < TOKENS_CLASSES; class ++)
@@ -254,9 +257,36 @@ static void copy_usage(struct ledger_entry *entry, const struct ledger_entry *us
         entry->credits = usage->credits;
     if (given & ENTRY_TOKENS)
         memcpy(entry->tokens, usage->tokens, sizeof entry->tokens);
+    memcpy(entry->breakdown, usage->breakdown, sizeof entry->breakdown);
+    memcpy(entry->unit_prices, usage->unit_prices, sizeof entry->unit_prices);
 }
 
-#define USAGE_FIELDS (ENTRY_COST | ENTRY_CREDITS | ENTRY_TOKENS)
+#define AMOUNT_FIELDS (ENTRY_COST | ENTRY_CREDITS | ENTRY_TOKENS)
+#define USAGE_FIELDS (AMOUNT_FIELDS | ENTRY_BREAKDOWN | ENTRY_UNIT_PRICES | ENTRY_PRICING)
+
+/* What is said of the work besides what it used. */
+static void copy_record(struct ledger_entry *entry, const struct ledger_entry *said) {
+    entry->given |= said->given & (ENTRY_DIGEST | ENTRY_OCCURRED_AT);
+    entry->digest = said->digest;
+    entry->salt = said->salt;
+    entry->payload = said->payload;
+    entry->occurred_at_ms = said->occurred_at_ms;
+    entry->parent_run = said->parent_run;
+}
+
+/* The run that a hold was for is from now on what was booked for it. */
+static int move_run(struct batch *batch, struct ledger_text run_id, uint64_t entry) {
+    MDB_dbi keys = batch_dbi(batch, DB_KEYS);
+    struct key_row row;
+    if (run_id.data == NULL)
+        return 0;
+    int rc = keys_find_run(batch->txn, keys, run_id, &row);
+    row.version = row.id;
+    row.id = entry;
+    if (rc == 0)
+        rc = keys_put_run(batch->txn, keys, run_id, &row);
+    return rc == MDB_NOTFOUND ? LEDGER_E_DAMAGED : rc;
+}
 
 static int book_ending(struct batch *batch, struct ending *ending, struct ledger_entry *entry) {
     struct hold *hold = &ending->hold;
@@ -265,6 +295,7 @@ static int book_ending(struct batch *batch, struct ending *ending, struct ledger
     entry->hold = hold->id;
     entry->parent = hold->parent;
     entry->policy_version = hold->policy_version;
+    entry->run_id = hold->run_id;
     if (hold->kind == KIND_RUN)
         leave_children_out(entry, &hold->children);
     spent[HELD_INVOCATIONS] = hold->kind == KIND_INVOCATION;
@@ -278,7 +309,9 @@ static int book_ending(struct batch *batch, struct ending *ending, struct ledger
         rc = take_spent(batch, ending, entry->names, spent);
     if (rc == 0)
         rc = drop(batch, ending, entry);
-    return rc == 0 ? batch_book(batch, entry, NULL) : rc;
+    if (rc == 0)
+        rc = batch_book(batch, entry, NULL);
+    return rc == 0 ? move_run(batch, hold->run_id, entry->id) : rc;
 }
 
 static void override_names(struct ledger_entry *entry, const struct ledger_text *names,
@@ -331,6 +364,7 @@ static int tell_parents(struct batch *batch, const struct ledger_entry *correcti
 static int settle_late(struct batch *batch, struct ledger_request *request,
                        const struct ledger_entry *usage) {
     MDB_dbi keys = batch_dbi(batch, DB_KEYS);
+    struct ledger_text names[DIMENSION_LIMIT];
     struct ledger_entry booked, said = *usage;
     struct key_resolved ended;
     int rc = keys_find_resolved(batch->txn, keys, request->hold, &ended);
@@ -338,6 +372,11 @@ static int settle_late(struct batch *batch, struct ledger_request *request,
         return LEDGER_E_RESOLVED;
     if (rc == 0)
         rc = batch_fetch(batch, ended.entry, &booked);
+    if (rc == 0)
+        rc = batch_load_names(batch, booked.name_numbers, names);
+    override_names(&said, names, usage->names);
+    if (rc == 0)
+        rc = recording_price(batch, &said, said.names);
     if (rc != 0)
         return rc;
     if (booked.kind == KIND_RUN)
@@ -349,7 +388,7 @@ static int settle_late(struct batch *batch, struct ledger_request *request,
                                  .parent = booked.parent,
                                  .policy_version = booked.policy_version,
                                  .client_id = usage->client_id,
-                                 .given = (said.given & USAGE_FIELDS) |
+                                 .given = (said.given & AMOUNT_FIELDS) |
                                           (usage->given & ENTRY_REQUEST_DIGEST),
                                  .request_digest = usage->request_digest};
     entry.cost = difference(&said, ENTRY_COST, said.cost, booked.cost);
@@ -359,14 +398,15 @@ static int settle_late(struct batch *batch, struct ledger_request *request,
             difference(&said, ENTRY_TOKENS, said.tokens[class], booked.tokens[class]);
     if (usage->status == STATUS_COMPLETED)
         entry.flags |= ENTRY_COMPLETES;
-    rc = batch_load_names(batch, booked.name_numbers, entry.names);
+    memcpy(entry.names, names, sizeof names);
+    copy_record(&entry, usage);
+    entry.parent_run = (struct ledger_text){0}; /* that stands in what it corrects */
     ended.settled = true;
-    if (rc == 0)
-        rc = keys_put_resolved(batch->txn, keys, request->hold, &ended);
+    rc = keys_put_resolved(batch->txn, keys, request->hold, &ended);
     if (rc == 0)
         rc = tell_parents(batch, &entry);
     if (rc == 0)
-        rc = batch_book(batch, &entry, &booked);
+        rc = recording_correct(batch, &entry, &booked);
     request->id = entry.id;
     request->flags = entry.flags;
     return rc;
@@ -398,8 +438,11 @@ int resolving_settle(struct batch *batch, struct ledger_request *request,
                                  .client_id = usage->client_id,
                                  .request_digest = usage->request_digest};
     copy_usage(&entry, usage, USAGE_FIELDS);
+    copy_record(&entry, usage);
     override_names(&entry, ending->names, usage->names);
-    rc = book_ending(batch, ending, &entry);
+    rc = recording_price(batch, &entry, entry.names);
+    if (rc == 0)
+        rc = book_ending(batch, ending, &entry);
     if (rc == 0)
         rc = remember_ending(batch, ending, entry.id, true);
     request->id = entry.id;
@@ -428,6 +471,8 @@ int resolving_release(struct batch *batch, struct ledger_request *request,
         rc = batch_book(batch, &entry, NULL);
     if (rc == 0)
         rc = remember_ending(batch, ending, entry.id, true);
+    if (rc == 0 && ending->hold.run_id.data != NULL)
+        rc = keys_delete_run(batch->txn, batch_dbi(batch, DB_KEYS), ending->hold.run_id);
     request->id = entry.id;
     end_free(ending);
     return rc;

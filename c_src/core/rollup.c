@@ -23,15 +23,7 @@ static int64_t read_extreme(struct byte_reader *reader) {
     return (int64_t)value;
 }
 
-int rollup_load(MDB_txn *txn, MDB_dbi dbi, uint32_t series, enum rollup_granularity granularity,
-                uint32_t period, struct rollup *rollup) {
-    uint8_t bytes[ROLLUP_KEY_BYTES];
-    MDB_val key = {sizeof bytes, bytes}, value;
-    *rollup = (struct rollup){.series = series, .granularity = granularity, .period = period};
-    write_key(bytes, rollup);
-    int rc = mdb_get(txn, dbi, &key, &value);
-    if (rc != 0)
-        return rc == MDB_NOTFOUND ? 0 : rc;
+static int read_row(MDB_val value, struct rollup *rollup) {
     struct byte_reader reader = byte_reader(value.mv_data, value.mv_size);
     totals_read(&reader, &rollup->totals);
     uint8_t given = read_byte(&reader);
@@ -47,6 +39,46 @@ int rollup_load(MDB_txn *txn, MDB_dbi dbi, uint32_t series, enum rollup_granular
     return reader.damaged || reader.at != reader.end ? LEDGER_E_DAMAGED : 0;
 }
 
+int rollup_load(MDB_txn *txn, MDB_dbi dbi, uint32_t series, enum rollup_granularity granularity,
+                uint32_t period, struct rollup *rollup) {
+    uint8_t bytes[ROLLUP_KEY_BYTES];
+    MDB_val key = {sizeof bytes, bytes}, value;
+    *rollup = (struct rollup){.series = series, .granularity = granularity, .period = period};
+    write_key(bytes, rollup);
+    int rc = mdb_get(txn, dbi, &key, &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    return read_row(value, rollup);
+}
+
+int rollup_extremes(MDB_cursor *cursor, uint32_t series, enum rollup_granularity granularity,
+                    uint32_t from, uint32_t to, struct rollup_extremes extremes[ROLLUP_MEASURES]) {
+    struct rollup rollup = {.series = series, .granularity = granularity, .period = from};
+    uint8_t bytes[ROLLUP_KEY_BYTES];
+    MDB_val key = {sizeof bytes, bytes}, value;
+    if (from >= to)
+        return 0;
+    write_key(bytes, &rollup);
+    int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    while (rc == 0) {
+        const uint8_t *at = key.mv_data;
+        if (key.mv_size != ROLLUP_KEY_BYTES)
+            return LEDGER_E_DAMAGED;
+        if (memcmp(at, bytes, 5) != 0 || get_be32(at + 5) >= to)
+            return 0;
+        memset(rollup.extremes, 0, sizeof rollup.extremes);
+        rc = read_row(value, &rollup);
+        for (int measure = 0; rc == 0 && measure < ROLLUP_MEASURES; measure++) {
+            if (!rollup.extremes[measure].any)
+                continue;
+            rollup_widen(&extremes[measure], rollup.extremes[measure].min);
+            rollup_widen(&extremes[measure], rollup.extremes[measure].max);
+        }
+        if (rc == 0)
+            rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
 int rollup_store(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup) {
     uint8_t bytes[ROLLUP_KEY_BYTES];
     uint8_t data[TOTALS_BYTES_MAX + 1 + 2 * ROLLUP_MEASURES * VARINT_BYTES_MAX];
@@ -69,7 +101,7 @@ int rollup_store(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup) {
     return mdb_put(txn, dbi, &key, &value, 0);
 }
 
-static void widen(struct rollup_extremes *extremes, int64_t value) {
+void rollup_widen(struct rollup_extremes *extremes, int64_t value) {
     if (!extremes->any || value < extremes->min)
         extremes->min = value;
     if (!extremes->any || value > extremes->max)
@@ -88,10 +120,12 @@ int rollup_add(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup, const struct le
             return rc;
     }
     totals_add(&rollup->totals, amounts);
-    if (entry->kind == KIND_INVOCATION) {
+    bool is_run = entry->kind == KIND_RUN;
+    if (is_run || entry->kind == KIND_INVOCATION) {
         if (entry->given & ENTRY_COST)
-            widen(&rollup->extremes[ROLLUP_COST], entry->cost);
-        widen(&rollup->extremes[ROLLUP_DURATION], entry->duration_ms);
+            rollup_widen(&rollup->extremes[is_run ? ROLLUP_RUN_COST : ROLLUP_COST], entry->cost);
+        rollup_widen(&rollup->extremes[is_run ? ROLLUP_RUN_DURATION : ROLLUP_DURATION],
+                     entry->duration_ms);
     }
     rollup->changed = true;
     return 0;

@@ -204,38 +204,86 @@ int series_append(MDB_txn *txn, MDB_dbi dbi, struct series_block *block, uint64_
     return 0;
 }
 
-void series_walk_start(struct series_walk *walk, MDB_cursor *cursor, uint32_t series,
-                       uint64_t before) {
+void series_walk_start(struct series_walk *walk, MDB_cursor *cursor, uint32_t series, bool forward,
+                       uint64_t since, uint64_t until) {
     walk->cursor = cursor;
     walk->series = series;
-    walk->block_first_id = before;
-    walk->left = 0;
+    walk->forward = forward;
+    walk->since = since;
+    walk->until = until;
+    walk->began = false;
+    walk->block_first_id = until;
+    walk->at = walk->count = 0;
 }
 
-/* Reads the ids of the block below the current one. Its items that are not below the walk's
- * start, in the first block only, are left out. */
-static int load_ids(struct series_walk *walk) {
-    MDB_val value;
-    uint64_t first_id;
-    struct totals base;
-    struct block_reader reader;
-    int rc = seek_below(walk->cursor, walk->series, walk->block_first_id, &first_id, &value);
+/* Moves to the first block whose key is not below (series, first_id). */
+static int seek_from(MDB_cursor *cursor, uint32_t series, uint64_t *first_id, MDB_val *value) {
+    uint8_t bytes[SERIES_KEY_BYTES];
+    MDB_val key = {sizeof bytes, bytes};
+    write_key(bytes, series, *first_id);
+    int rc = mdb_cursor_get(cursor, &key, value, MDB_SET_RANGE);
     if (rc != 0)
         return rc;
-    begin_block(&reader, first_id, value, &base);
-    while (next_item(&reader) && reader.id < walk->block_first_id)
-        if (reader.amounts.mask & UINT64_C(1) << COLUMN_INVOCATIONS)
-            walk->ids[walk->left++] = reader.id;
-    walk->block_first_id = first_id;
+    if (key.mv_size != SERIES_KEY_BYTES)
+        return LEDGER_E_DAMAGED;
+    if (get_be32(key.mv_data) != series)
+        return MDB_NOTFOUND;
+    *first_id = get_be64((uint8_t *)key.mv_data + 4);
+    return 0;
+}
+
+/* The block that the walk comes to next. MDB_NOTFOUND: none. */
+static int next_block(struct series_walk *walk, MDB_val *value) {
+    if (!walk->forward)
+        return seek_below(walk->cursor, walk->series, walk->block_first_id, &walk->block_first_id,
+                          value);
+    if (walk->began) {
+        walk->block_first_id++;
+        return seek_from(walk->cursor, walk->series, &walk->block_first_id, value);
+    }
+    /* The first id may be in the middle of a block. */
+    uint64_t past = walk->since < UINT64_MAX ? walk->since + 1 : walk->since;
+    int rc = seek_below(walk->cursor, walk->series, past, &walk->block_first_id, value);
+    if (rc != MDB_NOTFOUND)
+        return rc;
+    walk->block_first_id = walk->since;
+    return seek_from(walk->cursor, walk->series, &walk->block_first_id, value);
+}
+
+static int64_t amount_in(const struct amounts *amounts, enum totals_column column) {
+    return amounts->mask & UINT64_C(1) << column ? amounts->column[column] : 0;
+}
+
+static int load_items(struct series_walk *walk) {
+    MDB_val value;
+    struct totals base;
+    struct block_reader reader;
+    int rc = next_block(walk, &value);
+    if (rc != 0)
+        return rc;
+    walk->began = true;
+    walk->at = walk->count = 0;
+    begin_block(&reader, walk->block_first_id, value, &base);
+    while (next_item(&reader))
+        if (reader.id >= walk->since && reader.id < walk->until)
+            walk->items[walk->count++] = (struct series_item){
+                .id = reader.id,
+                .mask = reader.amounts.mask,
+                .cost = amount_in(&reader.amounts, COLUMN_COST),
+                .duration_ms = amount_in(&reader.amounts, COLUMN_DURATION_MS) +
+                               amount_in(&reader.amounts, COLUMN_RUNS_DURATION_MS)};
     return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
 }
 
-int series_walk_next(struct series_walk *walk, uint64_t *id) {
-    while (walk->left == 0) {
-        int rc = load_ids(walk);
+int series_walk_next(struct series_walk *walk, const struct series_item **item) {
+    while (walk->at == walk->count) {
+        bool is_last = walk->began && (walk->forward ? walk->block_first_id >= walk->until
+                                                     : walk->block_first_id <= walk->since);
+        int rc = is_last ? MDB_NOTFOUND : load_items(walk);
         if (rc != 0)
             return rc;
     }
-    *id = walk->ids[--walk->left];
+    unsigned at = walk->at++;
+    *item = &walk->items[walk->forward ? at : walk->count - 1 - at];
     return 0;
 }

@@ -59,19 +59,32 @@ typedef ledger_sum series_sum(const void *context, const struct totals *totals);
 int series_reach(MDB_cursor *cursor, uint32_t series, series_sum *sum, const void *context,
                  ledger_sum goal, uint64_t low, uint64_t high, uint64_t *id);
 
-/* A walk over a series' invocations, newest first. */
+/* An entry as its series lists it. */
+struct series_item {
+    uint64_t id;
+    uint64_t mask; /* columns that it adds to: what kind it is of, and its status */
+    int64_t cost;
+    int64_t duration_ms; /* of an invocation, or a run */
+};
+
+/* A walk over the entries of a series with since <= id < until, in either direction. */
 struct series_walk {
     MDB_cursor *cursor;
     uint32_t series;
+    bool forward;
+    uint64_t since;
+    uint64_t until;
+    bool began;
     uint64_t block_first_id;
-    unsigned left;
-    uint64_t ids[SERIES_BLOCK_ITEMS];
+    unsigned at; /* items told */
+    unsigned count;
+    struct series_item items[SERIES_BLOCK_ITEMS];
 };
 
-/* Starts below `before`. */
-void series_walk_start(struct series_walk *walk, MDB_cursor *cursor, uint32_t series,
-                       uint64_t before);
-/* 0 with *id, MDB_NOTFOUND at the end, LEDGER_E_DAMAGED or LMDB's. */
-int series_walk_next(struct series_walk *walk, uint64_t *id);
+void series_walk_start(struct series_walk *walk, MDB_cursor *cursor, uint32_t series, bool forward,
+                       uint64_t since, uint64_t until);
+/* 0 with *item, which holds until the next call; MDB_NOTFOUND at the end, LEDGER_E_DAMAGED or
+ * LMDB's. */
+int series_walk_next(struct series_walk *walk, const struct series_item **item);
 
 #endif

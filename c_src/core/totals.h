@@ -40,11 +40,19 @@ enum totals_column {
     COLUMN_GRANTS = 22,
     COLUMN_GRANTED_COST = 23,
     COLUMN_GRANTED_CREDITS = 24,
-    COLUMN_CACHE_SAVINGS = 25,          /* not written yet */
+    COLUMN_CACHE_SAVINGS = 25,          /* nano-units; may be below 0 */
     COLUMN_CORRECTED_INPUT_TOKENS = 26, /* and by class up to 30; not above 0 */
     COLUMN_CORRECTED_REASONING_TOKENS = 30,
     COLUMN_WITHDRAWN_COST = 31, /* grants that were taken back */
     COLUMN_WITHDRAWN_CREDITS = 32,
+    COLUMN_RUNS_UNPRICED = 33,
+    COLUMN_RUNS_COST = 34,          /* what runs themselves added to COLUMN_COST when booked */
+    COLUMN_CORRECTED_UNPRICED = 35, /* not above 0: invocations that a correction gave a cost */
+    COLUMN_CORRECTED_RUNS_UNPRICED = 36,
+    COLUMN_LATE_COMPLETED = 37,      /* corrections that COLUMN_COMPLETED counts as well */
+    COLUMN_LATE_RUNS_COMPLETED = 38, /* and COLUMN_RUNS_COMPLETED */
+    COLUMN_RUNS_DURATION_MS = 39,
+    COLUMN_CORRECTIONS_COST = 40, /* what corrections added to COLUMN_COST */
     COLUMN_COUNT
 };
 

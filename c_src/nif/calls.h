@@ -38,6 +38,7 @@ NIF(nif_declare);
 NIF(nif_attach);
 NIF(nif_writer);
 NIF(nif_submit);
+NIF(nif_pack);
 NIF(nif_encode);
 
 /* write_calls.c */
@@ -52,7 +53,13 @@ NIF(nif_advance_clock);
 
 /* read_calls.c */
 NIF(nif_count);
-NIF(nif_history);
+NIF(nif_list);
+NIF(nif_record);
+NIF(nif_run);
+NIF(nif_sum_up);
+NIF(nif_sum_up_by);
+NIF(nif_prices);
+NIF(nif_price_map);
 NIF(nif_fetch);
 NIF(nif_check);
 NIF(nif_statuses);

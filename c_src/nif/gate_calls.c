@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "calls.h"
+#include "payload_term.h"
 #include "terms.h"
 
 NIF(nif_gate) {
@@ -107,6 +108,58 @@ NIF(nif_submit) {
     return result;
 }
 
+/* What a payload may take on a normal scheduler: well below a millisecond. */
+#define PACKED_HERE_MAX 16384
+
+static ERL_NIF_TERM make_packed(ErlNifEnv *env, enum payload_result result,
+                                struct entry_buffer *buffer) {
+    ERL_NIF_TERM term = atom_refused;
+    switch (result) {
+    case PAYLOAD_PACKED:
+        term = make_text(env, (struct ledger_text){buffer->data, buffer->size});
+        break;
+    case PAYLOAD_TOO_DEEP:
+        term = atom_too_deep;
+        break;
+    case PAYLOAD_TOO_MUCH:
+        term = atom_too_much;
+        break;
+    case PAYLOAD_NO_MEMORY:
+        term = atom_out_of_memory;
+        break;
+    case PAYLOAD_REFUSED:
+        break;
+    }
+    entry_buffer_free(buffer);
+    return result == PAYLOAD_PACKED ? term : enif_make_tuple2(env, atom_error, term);
+}
+
+static NIF(pack_much) {
+    struct entry_buffer buffer = {0};
+    unsigned max;
+    (void)argc;
+    if (!enif_get_uint(env, argv[1], &max))
+        return BADARG;
+    return make_packed(env, get_payload(env, argv[0], max, &buffer), &buffer);
+}
+
+/* Binary | {error, refused | too_deep | too_much | out_of_memory}. A large one goes on, from the
+ * beginning, on a dirty scheduler. */
+NIF(nif_pack) {
+    struct entry_buffer buffer = {0};
+    unsigned max;
+    if (!enif_get_uint(env, argv[1], &max))
+        return BADARG;
+    enum payload_result result =
+        get_payload(env, argv[0], max < PACKED_HERE_MAX ? max : PACKED_HERE_MAX, &buffer);
+    if (buffer.size > 4096)
+        enif_consume_timeslice(env, 5);
+    if (result != PAYLOAD_TOO_MUCH || max <= PACKED_HERE_MAX)
+        return make_packed(env, result, &buffer);
+    entry_buffer_free(&buffer);
+    return enif_schedule_nif(env, "pack", ERL_NIF_DIRTY_JOB_CPU_BOUND, pack_much, argc, argv);
+}
+
 NIF(nif_encode) {
     struct ledger_entry entry;
     struct ledger_text extra;
@@ -120,8 +173,7 @@ NIF(nif_encode) {
     const char *wrong = entry_check(&entry);
     int rc = 0;
     if (wrong == NULL)
-        rc = entry.client_id.data != NULL ? entry_write_request(&buffer, &entry, extra)
-                                          : entry_write_draft(&buffer, &entry);
+        rc = entry_write_request(&buffer, &entry, extra);
     if (wrong != NULL)
         result = enif_make_tuple2(env, atom_error, enif_make_atom(env, wrong));
     else if (rc == 0)

@@ -1,7 +1,10 @@
 /* What reads; see calls.h. */
 #include <string.h>
 
+#include "../core/price_map.h"
+
 #include "calls.h"
+#include "record_terms.h"
 #include "status_terms.h"
 #include "terms.h"
 
@@ -53,24 +56,209 @@ static bool add_entry(void *context, const struct ledger_entry *entry) {
     return true;
 }
 
-/* {ok, [Entry]}, oldest first: the caller asks in slices and puts them together. */
-NIF(nif_history) {
+static void add_record(void *context, const struct ledger_entry *entry,
+                       const struct ledger_payload *payload) {
+    struct rows *rows = context;
+    rows->list = enif_make_list_cell(rows->env, make_record(rows->env, entry, payload), rows->list);
+}
+
+static bool get_kinds(ErlNifEnv *env, ERL_NIF_TERM list, uint32_t *kinds) {
+    ERL_NIF_TERM head;
+    enum ledger_kind kind;
+    for (*kinds = 0; enif_get_list_cell(env, list, &head, &list); *kinds |= 1u << kind)
+        if (!get_kind(head, &kind))
+            return false;
+    return true;
+}
+
+static bool get_statuses(ErlNifEnv *env, ERL_NIF_TERM list, uint32_t *statuses) {
+    ERL_NIF_TERM head;
+    enum ledger_status status;
+    for (*statuses = 0; enif_get_list_cell(env, list, &head, &list); *statuses |= 1u << status)
+        if (!get_status(head, &status))
+            return false;
+    return true;
+}
+
+static bool get_word(ErlNifEnv *env, ERL_NIF_TERM term, uint64_t *word) {
+    ErlNifUInt64 value;
+    bool fine = enif_get_uint64(env, term, &value);
+    *word = value;
+    return fine;
+}
+
+/* {Names, Kinds, Statuses, Since, Until, newest | oldest, WithPayloads, Limit, Scan, IsCount,
+ * Cursor} */
+static bool get_query(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_text *names,
+                      struct ledger_list_query *query, bool *is_count) {
+    const ERL_NIF_TERM *fields;
+    int arity;
+    if (!enif_get_tuple(env, term, &arity, &fields) || arity != 11)
+        return false;
+    query->filter.names = names;
+    query->oldest_first = fields[5] == atom_oldest;
+    query->payloads = fields[6] == atom_true;
+    *is_count = fields[9] == atom_true;
+    return get_names(env, fields[0], names) && get_kinds(env, fields[1], &query->filter.kinds) &&
+           get_statuses(env, fields[2], &query->filter.statuses) &&
+           get_word(env, fields[3], &query->filter.since) &&
+           get_word(env, fields[4], &query->filter.until) &&
+           get_word(env, fields[7], &query->limit) && get_word(env, fields[8], &query->scan) &&
+           get_word(env, fields[10], &query->cursor);
+}
+
+/* {ok, [Record], Matched, Next | done, Total | unknown} */
+NIF(nif_list) {
     struct rows rows = {env, enif_make_list(env, 0)};
-    struct ledger_text text;
-    struct ledger_history_query query;
-    ErlNifUInt64 before, since, limit;
+    struct ledger_text names[DIMENSION_LIMIT] = {0};
+    struct ledger_list_query query;
+    struct ledger_page page;
+    ERL_NIF_TERM list;
+    bool is_count;
     WITH_HANDLE(handle);
-    if (!get_state_or_all(env, argv[1], &text, &query.state) ||
-        !enif_get_uint64(env, argv[2], &before) || !enif_get_uint64(env, argv[3], &since) ||
-        !enif_get_uint64(env, argv[4], &limit))
+    if (!get_query(env, argv[1], names, &query, &is_count))
         return BADARG;
-    query.before = before;
-    query.since = since;
-    query.limit = limit;
     if (!handle_enter(handle))
         return atom_closed;
-    int rc = ledger_history(handle->ledger, &query, add_entry, &rows);
+    int rc = ledger_list(handle->ledger, &query, is_count ? NULL : add_record, &rows, &page);
     handle_leave(handle);
+    if (rc != 0 || !enif_make_reverse_list(env, rows.list, &list))
+        return make_error(env, rc);
+    return enif_make_tuple5(env, atom_ok, list, enif_make_uint64(env, page.matched),
+                            page.done ? atom_done : enif_make_uint64(env, page.next),
+                            page.total_known ? enif_make_uint64(env, page.total) : atom_unknown);
+}
+
+/* {ok, Record} | {error, not_found} */
+static ERL_NIF_TERM make_one(struct rows *rows, int rc) {
+    ERL_NIF_TERM head, tail;
+    if (rc == 0 && enif_get_list_cell(rows->env, rows->list, &head, &tail))
+        return enif_make_tuple2(rows->env, atom_ok, head);
+    return make_error(rows->env, rc);
+}
+
+NIF(nif_record) {
+    struct rows rows = {env, enif_make_list(env, 0)};
+    uint64_t id;
+    WITH_HANDLE(handle);
+    if (!get_word(env, argv[1], &id))
+        return BADARG;
+    if (!handle_enter(handle))
+        return atom_closed;
+    int rc = ledger_read_record(handle->ledger, id, add_record, &rows);
+    handle_leave(handle);
+    return make_one(&rows, rc);
+}
+
+NIF(nif_run) {
+    struct rows rows = {env, enif_make_list(env, 0)};
+    struct ledger_text run_id;
+    WITH_HANDLE(handle);
+    if (!get_text(env, argv[1], &run_id))
+        return BADARG;
+    if (!handle_enter(handle))
+        return atom_closed;
+    int rc = ledger_read_run(handle->ledger, run_id, add_record, &rows);
+    handle_leave(handle);
+    return make_one(&rows, rc);
+}
+
+static bool get_sums_filter(ErlNifEnv *env, const ERL_NIF_TERM argv[], struct ledger_text *names,
+                            struct ledger_filter *filter) {
+    *filter = (struct ledger_filter){.names = names};
+    return get_names(env, argv[1], names) && get_word(env, argv[2], &filter->since) &&
+           get_word(env, argv[3], &filter->until);
+}
+
+/* {ok, Sums} */
+NIF(nif_sum_up) {
+    struct ledger_text names[DIMENSION_LIMIT] = {0};
+    struct ledger_filter filter;
+    struct ledger_sums sums;
+    WITH_HANDLE(handle);
+    if (!get_sums_filter(env, argv, names, &filter))
+        return BADARG;
+    if (!handle_enter(handle))
+        return atom_closed;
+    int rc = ledger_sum_up(handle->ledger, &filter, &sums);
+    handle_leave(handle);
+    return rc == 0 ? enif_make_tuple2(env, atom_ok, make_sums(env, &sums)) : make_error(env, rc);
+}
+
+static void add_sums(void *context, struct ledger_text value, const struct ledger_sums *sums) {
+    struct rows *rows = context;
+    ERL_NIF_TERM row =
+        enif_make_tuple2(rows->env, make_text(rows->env, value), make_sums(rows->env, sums));
+    rows->list = enif_make_list_cell(rows->env, row, rows->list);
+}
+
+/* {ok, [{Value, Sums}], After | done} */
+NIF(nif_sum_up_by) {
+    struct rows rows = {env, enif_make_list(env, 0)};
+    struct ledger_text names[DIMENSION_LIMIT] = {0};
+    struct ledger_filter filter;
+    unsigned dimension, after;
+    uint64_t limit;
+    bool done;
+    WITH_HANDLE(handle);
+    if (!get_sums_filter(env, argv, names, &filter) || !enif_get_uint(env, argv[4], &dimension) ||
+        dimension == 0 || dimension >= DIMENSION_LIMIT || !enif_get_uint(env, argv[5], &after) ||
+        !get_word(env, argv[6], &limit) || limit == 0)
+        return BADARG;
+    if (!handle_enter(handle))
+        return atom_closed;
+    uint32_t last = after;
+    int rc = ledger_sum_up_by(handle->ledger, &filter, (uint8_t)dimension, &last, limit, add_sums,
+                              &rows, &done);
+    handle_leave(handle);
+    if (rc != 0)
+        return make_error(env, rc);
+    return enif_make_tuple3(env, atom_ok, rows.list, done ? atom_done : enif_make_uint(env, last));
+}
+
+static void add_price(void *context, const struct ledger_price *price) {
+    struct rows *rows = context;
+    rows->list = enif_make_list_cell(rows->env, make_price(rows->env, price), rows->list);
+}
+
+/* {ok, [Price]} */
+NIF(nif_prices) {
+    struct rows rows = {env, enif_make_list(env, 0)};
+    WITH_HANDLE(handle);
+    if (!handle_enter(handle))
+        return atom_closed;
+    int rc = ledger_read_prices(handle->ledger, add_price, &rows);
+    handle_leave(handle);
+    return rc == 0 ? enif_make_tuple2(env, atom_ok, rows.list) : make_error(env, rc);
+}
+
+static int add_map_row(void *context, const struct price_map_row *row) {
+    struct rows *rows = context;
+    ErlNifEnv *env = rows->env;
+    ERL_NIF_TERM term;
+    if (row->skipped == NULL)
+        term = enif_make_tuple4(env, make_text(env, row->model), make_units(env, row->unit),
+                                enif_make_uint64(env, row->above_tokens),
+                                make_units(env, row->unit_above));
+    else
+        term = enif_make_tuple3(
+            env, make_text(env, row->model), make_text(env, row->skipped_key),
+            make_text(env, (struct ledger_text){row->skipped, strlen(row->skipped)}));
+    rows->list = enif_make_list_cell(env, term, rows->list);
+    return 0;
+}
+
+/* {ok, [{Model, Units, AboveTokens, UnitsAbove} | {SkippedModel, Key, Reason}]} */
+NIF(nif_price_map) {
+    struct rows rows = {env, enif_make_list(env, 0)};
+    struct ledger_failure failure = {0};
+    struct ledger_text json;
+    (void)argc;
+    if (!get_text(env, argv[0], &json))
+        return BADARG;
+    int rc = price_map_read(json.data, json.size, add_map_row, &rows, &failure);
+    if (rc == LEDGER_E_BAD_PRICES)
+        return make_failure(env, &failure);
     return rc == 0 ? enif_make_tuple2(env, atom_ok, rows.list) : make_error(env, rc);
 }
 

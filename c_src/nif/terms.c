@@ -44,7 +44,7 @@ ERL_NIF_TERM make_error(ErlNifEnv *env, int code) {
     return enif_make_tuple2(env, atom_error, make_reason(env, code, NULL));
 }
 
-static ERL_NIF_TERM make_kind(enum ledger_kind kind) {
+ERL_NIF_TERM make_kind(enum ledger_kind kind) {
     switch (kind) {
     case KIND_INVOCATION:
         return atom_invocation;
@@ -62,11 +62,13 @@ static ERL_NIF_TERM make_kind(enum ledger_kind kind) {
         return atom_reset;
     case KIND_PRICE:
         return atom_price;
+    case KIND_REDACTION:
+        return atom_redaction;
     }
     return atom_undefined;
 }
 
-static ERL_NIF_TERM make_status(enum ledger_status status) {
+ERL_NIF_TERM make_status(enum ledger_status status) {
     switch (status) {
     case STATUS_COMPLETED:
         return atom_completed;
@@ -186,7 +188,7 @@ bool get_policy(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_policy *policy)
     return fine;
 }
 
-static bool get_status(ERL_NIF_TERM term, enum ledger_status *status) {
+bool get_status(ERL_NIF_TERM term, enum ledger_status *status) {
     if (term == atom_completed)
         *status = STATUS_COMPLETED;
     else if (term == atom_failed)
@@ -210,20 +212,13 @@ bool get_names(ErlNifEnv *env, ERL_NIF_TERM list, struct ledger_text names[DIMEN
     return true;
 }
 
-static bool get_kind(ERL_NIF_TERM term, enum ledger_kind *kind) {
-    if (term == atom_invocation)
-        *kind = KIND_INVOCATION;
-    else if (term == atom_run)
-        *kind = KIND_RUN;
-    else if (term == atom_grant)
-        *kind = KIND_GRANT;
-    else if (term == atom_release)
-        *kind = KIND_RELEASE;
-    else if (term == atom_reset)
-        *kind = KIND_RESET;
-    else
-        return false;
-    return true;
+bool get_kind(ERL_NIF_TERM term, enum ledger_kind *kind) {
+    for (int each = KIND_INVOCATION; each <= KIND_REDACTION; each++) {
+        *kind = (enum ledger_kind)each;
+        if (term == make_kind(*kind))
+            return true;
+    }
+    return false;
 }
 
 static bool get_amount(ErlNifEnv *env, ERL_NIF_TERM term, enum entry_field field,
@@ -251,6 +246,49 @@ static bool get_tokens(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_entry *e
     return true;
 }
 
+static bool get_breakdown(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_entry *entry) {
+    const ERL_NIF_TERM *parts;
+    int arity;
+    if (term == atom_undefined)
+        return true;
+    if (!enif_get_tuple(env, term, &arity, &parts) || arity != COST_PARTS)
+        return false;
+    for (int part = 0; part < COST_PARTS; part++)
+        if (!get_amount(env, parts[part], ENTRY_BREAKDOWN, entry, &entry->breakdown[part]))
+            return false;
+    return true;
+}
+
+static bool get_text_or_none(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_text *text) {
+    return term == atom_undefined || get_text(env, term, text);
+}
+
+/* What most invocations do not have: {RunId, ParentRun, Link, OccurredAt, Breakdown, Payload}. */
+static bool get_rest(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_entry *entry) {
+    const ERL_NIF_TERM *fields;
+    ErlNifUInt64 link;
+    int arity;
+    if (term == atom_undefined)
+        return true;
+    if (!enif_get_tuple(env, term, &arity, &fields) || arity != 6 ||
+        !get_text_or_none(env, fields[0], &entry->run_id) ||
+        !get_text_or_none(env, fields[1], &entry->parent_run) ||
+        !enif_get_uint64(env, fields[2], &link) ||
+        !get_amount(env, fields[3], ENTRY_OCCURRED_AT, entry, &entry->occurred_at_ms) ||
+        !get_breakdown(env, fields[4], entry) || !get_text_or_none(env, fields[5], &entry->payload))
+        return false;
+    entry->link = link;
+    return true;
+}
+
+static bool get_cost(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_entry *entry) {
+    if (term == atom_price) {
+        entry->given |= ENTRY_PRICING;
+        return true;
+    }
+    return get_amount(env, term, ENTRY_COST, entry, &entry->cost);
+}
+
 bool get_entry(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_entry *entry,
                struct entry_buffer *change, struct ledger_text *extra) {
     const ERL_NIF_TERM *fields;
@@ -258,15 +296,15 @@ bool get_entry(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_entry *entry,
     ErlNifUInt64 version;
     int arity;
     *entry = (struct ledger_entry){0};
-    if (!enif_get_tuple(env, term, &arity, &fields) || arity != 11 ||
+    if (!enif_get_tuple(env, term, &arity, &fields) || arity != 12 ||
         !get_kind(fields[0], &entry->kind) ||
         !(fields[1] == atom_none || get_status(fields[1], &entry->status)) ||
         !get_names(env, fields[2], entry->names) || !enif_get_int64(env, fields[3], &duration) ||
-        !get_amount(env, fields[4], ENTRY_COST, entry, &entry->cost) ||
+        !get_cost(env, fields[4], entry) ||
         !get_amount(env, fields[5], ENTRY_CREDITS, entry, &entry->credits) ||
         !get_tokens(env, fields[6], entry) || !enif_get_uint64(env, fields[8], &version) ||
-        !(fields[9] == atom_undefined || get_text(env, fields[9], &entry->client_id)) ||
-        !get_text(env, fields[10], extra))
+        !get_text_or_none(env, fields[9], &entry->client_id) || !get_text(env, fields[10], extra) ||
+        !get_rest(env, fields[11], entry))
         return false;
     if (fields[7] != atom_undefined) {
         if (!enif_is_map(env, fields[7]) || !get_msgpack(env, fields[7], change))

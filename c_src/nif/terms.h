@@ -126,7 +126,44 @@
     X(holds)                                                                                       \
     X(done)                                                                                        \
     X(more)                                                                                        \
-    X(boot_id)
+    X(boot_id)                                                                                     \
+    X(state)                                                                                       \
+    X(org)                                                                                         \
+    X(project)                                                                                     \
+    X(user)                                                                                        \
+    X(agent)                                                                                       \
+    X(model)                                                                                       \
+    X(provider)                                                                                    \
+    X(prompt_type)                                                                                 \
+    X(timestamp)                                                                                   \
+    X(input)                                                                                       \
+    X(output)                                                                                      \
+    X(cache_read)                                                                                  \
+    X(cache_creation)                                                                              \
+    X(reasoning)                                                                                   \
+    X(tool_calls)                                                                                  \
+    X(external_requests)                                                                           \
+    X(penalties)                                                                                   \
+    X(breakdown)                                                                                   \
+    X(unit_prices)                                                                                 \
+    X(cache_savings)                                                                               \
+    X(overrun)                                                                                     \
+    X(late)                                                                                        \
+    X(completes)                                                                                   \
+    X(unattended)                                                                                  \
+    X(occurred_at)                                                                                 \
+    X(run_id)                                                                                      \
+    X(parent_run)                                                                                  \
+    X(redacts)                                                                                     \
+    X(corrects)                                                                                    \
+    X(redacted_by)                                                                                 \
+    X(redaction)                                                                                   \
+    X(newest)                                                                                      \
+    X(oldest)                                                                                      \
+    X(too_deep)                                                                                    \
+    X(too_much)                                                                                    \
+    X(out_of_memory)                                                                               \
+    X(refused)
 
 #define DECLARE_ATOM(name) extern ERL_NIF_TERM atom_##name;
 ATOMS(DECLARE_ATOM)
@@ -140,6 +177,10 @@ ERL_NIF_TERM make_reason(ErlNifEnv *env, int code, const char *detail);
 /* {error, {Name, Text}} */
 ERL_NIF_TERM make_failure(ErlNifEnv *env, const struct ledger_failure *failure);
 ERL_NIF_TERM make_error(ErlNifEnv *env, int code);
+ERL_NIF_TERM make_kind(enum ledger_kind kind);
+ERL_NIF_TERM make_status(enum ledger_status status);
+bool get_kind(ERL_NIF_TERM term, enum ledger_kind *kind);
+bool get_status(ERL_NIF_TERM term, enum ledger_status *status);
 ERL_NIF_TERM make_entry(ErlNifEnv *env, const struct ledger_entry *entry);
 /* An integer of any size. */
 ERL_NIF_TERM make_sum(ErlNifEnv *env, ledger_sum sum);

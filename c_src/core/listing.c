@@ -1,0 +1,356 @@
+/* Lists of entries, and entries by their names: each call in one read transaction from the pool,
+ * and bounded, so that no long list pins old pages.
+ *
+ * A list walks the shortest series that all it asks for is in, and leaves out what is not asked
+ * for: by the columns that an item adds to, where these tell, else by the entry. What is in no
+ * series (changes, prices, ...) is found in the entries themselves. */
+#include <errno.h>
+#include <string.h>
+
+#include "keys.h"
+#include "payloads.h"
+#include "reading.h"
+
+#define BIT(n) (UINT64_C(1) << (n))
+/* Those that add to some column. */
+#define KINDS_IN_SERIES                                                                            \
+    (BIT(KIND_INVOCATION) | BIT(KIND_RUN) | BIT(KIND_CORRECTION) | BIT(KIND_GRANT))
+
+/* ---- what an item is --------------------------------------------------------------------- */
+
+static enum ledger_kind kind_of(uint64_t mask) {
+    if (mask & BIT(COLUMN_INVOCATIONS))
+        return KIND_INVOCATION;
+    if (mask & BIT(COLUMN_RUNS))
+        return KIND_RUN;
+    return mask & BIT(COLUMN_GRANTS) ? KIND_GRANT : KIND_CORRECTION;
+}
+
+static enum ledger_status status_of(enum ledger_kind kind, uint64_t mask) {
+    if (kind != KIND_INVOCATION && kind != KIND_RUN)
+        return STATUS_NONE;
+    if (mask & (BIT(COLUMN_COMPLETED) | BIT(COLUMN_RUNS_COMPLETED)))
+        return STATUS_COMPLETED;
+    return mask & (BIT(COLUMN_FAILED) | BIT(COLUMN_RUNS_FAILED)) ? STATUS_FAILED : STATUS_ABORTED;
+}
+
+static bool is_wanted(const struct ledger_filter *filter, enum ledger_kind kind,
+                      enum ledger_status status) {
+    return filter->kinds & 1u << kind && (filter->statuses == 0 || filter->statuses & 1u << status);
+}
+
+/* ---- how many ---------------------------------------------------------------------------- */
+
+static ledger_sum records(const struct totals *totals) {
+    return totals->column[COLUMN_INVOCATIONS] + totals->column[COLUMN_RUNS] +
+           totals->column[COLUMN_CORRECTIONS] + totals->column[COLUMN_GRANTS];
+}
+
+static ledger_sum wanted_of(const struct totals *totals, uint32_t statuses, enum totals_column all,
+                            enum totals_column completed, enum totals_column late,
+                            enum totals_column failed, enum totals_column aborted) {
+    ledger_sum sum = 0;
+    if (statuses == 0)
+        return totals->column[all];
+    if (statuses & 1u << STATUS_COMPLETED)
+        sum += totals->column[completed] - totals->column[late];
+    if (statuses & 1u << STATUS_FAILED)
+        sum += totals->column[failed];
+    if (statuses & 1u << STATUS_ABORTED)
+        sum += totals->column[aborted];
+    return sum;
+}
+
+static ledger_sum wanted(const struct ledger_filter *filter, const struct totals *totals) {
+    ledger_sum sum = 0;
+    if (filter->kinds & 1u << KIND_INVOCATION)
+        sum += wanted_of(totals, filter->statuses, COLUMN_INVOCATIONS, COLUMN_COMPLETED,
+                         COLUMN_LATE_COMPLETED, COLUMN_FAILED, COLUMN_ABORTED);
+    if (filter->kinds & 1u << KIND_RUN)
+        sum += wanted_of(totals, filter->statuses, COLUMN_RUNS, COLUMN_RUNS_COMPLETED,
+                         COLUMN_LATE_RUNS_COMPLETED, COLUMN_RUNS_FAILED, COLUMN_RUNS_ABORTED);
+    if (filter->kinds & 1u << KIND_CORRECTION && filter->statuses == 0)
+        sum += totals->column[COLUMN_CORRECTIONS];
+    if (filter->kinds & 1u << KIND_GRANT && filter->statuses == 0)
+        sum += totals->column[COLUMN_GRANTS];
+    return sum;
+}
+
+static int totals_between(struct reading *reading, uint32_t series, uint64_t since, uint64_t until,
+                          struct totals *totals) {
+    struct totals before;
+    int rc = series_totals_before(reading->series, series, since, &before);
+    if (rc == 0)
+        rc = series_totals_before(reading->series, series, until, totals);
+    for (int column = 0; rc == 0 && column < COLUMN_COUNT; column++)
+        totals->column[column] -= before.column[column];
+    return rc;
+}
+
+/* ---- which series ------------------------------------------------------------------------ */
+
+struct choice {
+    uint32_t series;
+    bool is_empty; /* there can be nothing */
+    bool is_exact; /* the series has nothing that is not asked for by name */
+};
+
+static bool has_all(const struct declared_series *declared, const uint32_t *numbers) {
+    bool has = declared->ready;
+    for (uint8_t i = 0; has && i < declared->count; i++)
+        has = numbers[declared->dimensions[i]] != 0;
+    return has;
+}
+
+/* The shortest series of those that everything with these names is in. */
+static int choose(struct reading *reading, const struct ledger_filter *filter,
+                  const uint32_t *numbers, struct choice *choice) {
+    struct totals totals;
+    ledger_sum shortest = 0;
+    int family, exact = reading_family(reading, numbers, &family);
+    *choice = (struct choice){.series = SERIES_EVERYTHING, .is_exact = exact == 0};
+    if (exact == 0) {
+        int rc = reading_series(reading, family, numbers, &choice->series);
+        choice->is_empty = rc == MDB_NOTFOUND;
+        return choice->is_empty ? 0 : rc;
+    }
+    int rc = totals_between(reading, SERIES_EVERYTHING, filter->since, filter->until, &totals);
+    shortest = records(&totals);
+    for (size_t i = 0; rc == 0 && i < reading->declared_count; i++) {
+        uint32_t series;
+        if (!has_all(&reading->declared[i], numbers))
+            continue;
+        rc = reading_series(reading, (int)i + 1, numbers, &series);
+        if (rc == MDB_NOTFOUND) {
+            choice->is_empty = true;
+            return 0;
+        }
+        if (rc == 0)
+            rc = totals_between(reading, series, filter->since, filter->until, &totals);
+        if (rc == 0 && records(&totals) < shortest) {
+            shortest = records(&totals);
+            choice->series = series;
+        }
+    }
+    return rc;
+}
+
+/* ---- walking ----------------------------------------------------------------------------- */
+
+struct listing {
+    struct reading *reading;
+    const struct ledger_list_query *query;
+    const struct ledger_filter *filter;
+    uint32_t numbers[DIMENSION_LIMIT]; /* of the names asked for, status left out */
+    bool by_name;                      /* the series tells not all of them */
+    uint64_t since;                    /* of what is left after the pages before */
+    uint64_t until;
+    ledger_list_row *row;
+    void *context;
+    struct ledger_page *page;
+    uint64_t scanned;
+    bool stopped;
+};
+
+static bool matches(const struct listing *listing, const struct ledger_entry *entry) {
+    for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++)
+        if (listing->numbers[dimension] != 0 &&
+            listing->numbers[dimension] != entry->name_numbers[dimension])
+            return false;
+    return true;
+}
+
+/* What is asked for is told, and counted. */
+static int tell(struct listing *listing, struct ledger_entry *entry) {
+    struct ledger_payload payload = {0};
+    int rc = 0;
+    if (listing->row != NULL) {
+        rc = reading_load_names(listing->reading, entry);
+        if (rc == 0 && listing->query->payloads && entry->given & ENTRY_DIGEST)
+            rc = payloads_find(listing->reading->txn, reading_dbi(listing->reading, DB_PAYLOADS),
+                               entry->id, &payload);
+        if (rc == 0)
+            listing->row(listing->context, entry, &payload);
+    }
+    listing->page->matched++;
+    return rc;
+}
+
+/* Whether the walk goes on beyond that id. */
+static bool goes_on(struct listing *listing, uint64_t id) {
+    const struct ledger_list_query *query = listing->query;
+    listing->page->next = query->oldest_first ? id + 1 : id;
+    listing->stopped = listing->page->matched >= query->limit || ++listing->scanned >= query->scan;
+    return !listing->stopped;
+}
+
+static int load(struct listing *listing, uint64_t id, struct ledger_entry *entry) {
+    uint8_t bytes[8];
+    MDB_val key = {sizeof bytes, bytes}, value;
+    put_be64(bytes, id);
+    entry->id = id;
+    int rc =
+        mdb_get(listing->reading->txn, reading_dbi(listing->reading, DB_ENTRIES), &key, &value);
+    if (rc == MDB_NOTFOUND) /* a series lists an entry that is not there */
+        return LEDGER_E_DAMAGED;
+    return rc != 0
+               ? rc
+               : entry_read_stored(listing->reading->decoder, value.mv_data, value.mv_size, entry);
+}
+
+static int look_at_item(struct listing *listing, const struct series_item *item) {
+    struct ledger_entry entry;
+    enum ledger_kind kind = kind_of(item->mask);
+    if (!is_wanted(listing->filter, kind, status_of(kind, item->mask)))
+        return 0;
+    if (listing->row == NULL && !listing->by_name) {
+        listing->page->matched++;
+        return 0;
+    }
+    int rc = load(listing, item->id, &entry);
+    return rc == 0 && matches(listing, &entry) ? tell(listing, &entry) : rc;
+}
+
+static int walk_series(struct listing *listing, uint32_t series) {
+    const struct series_item *item;
+    struct series_walk walk;
+    series_walk_start(&walk, listing->reading->series, series, listing->query->oldest_first,
+                      listing->since, listing->until);
+    int rc;
+    while ((rc = series_walk_next(&walk, &item)) == 0) {
+        rc = look_at_item(listing, item);
+        if (rc != 0 || !goes_on(listing, item->id))
+            break;
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* The same over the entries themselves. */
+static int first_entry(struct listing *listing, MDB_cursor *cursor, MDB_val *key, MDB_val *value) {
+    bool forward = listing->query->oldest_first;
+    uint8_t bytes[8];
+    put_be64(bytes, forward ? listing->since : listing->until);
+    *key = (MDB_val){sizeof bytes, bytes};
+    int rc = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
+    if (forward)
+        return rc;
+    return mdb_cursor_get(cursor, key, value, rc == 0 ? MDB_PREV : MDB_LAST);
+}
+
+static int walk_entries(struct listing *listing) {
+    const struct ledger_filter *filter = listing->filter;
+    struct ledger_entry entry;
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    int rc =
+        mdb_cursor_open(listing->reading->txn, reading_dbi(listing->reading, DB_ENTRIES), &cursor);
+    if (rc != 0)
+        return rc;
+    rc = first_entry(listing, cursor, &key, &value);
+    while (rc == 0) {
+        if (key.mv_size != 8) {
+            rc = LEDGER_E_DAMAGED;
+            break;
+        }
+        entry.id = get_be64(key.mv_data);
+        if (entry.id < listing->since || entry.id >= listing->until)
+            break;
+        rc = entry_read_stored(listing->reading->decoder, value.mv_data, value.mv_size, &entry);
+        if (rc == 0 && is_wanted(filter, entry.kind, entry.status) && matches(listing, &entry))
+            rc = tell(listing, &entry);
+        if (rc != 0 || !goes_on(listing, entry.id))
+            break;
+        rc = mdb_cursor_get(cursor, &key, &value,
+                            listing->query->oldest_first ? MDB_NEXT : MDB_PREV);
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int list(struct listing *listing) {
+    struct reading *reading = listing->reading;
+    const struct ledger_filter *filter = listing->filter;
+    struct ledger_page *page = listing->page;
+    struct choice choice = {0};
+    struct totals totals;
+    bool in_series = (filter->kinds & ~KINDS_IN_SERIES) == 0;
+    int rc = reading_numbers(reading, filter->names, listing->numbers);
+    if (rc == MDB_NOTFOUND) { /* a name that was never used */
+        page->total_known = true;
+        return 0;
+    }
+    if (rc == 0 && in_series)
+        rc = choose(reading, filter, listing->numbers, &choice);
+    listing->by_name = !choice.is_exact;
+    listing->numbers[DIMENSION_STATUS] = 0; /* `statuses` says it, too */
+    page->total_known = in_series && (choice.is_exact || choice.is_empty);
+    if (rc != 0 || choice.is_empty)
+        return rc;
+    if (choice.is_exact && in_series) {
+        rc = totals_between(reading, choice.series, filter->since, filter->until, &totals);
+        if (rc == 0)
+            page->total = (uint64_t)wanted(filter, &totals);
+    }
+    if (rc == 0)
+        rc = in_series ? walk_series(listing, choice.series) : walk_entries(listing);
+    return rc;
+}
+
+int ledger_list(struct ledger *ledger, const struct ledger_list_query *query, ledger_list_row *row,
+                void *context, struct ledger_page *page) {
+    struct listing listing = {
+        .query = query, .filter = &query->filter, .row = row, .context = context, .page = page};
+    int rc;
+    *page = (struct ledger_page){0};
+    listing.reading = reading_begin(ledger, &rc);
+    if (listing.reading == NULL)
+        return rc;
+    listing.since = query->filter.since;
+    listing.until = query->filter.until;
+    if (query->cursor > listing.since && query->oldest_first)
+        listing.since = query->cursor;
+    if (query->cursor != 0 && query->cursor < listing.until && !query->oldest_first)
+        listing.until = query->cursor;
+    if (query->limit > 0)
+        rc = list(&listing);
+    page->done = !listing.stopped;
+    reading_end(listing.reading);
+    return rc;
+}
+
+/* ---- one --------------------------------------------------------------------------------- */
+
+static int tell_record(struct reading *reading, uint64_t id, ledger_list_row *row, void *context) {
+    struct ledger_payload payload;
+    struct ledger_entry entry;
+    int rc = reading_load(reading, id, &entry);
+    if (rc == 0)
+        rc = payloads_find(reading->txn, reading_dbi(reading, DB_PAYLOADS), id, &payload);
+    if (rc == 0)
+        row(context, &entry, &payload);
+    return rc;
+}
+
+int ledger_read_record(struct ledger *ledger, uint64_t id, ledger_list_row *row, void *context) {
+    int rc;
+    struct reading *reading = reading_begin(ledger, &rc);
+    if (reading == NULL)
+        return rc;
+    rc = tell_record(reading, id, row, context);
+    reading_end(reading);
+    return rc;
+}
+
+int ledger_read_run(struct ledger *ledger, struct ledger_text run_id, ledger_list_row *row,
+                    void *context) {
+    struct key_row key;
+    int rc;
+    struct reading *reading = reading_begin(ledger, &rc);
+    if (reading == NULL)
+        return rc;
+    rc = keys_find_run(reading->txn, reading_dbi(reading, DB_KEYS), run_id, &key);
+    if (rc == 0) /* MDB_NOTFOUND: a run that is live has no entry yet */
+        rc = tell_record(reading, key.id, row, context);
+    reading_end(reading);
+    return rc;
+}

@@ -1,0 +1,51 @@
+/* A look into the ledger: one read transaction, the declared families, and names that were looked
+ * up. What the files that only read share; not for adapters.
+ *
+ * Thread class: those that may read LMDB. */
+#ifndef LEDGER_READING_H
+#define LEDGER_READING_H
+
+#include "internal.h"
+#include "series.h"
+
+#define READING_MEMO_SLOTS 256
+struct reading_name {
+    uint32_t number; /* 0: empty */
+    uint8_t dimension;
+    struct ledger_text text;
+};
+
+struct reading {
+    struct ledger *ledger;
+    MDB_txn *txn;
+    MDB_cursor *series; /* on the series database */
+    struct entry_decoder *decoder;
+    size_t declared_count;
+    struct declared_series declared[DECLARED_MAX];
+    struct reading_name names[READING_MEMO_SLOTS]; /* texts in LMDB's map */
+};
+
+/* NULL with *rc: ENOMEM, LEDGER_E_CLOSED or LMDB's. reading_end() after. */
+struct reading *reading_begin(struct ledger *ledger, int *rc);
+void reading_end(struct reading *reading);
+
+static inline MDB_dbi reading_dbi(const struct reading *reading, enum storage_database database) {
+    return reading->ledger->storage.databases[database];
+}
+
+/* Gives every name of an entry that was read its text. */
+int reading_load_names(struct reading *reading, struct ledger_entry *entry);
+/* One entry with its names; MDB_NOTFOUND. */
+int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entry);
+
+/* Numbers of all names that are given; MDB_NOTFOUND when one of them was never used. */
+int reading_numbers(struct reading *reading, const struct ledger_text *names,
+                    uint32_t numbers[DIMENSION_LIMIT]);
+/* The series of a family's dimensions with these numbers. MDB_NOTFOUND: nothing was booked there.
+ */
+int reading_series(struct reading *reading, int family, const uint32_t *numbers, uint32_t *series);
+/* The family whose dimensions are exactly those for which numbers are given.
+ * LEDGER_E_UNDECLARED_SERIES, LEDGER_E_BUILDING. */
+int reading_family(const struct reading *reading, const uint32_t *numbers, int *family);
+
+#endif

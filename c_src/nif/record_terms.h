@@ -1,0 +1,25 @@
+/* Entries as the API gives them, and sums: whole maps at once, because a page has many. Thread
+ * class: any. */
+#ifndef COST_LEDGER_RECORD_TERMS_H
+#define COST_LEDGER_RECORD_TERMS_H
+
+#include <erl_nif.h>
+
+#include "../core/ledger.h"
+
+/* cost_ledger_record:record(). State and prompt type are atoms where the VM has them and they are
+ * ASCII; other names, and those, are binaries. */
+ERL_NIF_TERM make_record(ErlNifEnv *env, const struct ledger_entry *entry,
+                         const struct ledger_payload *payload);
+
+/* {[Column], [{Min, Max} | none]}: columns as totals.h has them; extremes of cost and duration_ms
+ * of invocations, then of runs. */
+ERL_NIF_TERM make_sums(ErlNifEnv *env, const struct ledger_sums *sums);
+
+/* A tuple, by class. */
+ERL_NIF_TERM make_units(ErlNifEnv *env, const uint64_t *units);
+
+/* {Model, EffectiveFromMs, Units, AboveTokens, UnitsAbove, Entry} */
+ERL_NIF_TERM make_price(ErlNifEnv *env, const struct ledger_price *price);
+
+#endif

@@ -1,0 +1,261 @@
+%%% Lists, folds and sums of records. Everything long is read in slices, each in a read transaction
+%%% of its own: entries are write-once, so what was there at the beginning is a consistent view.
+-module(cost_ledger_query).
+
+-include("cost_ledger.hrl").
+
+-export([query/1, records/3, fetch/2, fetch_run/2, list/3, fold/4, totals/2, totals_by/3]).
+-export_type([listed/0, totals/0, of_kind/0]).
+
+%% No cursor: there are no more. total is there where it was asked for, or costs nothing.
+-type listed() :: #{records := [cost_ledger_record:record()], cursor => binary(),
+                    total => non_neg_integer()}.
+%% Costs are gross, as booked; averages are of those that had a cost, rounded half up. 0 where there
+%% is nothing. unpriced: those that no correction gave a cost since.
+-type of_kind() :: #{count := non_neg_integer(), completed := non_neg_integer(),
+                     failed := non_neg_integer(), aborted := non_neg_integer(),
+                     unpriced := non_neg_integer(), cost := non_neg_integer(),
+                     average_cost := non_neg_integer(), min_cost := non_neg_integer(),
+                     max_cost := non_neg_integer(), duration_ms := non_neg_integer(),
+                     average_duration_ms := non_neg_integer(),
+                     min_duration_ms := non_neg_integer(),
+                     max_duration_ms := non_neg_integer()}.
+%% Of invocations, runs and corrections together: gross is what was booked, corrected (not above 0)
+%% what corrections took off, net their sum. Tokens are net.
+-type totals() :: #{invocations := of_kind(), runs := of_kind(), corrections := non_neg_integer(),
+                    cost := #{gross := integer(), corrected := integer(), net := integer(),
+                              completed := integer()},
+                    credits := #{gross := integer(), corrected := integer(), net := integer(),
+                                 completed := integer()},
+                    tokens := #{input := integer(), output := integer(), cache_read := integer(),
+                                cache_creation := integer(), reasoning := integer()},
+                    cache_savings := integer(),
+                    grants := #{count := integer(), cost := integer(), credits := integer()}}.
+
+%% How many entries one transaction tells, and looks at.
+-define(SLICE, 1000).
+-define(SCAN, 5000).
+-define(VALUES_SLICE, 200).
+-define(NOTHING, 0).
+
+-define(COLUMNS, [invocations, runs, completed, failed, aborted, unpriced, duration_ms, cost,
+                  completed_cost, credits, completed_credits, input, output, cache_read,
+                  cache_creation, reasoning, runs_completed, runs_failed, runs_aborted,
+                  corrections, corrected_cost, corrected_credits, grants, granted_cost,
+                  granted_credits, cache_savings, corrected_input, corrected_output,
+                  corrected_cache_read, corrected_cache_creation, corrected_reasoning,
+                  withdrawn_cost, withdrawn_credits, runs_unpriced, runs_cost,
+                  corrected_unpriced, corrected_runs_unpriced, late_completed,
+                  late_runs_completed, runs_duration_ms, corrections_cost]).
+
+-spec query(cost_ledger_filter:parsed()) -> cost_ledger_nif:query().
+query(Parsed) ->
+    query(Parsed, newest, false, 0).
+
+query(Parsed, Order, Payload, Cursor) ->
+    #{names := Names, kinds := Kinds, statuses := Statuses, since := Since, until := Until} =
+        cost_ledger_filter:add_status(Parsed),
+    {Names, Kinds, Statuses, Since, Until, Order, Payload, ?SLICE, ?SCAN, false, Cursor}.
+
+with(Limit, Cursor, Query) ->
+    setelement(8, setelement(11, Query, Cursor), min(Limit, ?SLICE)).
+
+%% So many records from the query's cursor on, in its order; where the next one would begin.
+-spec records(cost_ledger_nif:handle(), cost_ledger_nif:query(), non_neg_integer()) ->
+          {ok, [cost_ledger_record:record()], Next :: non_neg_integer() | done,
+           Total :: non_neg_integer() | unknown} | cost_ledger_nif:failure() | closed.
+records(Handle, Query, Limit) ->
+    records(Handle, Query, Limit, element(11, Query), [], unknown).
+
+records(_Handle, _Query, 0, Cursor, Slices, Total) ->
+    {ok, joined(Slices), Cursor, Total};
+records(Handle, Query, Left, Cursor, Slices, Before) ->
+    case cost_ledger_nif:list(Handle, with(Left, Cursor, Query)) of
+        {ok, Records, _Matched, done, Total} ->
+            {ok, joined([Records | Slices]), done, known(Before, Total)};
+        {ok, Records, Matched, Next, Total} ->
+            records(Handle, Query, Left - Matched, Next, [Records | Slices], known(Before, Total));
+        Error ->
+            Error
+    end.
+
+known(unknown, Total) -> Total;
+known(Before, _Total) -> Before.
+
+joined([Slice]) -> named(Slice);
+joined(Slices) -> named(lists:append(lists:reverse(Slices))).
+
+named(Records) ->
+    [cost_ledger_record:known(Record) || Record <- Records].
+
+-spec fetch(cost_ledger_nif:handle(), non_neg_integer()) ->
+          {ok, cost_ledger_record:record()} | {error, not_found} | cost_ledger_nif:failure()
+              | closed.
+fetch(Handle, Id) ->
+    one(cost_ledger_nif:record(Handle, Id)).
+
+-spec fetch_run(cost_ledger_nif:handle(), binary()) ->
+          {ok, cost_ledger_record:record()} | {error, not_found} | cost_ledger_nif:failure()
+              | closed.
+fetch_run(Handle, RunId) ->
+    one(cost_ledger_nif:run(Handle, RunId)).
+
+one({ok, Record}) -> {ok, cost_ledger_record:known(Record)};
+one({error, {not_found, _}}) -> {error, not_found};
+one(Error) -> Error.
+
+-spec list(cost_ledger_nif:handle(), cost_ledger_filter:parsed(),
+           cost_ledger_filter:parsed_page()) ->
+          {ok, listed()} | cost_ledger_nif:failure() | closed.
+list(Handle, Filter, #{order := Order, limit := Limit, cursor := Cursor, payload := Payload,
+                       total := IsAsked}) ->
+    Query = query(Filter, Order, Payload, Cursor),
+    case records(Handle, Query, Limit) of
+        {ok, Records, Next, Total} ->
+            Listed = with_cursor(Order, Next, #{records => Records}),
+            with_total(Total, IsAsked, Handle, Query, Listed);
+        Error ->
+            Error
+    end.
+
+with_cursor(_Order, done, Listed) ->
+    Listed;
+with_cursor(Order, Next, Listed) ->
+    Prefix = atom_to_binary(Order),
+    Listed#{cursor => <<Prefix/binary, "-", (integer_to_binary(Next))/binary>>}.
+
+with_total(Total, _IsAsked, _Handle, _Query, Listed) when is_integer(Total) ->
+    {ok, Listed#{total => Total}};
+with_total(unknown, false, _Handle, _Query, Listed) ->
+    {ok, Listed};
+with_total(unknown, true, Handle, Query, Listed) ->
+    case count(Handle, setelement(10, setelement(8, Query, 1 bsl 40), true), 0, 0) of
+        {ok, Total} -> {ok, Listed#{total => Total}};
+        Error -> Error
+    end.
+
+count(Handle, Query, Cursor, Count) ->
+    case cost_ledger_nif:list(Handle, setelement(11, Query, Cursor)) of
+        {ok, [], Matched, done, _} -> {ok, Count + Matched};
+        {ok, [], Matched, Next, _} -> count(Handle, Query, Next, Count + Matched);
+        Error -> Error
+    end.
+
+%% Fun(Record, Acc) for all that match and were booked before this call, in constant memory.
+-spec fold(cost_ledger_nif:handle(), {cost_ledger_filter:parsed(), newest | oldest},
+           fun((cost_ledger_record:record(), Acc) -> Acc), Acc) ->
+          {ok, Acc} | cost_ledger_nif:failure() | closed.
+fold(Handle, {#{until := Until} = Filter, Order}, Fun, Acc) ->
+    case cost_ledger_nif:facts(Handle) of
+        {ok, #{last_id := LastId}} ->
+            Query = query(Filter#{until := min(Until, LastId + 1)}, Order, true, 0),
+            fold_slices(Handle, Query, Fun, Acc);
+        Error ->
+            Error
+    end.
+
+fold_slices(Handle, Query, Fun, Acc) ->
+    case cost_ledger_nif:list(Handle, setelement(8, Query, ?SLICE)) of
+        {ok, Records, _Matched, Next, _Total} ->
+            Folded = lists:foldl(Fun, Acc, named(Records)),
+            case Next of
+                done -> {ok, Folded};
+                _ -> fold_slices(Handle, setelement(11, Query, Next), Fun, Folded)
+            end;
+        Error ->
+            Error
+    end.
+
+%%% Sums ---------------------------------------------------------------------------------------
+
+-spec totals(cost_ledger_nif:handle(), cost_ledger_filter:parsed()) ->
+          {ok, totals()} | cost_ledger_nif:failure() | closed.
+totals(Handle, #{names := Names, since := Since, until := Until}) ->
+    case cost_ledger_nif:sum_up(Handle, Names, Since, Until) of
+        {ok, Sums} -> {ok, of_sums(Sums)};
+        Error -> Error
+    end.
+
+%% What cost most first.
+-spec totals_by(cost_ledger_nif:handle(), {atom(), pos_integer()}, cost_ledger_filter:parsed()) ->
+          {ok, [{atom() | binary(), totals()}]} | cost_ledger_nif:failure() | closed.
+totals_by(Handle, {Name, Dimension}, Filter) ->
+    case values(Handle, Dimension, Filter, 0, []) of
+        {ok, Values} ->
+            {ok, lists:sort(fun costs_more/2, [{value(Name, Value), of_sums(Sums)}
+                                               || {Value, Sums} <- Values])};
+        Error ->
+            Error
+    end.
+
+costs_more({A, #{cost := #{gross := CostA}}}, {B, #{cost := #{gross := CostB}}}) ->
+    {-CostA, A} =< {-CostB, B}.
+
+values(Handle, Dimension, #{names := Names, since := Since, until := Until} = Filter, After,
+       Slices) ->
+    case cost_ledger_nif:sum_up_by(Handle, Names, Since, Until, Dimension, After,
+                                   ?VALUES_SLICE) of
+        {ok, Values, done} -> {ok, lists:append([Values | Slices])};
+        {ok, Values, Next} -> values(Handle, Dimension, Filter, Next, [Values | Slices]);
+        Error -> Error
+    end.
+
+value(Name, Value) when Name =:= state; Name =:= prompt_type; Name =:= status ->
+    cost_ledger_budgets:to_atom(Value);
+value(_Name, Value) ->
+    Value.
+
+of_sums({Columns, [Cost, Duration, RunCost, RunDuration]}) ->
+    Sums = maps:from_list(lists:zip(?COLUMNS, Columns)),
+    #{corrections := Corrections, cache_savings := Savings, grants := Grants,
+      granted_cost := GrantedCost, granted_credits := GrantedCredits,
+      withdrawn_cost := WithdrawnCost, withdrawn_credits := WithdrawnCredits} = Sums,
+    #{invocations => invocations(Sums, Cost, Duration), runs => runs(Sums, RunCost, RunDuration),
+      corrections => Corrections,
+      cost => money(cost, corrected_cost, completed_cost, Sums),
+      credits => money(credits, corrected_credits, completed_credits, Sums),
+      tokens => tokens(Sums), cache_savings => Savings,
+      grants => #{count => Grants, cost => GrantedCost - WithdrawnCost,
+                  credits => GrantedCredits - WithdrawnCredits}}.
+
+money(Gross, Corrected, Completed, Sums) ->
+    #{Gross := Booked, Corrected := Off, Completed := OfCompleted} = Sums,
+    #{gross => Booked, corrected => Off, net => Booked + Off, completed => OfCompleted}.
+
+tokens(#{input := Input, output := Output, cache_read := Read, cache_creation := Creation,
+         reasoning := Reasoning, corrected_input := OffInput, corrected_output := OffOutput,
+         corrected_cache_read := OffRead, corrected_cache_creation := OffCreation,
+         corrected_reasoning := OffReasoning}) ->
+    #{input => Input + OffInput, output => Output + OffOutput, cache_read => Read + OffRead,
+      cache_creation => Creation + OffCreation, reasoning => Reasoning + OffReasoning}.
+
+invocations(#{invocations := Count, completed := Completed, late_completed := Late,
+              failed := Failed, aborted := Aborted, unpriced := Unpriced,
+              corrected_unpriced := Priced, cost := Cost, runs_cost := RunsCost,
+              corrections_cost := CorrectionsCost, duration_ms := Duration}, CostExtremes,
+            DurationExtremes) ->
+    of_kind({Count, Completed - Late, Failed, Aborted}, {Unpriced, Priced},
+            Cost - RunsCost - CorrectionsCost, Duration, CostExtremes, DurationExtremes).
+
+runs(#{runs := Count, runs_completed := Completed, late_runs_completed := Late,
+       runs_failed := Failed, runs_aborted := Aborted, runs_unpriced := Unpriced,
+       corrected_runs_unpriced := Priced, runs_cost := Cost, runs_duration_ms := Duration},
+     CostExtremes, DurationExtremes) ->
+    of_kind({Count, Completed - Late, Failed, Aborted}, {Unpriced, Priced}, Cost, Duration,
+            CostExtremes, DurationExtremes).
+
+of_kind({Count, Completed, Failed, Aborted}, {Unpriced, PricedSince}, Cost, Duration,
+        CostExtremes, DurationExtremes) ->
+    {MinCost, MaxCost} = extremes(CostExtremes),
+    {MinDuration, MaxDuration} = extremes(DurationExtremes),
+    #{count => Count, completed => Completed, failed => Failed, aborted => Aborted,
+      unpriced => Unpriced + PricedSince, cost => Cost,
+      average_cost => average(Cost, Count - Unpriced), min_cost => MinCost, max_cost => MaxCost,
+      duration_ms => Duration, average_duration_ms => average(Duration, Count),
+      min_duration_ms => MinDuration, max_duration_ms => MaxDuration}.
+
+extremes(none) -> {?NOTHING, ?NOTHING};
+extremes(Extremes) -> Extremes.
+
+average(_Sum, 0) -> ?NOTHING;
+average(Sum, Count) -> (2 * Sum + Count) div (2 * Count).

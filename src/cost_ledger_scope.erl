@@ -1,0 +1,102 @@
+%%% A ledger seen by one user, project or org: what its holder can see and book is that one's alone.
+%%%
+%%% It keeps honest code from mistakes, and requests that come from outside to what is theirs. It is
+%%% no wall inside a VM: code that runs there can call the ledger by its name.
+-module(cost_ledger_scope).
+
+-export([new/2, is_scope/1, ledger/1, booked/2, narrowed/2, sees/2, refuse/1]).
+-export_type([scope/0]).
+
+-record(cost_ledger_scope,
+        {ledger :: atom(),
+         values :: #{atom() => binary()},
+         names :: [{Dimension :: atom(), binary()}]}).
+
+-opaque scope() :: #cost_ledger_scope{}.
+
+%% Of a ledger, or of a scope, which becomes narrower.
+-spec new(atom() | scope(), term()) -> {ok, scope()} | {error, term()} | {invalid, iodata()}.
+new(#cost_ledger_scope{ledger = Ledger} = Scope, Values) ->
+    case narrowed(Scope, Values) of
+        {ok, Narrowed} -> new(Ledger, Narrowed);
+        Error -> Error
+    end;
+new(Ledger, Values) when is_atom(Ledger), is_map(Values), map_size(Values) > 0 ->
+    case cost_ledger_record:scope_names(Values) of
+        {ok, Names} ->
+            Dimensions = cost_ledger_rules:dimensions(),
+            Named = [{element(1, lists:keyfind(Number, 2, Dimensions)), Value}
+                     || {Number, Value} <- Names],
+            {ok, #cost_ledger_scope{ledger = Ledger, values = maps:from_list(Named),
+                                    names = Named}};
+        {invalid, Text} ->
+            {invalid, ["the scope ", Text]}
+    end;
+new(_Ledger, Other) ->
+    {invalid, ["a scope must be a map of at least one dimension, like #{user => <<\"u1\">>}, not ",
+               cost_ledger_error:describe(Other)]}.
+
+-spec is_scope(term()) -> boolean().
+is_scope(#cost_ledger_scope{}) -> true;
+is_scope(_) -> false.
+
+-spec ledger(scope()) -> atom().
+ledger(#cost_ledger_scope{ledger = Ledger}) -> Ledger.
+
+%% What is to be booked, under the scope's names; what says another name is refused. A correction
+%% is as well: it is of what others may rely on.
+-spec booked(scope(), term()) -> {ok, term()} | {error, term()}.
+booked(Scope, Given) ->
+    case cost_ledger_rules:pairs(Given) of
+        {ok, #{kind := correction}} -> refuse("corrections");
+        {ok, Map} -> with_names(Scope, Map);
+        _ -> {ok, Given} % whoever checks it says what is wrong
+    end.
+
+%% A filter, an account or a scope of budgets: that of the scope, and what is said besides.
+-spec narrowed(scope(), term()) -> {ok, term()} | {error, term()}.
+narrowed(#cost_ledger_scope{values = Values}, all) ->
+    {ok, Values};
+narrowed(Scope, Given) ->
+    case cost_ledger_rules:pairs(Given) of
+        {ok, Map} -> with_names(Scope, Map);
+        _ -> {ok, Given}
+    end.
+
+with_names(#cost_ledger_scope{values = Values, names = Names}, Map) ->
+    Others = [Dimension || {Dimension, Value} <- Names, is_map_key(Dimension, Map),
+                           maps:get(Dimension, Map) =/= undefined,
+                           not is_same(Dimension, maps:get(Dimension, Map), Value)],
+    case Others of
+        [] -> {ok, maps:merge(Map, given_as(Values, Map))};
+        [Dimension | _] -> refuse(["another ", atom_to_binary(Dimension)])
+    end.
+
+%% A state stays the atom that it was given as.
+given_as(Values, Map) ->
+    maps:map(fun(state, Value) -> maps:get(state, Map, cost_ledger_budgets:to_atom(Value));
+                (_Dimension, Value) -> Value
+             end, Values).
+
+is_same(Dimension, Given, Value) ->
+    case cost_ledger_record:scope_names(#{Dimension => Given}) of
+        {ok, [{_, Value}]} -> true;
+        _ -> false
+    end.
+
+%% A record, or a hold as it is told.
+-spec sees(scope(), map()) -> boolean().
+sees(#cost_ledger_scope{names = Names}, Record) ->
+    lists:all(fun({Dimension, Value}) ->
+                      case Record of
+                          #{Dimension := Atom} when is_atom(Atom) -> atom_to_binary(Atom) =:= Value;
+                          #{Dimension := Text} -> Text =:= Value;
+                          _ -> false
+                      end
+              end, Names).
+
+-spec refuse(iodata()) -> {error, {out_of_scope, binary()}}.
+refuse(What) ->
+    Text = unicode:characters_to_binary(["this ledger is seen through a scope, which does not "
+                                         "reach ", What]),
+    {error, {out_of_scope, Text}}.
