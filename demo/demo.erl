@@ -1,4 +1,5 @@
-%%% Replays a real trace twice, the second time two hours later, and shows what the gate did.
+%%% Replays a real trace twice, the second time two hours later, and shows what the gate did and what
+%%% it cost.
 -module(demo).
 
 -export([main/0]).
@@ -10,8 +11,14 @@
                    improving => #{max_per_hour => 900, max_per_day => 4000},
                    contemplating => #{max_per_hour => 300, max_per_day => 2000}}).
 -define(STATES, [executing, improving, contemplating]).
+%% List prices, in the format of LiteLLM's price map; and which model a state works with.
+-define(PRICES, "test/data/model_prices.json").
+-define(MODELS, #{executing => <<"gpt-4o-mini">>, improving => <<"gpt-4o">>,
+                  contemplating => <<"claude-3-5-sonnet-20241022">>}).
 
--record(pass, {name, allowed = #{}, denied = #{}, first_denied = #{}, reported = 0}).
+%% spent: by state, worked out here, to compare with what the ledger says.
+-record(pass, {name, prices, allowed = #{}, denied = #{}, first_denied = #{}, reported = 0,
+               spent = #{}}).
 
 -spec main() -> no_return().
 main() ->
@@ -28,15 +35,20 @@ run() ->
     Began = erlang:monotonic_time(millisecond),
     _ = file:del_dir_r(?DIRECTORY),
     Calls = read_trace(),
-    Options = #{path => ?DIRECTORY, budgets => ?BUDGETS, clock => manual},
+    Options = #{path => ?DIRECTORY, budgets => ?BUDGETS, clock => manual, series => [[model]]},
     {ok, Supervisor} = cost_ledger:start_link(Options),
     unlink(Supervisor),
+    {ok, #{models := Models}} = cost_ledger:import_prices({file, ?PRICES},
+                                                          #{by => demo, reason => "list prices"}),
+    Prices = maps:map(fun(_State, Model) -> {ok, Price} = cost_ledger:price(Model), Price end,
+                      ?MODELS),
     {ok, Hub} = demo_hub:start_link(default),
-    io:format("~nReplaying ~b real LLM calls through a hub that asks before each one.~n~n",
-              [length(Calls)]),
-    First = replay("as recorded", Hub, Calls, 0),
-    Second = replay("two hours later", Hub, Calls, ?LATER_MS),
+    io:format("~nReplaying ~b real LLM calls through a hub that asks before each one; a price book of "
+              "~b~nmodels says what they cost.~n~n", [length(Calls), Models]),
+    First = replay(#pass{name = "as recorded", prices = Prices}, Hub, Calls, 0),
+    Second = replay(#pass{name = "two hours later", prices = Prices}, Hub, Calls, ?LATER_MS),
     summary([First, Second]),
+    costs([First, Second]),
     io:format("~nThe ledger, as a remote shell sees it with cost_ledger:i():~n~n"),
     ok = cost_ledger:i(),
     io:format("~nThe newest entries, from cost_ledger:history(#{limit => 5}):~n~n"),
@@ -94,7 +106,7 @@ wants(_Input) -> contemplating.
 
 %%% The replay ---------------------------------------------------------------------------------
 
-replay(Name, Hub, Calls, Later) ->
+replay(#pass{name = Name} = Begun, Hub, Calls, Later) ->
     {FirstMs, _, _} = hd(Calls),
     io:format("  ~ts, from ~ts (allowed / refused):~n", [Name, clock_time(FirstMs + Later)]),
     Pass = lists:foldl(
@@ -103,16 +115,26 @@ replay(Name, Hub, Calls, Later) ->
                      ok = cost_ledger:set_clock(Now),
                      State = wants(Input),
                      Answer = demo_hub:call(Hub, #{wants => State,
-                                                   meta => meta(Input, Output)}),
-                     progress(Now - FirstMs - Later, Now, count(Answer, State, Now, Pass))
-             end, #pass{name = Name}, Calls),
+                                                   meta => meta(State, Input, Output)}),
+                     Counted = count(Answer, State, Now, Pass),
+                     progress(Now - FirstMs - Later, Now,
+                              spend(Answer, State, Input, Output, Counted))
+             end, Begun, Calls),
     show_progress(element(1, lists:last(Calls)) + Later, Pass),
     io:nl(),
     Pass.
 
-meta(Input, Output) ->
-    #{prompt_type => code_completion, provider => azure, tokens => #{input => Input,
-                                                                   output => Output}}.
+meta(State, Input, Output) ->
+    #{prompt_type => code_completion, provider => azure, model => maps:get(State, ?MODELS),
+      tokens => #{input => Input, output => Output}, cost => auto}.
+
+%% In 10^-15 of a dollar a token; rounded half up to nano-dollars, once a call.
+spend(refused, _State, _Input, _Output, Pass) ->
+    Pass;
+spend(done, State, Input, Output, #pass{prices = Prices, spent = Spent} = Pass) ->
+    #{State := #{input := OfInput, output := OfOutput}} = Prices,
+    Cost = (Input * OfInput + Output * OfOutput + 500000) div 1000000,
+    Pass#pass{spent = maps:update_with(State, fun(Sum) -> Sum + Cost end, Cost, Spent)}.
 
 count(done, State, _Now, #pass{allowed = Allowed} = Pass) ->
     Pass#pass{allowed = maps:update_with(State, fun(N) -> N + 1 end, 1, Allowed)};
@@ -148,11 +170,32 @@ summary(Passes) ->
     io:format("~n  Every state was exhausted in the first pass, and open again two hours later,~n"
               "  when its rolling hour had passed: nothing was reset, nothing had to be recorded.~n").
 
+costs(Passes) ->
+    {ok, ByState} = cost_ledger:totals_by(state, #{}),
+    {ok, ByModel} = cost_ledger:totals_by(model, #{}),
+    {ok, #{cost := #{gross := All}}} = cost_ledger:totals(#{}),
+    io:format("~n  ~-28ts ~8ts ~12ts ~10ts ~14ts~n",
+              ["cost by state, and by model", "calls", "tokens in", "out", "USD"]),
+    [cost_line(Value, Totals) || {Value, Totals} <- ByState ++ ByModel],
+    io:format("  ~-28ts ~46ts~n", ["total", cost_ledger_money:format(All, 9)]),
+    Spent = [maps:get(State, Pass#pass.spent, 0) || Pass <- Passes, State <- ?STATES],
+    check(lists:sum(Spent) =:= All, "the ledger's cost differs from the hub's"),
+    [check(maps:get(gross, maps:get(cost, Totals))
+           =:= lists:sum([maps:get(State, Pass#pass.spent, 0) || Pass <- Passes]),
+           "the cost of a state differs from the hub's") || {State, Totals} <- ByState].
+
+cost_line(Value, #{invocations := #{count := Count}, cost := #{gross := Cost},
+                   tokens := #{input := Input, output := Output}}) ->
+    io:format("  ~-28ts ~8b ~12b ~10b ~14ts~n",
+              [name(Value), Count, Input, Output, cost_ledger_money:format(Cost, 9)]).
+
+name(Value) when is_atom(Value) -> atom_to_binary(Value);
+name(Value) -> Value.
+
 line(#{timestamp := Ms, state := State, prompt_type := Type,
-       tokens := #{input := Input, output := Output}}) ->
-    io:format("  ~ts  ~-14ts ~-16ts ~6b in ~5b out~n",
-              [calendar:system_time_to_rfc3339(Ms, [{unit, millisecond}, {offset, "Z"}]), State,
-               Type, Input, Output]).
+       cost := Cost, tokens := #{input := Input, output := Output}}) ->
+    io:format("  ~ts ~-13ts ~-15ts ~5b in ~4b out ~12ts~n",
+              [clock_time(Ms), State, Type, Input, Output, cost_ledger_money:format(Cost, 9)]).
 
 clock_time(Ms) ->
     string:slice(calendar:system_time_to_rfc3339(Ms div 1000, [{offset, "Z"}]), 11, 8).
