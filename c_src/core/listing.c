@@ -137,6 +137,9 @@ static int choose(struct reading *reading, const struct ledger_filter *filter,
 
 /* ---- walking ----------------------------------------------------------------------------- */
 
+/* Of payloads in one call: a slice of large ones is no larger than one of many. */
+#define SLICE_BYTES (UINT64_C(4) << 20)
+
 struct listing {
     struct reading *reading;
     const struct ledger_list_query *query;
@@ -149,6 +152,7 @@ struct listing {
     void *context;
     struct ledger_page *page;
     uint64_t scanned;
+    uint64_t bytes; /* of payloads that were told */
     bool stopped;
 };
 
@@ -172,6 +176,7 @@ static int tell(struct listing *listing, struct ledger_entry *entry) {
         if (rc == 0)
             listing->row(listing->context, entry, &payload);
     }
+    listing->bytes += payload.map.size;
     listing->page->matched++;
     return rc;
 }
@@ -180,7 +185,8 @@ static int tell(struct listing *listing, struct ledger_entry *entry) {
 static bool goes_on(struct listing *listing, uint64_t id) {
     const struct ledger_list_query *query = listing->query;
     listing->page->next = query->oldest_first ? id + 1 : id;
-    listing->stopped = listing->page->matched >= query->limit || ++listing->scanned >= query->scan;
+    listing->stopped = listing->page->matched >= query->limit ||
+                       ++listing->scanned >= query->scan || listing->bytes >= SLICE_BYTES;
     return !listing->stopped;
 }
 
