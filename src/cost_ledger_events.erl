@@ -3,7 +3,7 @@
 %%%
 %%%   event                              level     measurements              metadata
 %%%   [cost_ledger, invocation]          debug     duration_ms, count        state, prompt_type
-%%%       by the caller of record_invocation, after it was booked
+%%%       by the caller of record_invocation or record, after it was booked
 %%%   [cost_ledger, budget_exhausted]    info      hourly_count, daily_count state
 %%%       by the caller of check_budget, per denial
 %%%   [cost_ledger, unavailable]         warning   count                     answer

@@ -111,10 +111,7 @@
           {ok, cost_ledger_nif:draft(), DurationMs :: non_neg_integer(),
            PromptType :: atom() | binary()} | {invalid, iodata()}.
 draft(State, Meta) when is_map(Meta) ->
-    PromptType = case maps:get(prompt_type, Meta, undefined) of
-                     Absent when Absent =:= undefined; Absent =:= nil -> unknown;
-                     Given -> Given
-                 end,
+    PromptType = prompt_type(Meta),
     First = #fields{names = [{?STATE, atom_to_binary(State)}]},
     case fold(meta, Meta#{prompt_type => PromptType}, First) of
         {ok, #fields{duration_ms = Duration} = Fields} ->
@@ -129,9 +126,16 @@ draft(_State, Other) ->
     {invalid, ["metadata must be a map, like #{duration_ms => 1200}, not ",
                cost_ledger_error:describe(Other)]}.
 
-%% A record of any kind that callers may book.
+prompt_type(Map) ->
+    case maps:get(prompt_type, Map, undefined) of
+        Absent when Absent =:= undefined; Absent =:= nil -> unknown;
+        Given -> Given
+    end.
+
+%% A record of any kind that callers may book, and what its event tells of work.
 -spec record(term()) ->
-          {ok, fields(), #{state => term(), kind := invocation | run | correction}}
+          {ok, fields(), #{state => term(), kind := invocation | run | correction,
+                           duration_ms => non_neg_integer(), prompt_type => term()}}
               | {invalid, iodata()}.
 record(Given) ->
     case to_map(Given) of
@@ -143,8 +147,14 @@ record(Given) ->
 
 record_of_work(Map) ->
     case fold(record, maps:without([state], Map), #fields{}) of
-        {ok, Fields} -> attempt(Map, Fields);
-        {invalid, _} = Invalid -> Invalid
+        {ok, #fields{duration_ms = Duration} = Fields} ->
+            case attempt(Map, Fields) of
+                {ok, Named, What} -> {ok, Named, What#{duration_ms => Duration,
+                                                       prompt_type => prompt_type(Map)}};
+                {invalid, _} = Invalid -> Invalid
+            end;
+        {invalid, _} = Invalid ->
+            Invalid
     end.
 
 correction(Map) ->

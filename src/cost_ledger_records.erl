@@ -11,15 +11,22 @@
           {ok, pos_integer()} | {error, term()} | invalid() | {undeclared, term()}.
 record(Ledger, Given) ->
     case cost_ledger_record:record(Given) of
-        {ok, Fields, #{state := State, kind := Kind}} ->
+        {ok, Fields, #{state := State, kind := Kind} = What} ->
             case cost_ledger_states:is_declared(Ledger, State) of
-                true -> book(Ledger, Kind, Fields);
+                true -> tell(Ledger, What, book(Ledger, Kind, Fields));
                 false -> {undeclared, State};
                 closed -> {error, unavailable}
             end;
         {ok, Fields, #{kind := Kind}} -> book(Ledger, Kind, Fields);
         {invalid, Text} -> {invalid, 2, Text}
     end.
+
+tell(#ledger{name = Name}, #{kind := invocation, state := State, duration_ms := Duration,
+                             prompt_type := Type}, {ok, _} = Booked) ->
+    ok = cost_ledger_events:invocation(Name, State, Duration, Type),
+    Booked;
+tell(_Ledger, _What, Answer) ->
+    Answer.
 
 book(Ledger, Kind, Fields) ->
     case cost_ledger_record:encode(Kind, Fields, <<>>) of

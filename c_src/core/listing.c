@@ -102,12 +102,25 @@ static bool has_all(const struct declared_series *declared, const uint32_t *numb
     return has;
 }
 
+/* The family of exactly these names; failing that, of all but the status, which items tell. */
+static int exact_family(struct reading *reading, uint32_t *numbers, int *family) {
+    int rc = reading_family(reading, numbers, family);
+    if (rc != 0 && numbers[DIMENSION_STATUS] != 0) {
+        uint32_t status = numbers[DIMENSION_STATUS];
+        numbers[DIMENSION_STATUS] = 0;
+        rc = reading_family(reading, numbers, family);
+        if (rc != 0)
+            numbers[DIMENSION_STATUS] = status;
+    }
+    return rc;
+}
+
 /* The shortest series of those that everything with these names is in. */
-static int choose(struct reading *reading, const struct ledger_filter *filter,
-                  const uint32_t *numbers, struct choice *choice) {
+static int choose(struct reading *reading, const struct ledger_filter *filter, uint32_t *numbers,
+                  struct choice *choice) {
     struct totals totals;
     ledger_sum shortest = 0;
-    int family, exact = reading_family(reading, numbers, &family);
+    int family, exact = exact_family(reading, numbers, &family);
     *choice = (struct choice){.series = SERIES_EVERYTHING, .is_exact = exact == 0};
     if (exact == 0) {
         int rc = reading_series(reading, family, numbers, &choice->series);
@@ -281,7 +294,8 @@ static int list(struct listing *listing) {
     struct totals totals;
     bool in_series = (filter->kinds & ~KINDS_IN_SERIES) == 0;
     int rc = reading_numbers(reading, filter->names, listing->numbers);
-    if (rc == MDB_NOTFOUND) { /* a name that was never used */
+    /* A name that was never used, or no time at all. */
+    if (rc == MDB_NOTFOUND || (rc == 0 && filter->since >= filter->until)) {
         page->total_known = true;
         return 0;
     }
