@@ -331,7 +331,9 @@ int ledger_list(struct ledger *ledger, const struct ledger_list_query *query, le
         listing.since = query->cursor;
     if (query->cursor != 0 && query->cursor < listing.until && !query->oldest_first)
         listing.until = query->cursor;
-    if (query->limit > 0)
+    if (query->filter.since >= query->filter.until)
+        page->total_known = true; /* there is no such time */
+    else if (query->limit > 0)
         rc = list(&listing);
     page->done = !listing.stopped;
     reading_end(listing.reading);
