@@ -76,8 +76,10 @@ const char *entry_check(const struct ledger_entry *entry) {
 struct ledger_text entry_status_name(const struct ledger_entry *entry,
                                      const struct ledger_entry *corrected) {
     enum ledger_status status = entry->status;
+    /* Also of what was completed late: else the sums of neither status would be what was spent
+     * there, and what was unpriced would be less than nothing in one of them. */
     if (entry->kind == KIND_CORRECTION && corrected != NULL)
-        status = entry->flags & ENTRY_COMPLETES ? STATUS_COMPLETED : corrected->status;
+        status = corrected->status;
     switch (status) {
     case STATUS_COMPLETED:
         return (struct ledger_text){"completed", 9};

@@ -225,7 +225,7 @@ static inline bool series_dimension_is_assigned(int dimension) {
 }
 
 /* What the entry is called in DIMENSION_STATUS: a static text, or none. A correction is where what
- * it corrects is (`corrected`), or, with ENTRY_COMPLETES, where that should have been. */
+ * it corrects is (`corrected`), also with ENTRY_COMPLETES. */
 struct ledger_text entry_status_name(const struct ledger_entry *entry,
                                      const struct ledger_entry *corrected);
 
