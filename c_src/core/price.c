@@ -151,8 +151,9 @@ int price_entry(MDB_txn *txn, MDB_dbi keys, struct ledger_entry *entry,
     ledger_usum cost = UNITS_A_NANO / 2;
     if (!(entry->given & ENTRY_PRICING))
         return 0;
+    /* The whole millisecond, as it is told: a price that is set within it is in force. */
     uint64_t at_us =
-        entry->given & ENTRY_OCCURRED_AT ? (uint64_t)entry->occurred_at_ms * 1000 : now_us;
+        entry->given & ENTRY_OCCURRED_AT ? (uint64_t)entry->occurred_at_ms * 1000 + 999 : now_us;
     int rc = find_for(txn, keys, names, at_us, &price);
     if (rc != 0)
         return rc == MDB_NOTFOUND ? LEDGER_E_NO_PRICE : rc;
