@@ -3,7 +3,7 @@
 -module(cost_ledger_record).
 
 -export([draft/2, record/1, attempt/1, usage/1, metering/1, encode/3, attempt_term/1, id/1,
-         scope_names/1, from_hold/2, owner/1, known/1]).
+         to_map/1, scope_names/1, from_hold/2, owner/1, known/1]).
 -export_type([meta/0, given/0, attributes/0, usage/0, status/0, tokens/0, breakdown/0, record/0,
               fields/0]).
 
@@ -219,6 +219,8 @@ usage(Use, Usage) ->
                             cost_ledger_error:describe(Usage)]}
     end.
 
+%% Of a key given twice the first counts.
+-spec to_map(term()) -> {ok, map()} | error.
 to_map(Map) when is_map(Map) -> {ok, Map};
 to_map(List) when length(List) >= 0 ->
     try {ok, maps:from_list(lists:reverse(List))}

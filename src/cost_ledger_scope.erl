@@ -4,7 +4,7 @@
 %%% no wall inside a VM: code that runs there can call the ledger by its name.
 -module(cost_ledger_scope).
 
--export([new/2, is_scope/1, ledger/1, booked/2, narrowed/2, sees/2, refuse/1]).
+-export([new/2, is_scope/1, ledger/1, booked/2, booked/3, narrowed/2, sees/2, refuse/1]).
 -export_type([scope/0]).
 
 -record(cost_ledger_scope,
@@ -47,11 +47,21 @@ ledger(#cost_ledger_scope{ledger = Ledger}) -> Ledger.
 %% is as well: it is of what others may rely on.
 -spec booked(scope(), term()) -> {ok, term()} | {error, term()}.
 booked(Scope, Given) ->
-    case cost_ledger_rules:pairs(Given) of
+    case cost_ledger_record:to_map(Given) of % as whoever books it reads it
         {ok, #{kind := correction}} -> refuse("corrections");
         {ok, Map} -> with_names(Scope, Map);
-        _ -> {ok, Given} % whoever checks it says what is wrong
+        error -> {ok, Given} % whoever checks it says what is wrong
     end.
+
+%% The metadata of an invocation, whose state stands beside it.
+-spec booked(scope(), State :: term(), Meta :: term()) -> {ok, term()} | {error, term()}.
+booked(Scope, State, Meta) when is_map(Meta), not is_map_key(state, Meta) ->
+    case booked(Scope, Meta#{state => State}) of
+        {ok, Own} -> {ok, maps:remove(state, Own)};
+        Error -> Error
+    end;
+booked(_Scope, _State, Meta) ->
+    {ok, Meta}. % neither is metadata
 
 %% A filter, an account or a scope of budgets: that of the scope, and what is said besides.
 -spec narrowed(scope(), term()) -> {ok, term()} | {error, term()}.
@@ -65,18 +75,26 @@ narrowed(Scope, Given) ->
 
 with_names(#cost_ledger_scope{values = Values, names = Names}, Map) ->
     Others = [Dimension || {Dimension, Value} <- Names, is_map_key(Dimension, Map),
-                           maps:get(Dimension, Map) =/= undefined,
+                           not is_absent(maps:get(Dimension, Map)),
                            not is_same(Dimension, maps:get(Dimension, Map), Value)],
     case Others of
         [] -> {ok, maps:merge(Map, given_as(Values, Map))};
         [Dimension | _] -> refuse(["another ", atom_to_binary(Dimension)])
     end.
 
+is_absent(Value) -> Value =:= undefined orelse Value =:= nil.
+
 %% A state stays the atom that it was given as.
 given_as(Values, Map) ->
-    maps:map(fun(state, Value) -> maps:get(state, Map, cost_ledger_budgets:to_atom(Value));
+    maps:map(fun(state, Value) -> state(maps:get(state, Map, undefined), Value);
                 (_Dimension, Value) -> Value
              end, Values).
+
+state(Given, Value) ->
+    case is_absent(Given) of
+        true -> cost_ledger_budgets:to_atom(Value);
+        false -> Given
+    end.
 
 is_same(Dimension, Given, Value) ->
     case cost_ledger_record:scope_names(#{Dimension => Given}) of
