@@ -192,7 +192,8 @@ record_invocation(Ledger, State, Meta) ->
                 closed -> {error, unavailable}
             end;
         undefined ->
-            case cost_ledger_scope:is_scope(Ledger) andalso cost_ledger_scope:booked(Ledger, Meta) of
+            case cost_ledger_scope:is_scope(Ledger)
+                andalso cost_ledger_scope:booked(Ledger, State, Meta) of
                 false -> not_open(record_invocation, [Ledger, State, Meta]);
                 {ok, Own} -> record_invocation(cost_ledger_scope:ledger(Ledger), State, Own);
                 Error -> Error
@@ -276,12 +277,20 @@ list(Ledger, Filter, Page) ->
           {ok, cost_ledger_query:listed()} | {error, reason()}.
 failed(Filter, Page) -> failed(?DEFAULT_LEDGER, Filter, Page).
 
-%% Those that failed or were aborted.
+%% Those that failed or were aborted; with a status in the filter, of these two, only that.
 -spec failed(ledger(), cost_ledger_filter:filter(), cost_ledger_filter:page()) ->
           {ok, cost_ledger_query:listed()} | {error, reason()}.
 failed(Ledger, Filter, Page) ->
     case cost_ledger_rules:pairs(Filter) of
-        {ok, Map} -> list(Ledger, maps:merge(#{status => [failed, aborted]}, Map), Page);
+        {ok, #{status := Status}} ->
+            case lists:member(Status, [failed, aborted, [failed], [aborted], [failed, aborted],
+                                       [aborted, failed]]) of
+                true -> list(Ledger, Filter, Page);
+                false -> ?BADARG(failed, [Ledger, Filter, Page], 2,
+                                 ["the filter: status must be failed or aborted, or left out, not ",
+                                  cost_ledger_error:describe(Status)])
+            end;
+        {ok, Map} -> list(Ledger, Map#{status => [failed, aborted]}, Page);
         _ -> list(Ledger, Filter, Page)
     end.
 
@@ -649,14 +658,20 @@ history(Options) -> history(?DEFAULT_LEDGER, Options).
 history(Ledger, Options) ->
     case cost_ledger_view:history_options(Options) of
         {ok, State, Since, Limit} ->
-            reach(history, [Ledger, #{}], fun cost_ledger_scope:narrowed/2,
+            reach(history, [Ledger, of_state(State)], fun cost_ledger_scope:narrowed/2,
                   fun(Record, Own) ->
-                          {ok, Names} = cost_ledger_record:scope_names(Own),
+                          {ok, Names} = cost_ledger_record:scope_names(besides(State, Own)),
                           history(Ledger, Options, Record, {State, Names}, Since, Limit)
                   end);
         {invalid, Text} ->
             ?BADARG(history, [Ledger, Options], 2, Text)
     end.
+
+of_state(all) -> #{};
+of_state(State) -> #{state => State}.
+
+besides(all, Own) -> Own;
+besides(_State, Own) -> maps:remove(state, Own).
 
 history(_Ledger, _Options, #ledger{handle = Handle}, {all, Names}, Since, Limit) ->
     cost_ledger_view:history(Handle, Names, Since, Limit);
