@@ -18,6 +18,7 @@
 -define(BYTES_MAX, (64 bsl 20)).
 %% The same as PAYLOAD_DEPTH_MAX there, less the map of the payload itself.
 -define(DEPTH_MAX, 23).
+-define(IS_WORD(Key), is_integer(Key), Key >= -(1 bsl 63), Key < 1 bsl 63).
 
 -spec is_field(term()) -> boolean().
 is_field(Key) ->
@@ -94,18 +95,18 @@ look(_Path, Value, _Left)
   when is_atom(Value); is_float(Value); is_binary(Value) ->
     ok;
 look(Path, Value, _Left) when is_integer(Value) ->
-    case byte_size(term_to_binary(Value)) =< 258 of
+    case byte_size(term_to_binary(Value)) =< 259 of % with four before the magnitude
         true -> ok;
         false -> invalid([path(Path), " is an integer of more than 255 bytes"])
     end;
 look(Path, _Value, 0) ->
     invalid([path(Path), " is nested more than ", integer_to_binary(?DEPTH_MAX), " deep"]);
 look(Path, Value, Left) when is_map(Value) ->
-    maps:foreach(fun(Key, Inner) when is_atom(Key); is_binary(Key); is_integer(Key) ->
+    maps:foreach(fun(Key, Inner) when is_atom(Key); is_binary(Key); ?IS_WORD(Key) ->
                          look(Path ++ [Key], Inner, Left - 1);
                     (Key, _Inner) ->
                          invalid(["a key in ", path(Path), " must be an atom, a binary or an "
-                                  "integer, not ", cost_ledger_error:describe(Key)])
+                                  "integer of 64 bits, not ", cost_ledger_error:describe(Key)])
                  end, Value);
 look(Path, Value, Left) when length(Value) >= 0 ->
     [look(Path ++ [Index], Inner, Left - 1) || {Index, Inner} <- lists:enumerate(Value)],
