@@ -23,5 +23,8 @@ format_error(_Reason, [{_M, _F, _Arguments, Info} | _]) ->
 
 %% A value as part of a sentence, cut to a length that a log line stands.
 -spec describe(term()) -> binary().
+describe(Term) when is_integer(Term), abs(Term) >= 1 bsl 256 ->
+    Size = integer_to_binary(byte_size(binary:encode_unsigned(abs(Term)))),
+    <<"an integer of ", Size/binary, " bytes">>; % in digits it would take time without end
 describe(Term) ->
     <<_/binary>> = unicode:characters_to_binary(io_lib:format("~0tP", [Term, 12])).
