@@ -134,13 +134,21 @@ with_time(Rest, _By, _Id) ->
 %%% By hand ------------------------------------------------------------------------------------
 
 prices(Prices) when is_map(Prices), map_size(Prices) >= 1, map_size(Prices) =< ?MODELS_MAX ->
-    try {ok, [row(Model, Of) || {Model, Of} <- lists:sort(maps:to_list(Prices))]}
+    try {ok, once(lists:sort([row(Model, Of) || {Model, Of} <- maps:to_list(Prices)]))}
     catch throw:{invalid, Text} -> {invalid, Text}
     end;
 prices(Other) ->
     {invalid, ["must be a map of 1 to 10000 models, like #{<<\"m-1\">> => #{input => "
                "<<\"2.5e-06\">>, output => <<\"1e-05\">>}}, not ",
                cost_ledger_error:describe(Other)]}.
+
+%% A model is the same by its atom and by its text.
+once(Rows) ->
+    Models = [Model || [Model | _] <- Rows],
+    case Models -- lists:usort(Models) of
+        [] -> Rows;
+        [Twice | _] -> invalid(["the model ", Twice, " is there twice, by its atom and its text"])
+    end.
 
 row(Model, Of) when is_map(Of) ->
     Name = case cost_ledger_rules:text(Model, 1, ?MODEL_BYTES_MAX) of
