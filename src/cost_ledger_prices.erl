@@ -239,16 +239,21 @@ all(Handle) ->
 of_model(Handle, Model, At) when is_integer(At); At =:= now ->
     case cost_ledger_rules:text(Model, 1, ?MODEL_BYTES_MAX) of
         {ok, Name} ->
-            Ms = case At of
-                     now -> cost_ledger_nif:now(Handle) div 1000;
-                     _ -> At
-                 end,
-            in_force(all(Handle), Name, Ms);
+            in_force(all(Handle), Name, at(Handle, At));
         {error, What} ->
             {invalid, 2, ["the model ", What]}
     end;
 of_model(_Handle, _Model, Other) ->
     {invalid, 3, ["must be Unix milliseconds, not ", cost_ledger_error:describe(Other)]}.
+
+%% As what is booked now would be priced: after a burst of entries ids are ahead of the clock.
+at(Handle, now) ->
+    case cost_ledger_nif:facts(Handle) of
+        {ok, #{last_id := LastId}} -> max(cost_ledger_nif:now(Handle), LastId) div 1000;
+        _ -> 0 % reading the prices says what is wrong
+    end;
+at(_Handle, Ms) ->
+    Ms.
 
 in_force({ok, Prices}, Name, Ms) ->
     case [Price || #{model := Model, effective_from := From} = Price <- Prices,

@@ -294,8 +294,7 @@ static int list(struct listing *listing) {
     struct totals totals;
     bool in_series = (filter->kinds & ~KINDS_IN_SERIES) == 0;
     int rc = reading_numbers(reading, filter->names, listing->numbers);
-    /* A name that was never used, or no time at all. */
-    if (rc == MDB_NOTFOUND || (rc == 0 && filter->since >= filter->until)) {
+    if (rc == MDB_NOTFOUND) { /* a name that was never used */
         page->total_known = true;
         return 0;
     }

@@ -290,8 +290,12 @@ static ERL_NIF_TERM make_map(ErlNifEnv *env, const msgpack_object_map *map) {
         terms[i] = make_object(env, &map->ptr[i].key);
         terms[map->size + i] = make_object(env, &map->ptr[i].val);
     }
-    if (!enif_make_map_from_arrays(env, terms, terms + map->size, map->size, &term))
-        term = atom_undefined; /* a key twice: not written by us */
+    if (!enif_make_map_from_arrays(env, terms, terms + map->size, map->size, &term)) {
+        /* An atom that this VM does not have, beside a text of the same letters. */
+        term = enif_make_new_map(env);
+        for (uint32_t i = 0; i < map->size; i++)
+            enif_make_map_put(env, term, terms[i], terms[map->size + i], &term);
+    }
     enif_free(terms);
     return term;
 }
