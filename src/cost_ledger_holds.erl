@@ -5,6 +5,7 @@
 -include("cost_ledger.hrl").
 
 -export([reserve/2, settle/2, release/2, meter/2, transfer/3, abort/1, info/1, list/1]).
+-export([settle_own/2, meter_own/2, id/1]).
 -export_type([hold/0]).
 
 -record(hold,
@@ -88,24 +89,36 @@ foreign() ->
           {ok, #{id := pos_integer(), overrun := boolean(), late := boolean()}}
               | {error, term()} | invalid().
 settle(Hold, Usage) ->
-    with_usage(Hold, settle, Usage,
-               fun({ok, Id, Flags}) ->
-                       {ok, #{id => Id, overrun => Flags band ?OVERRUN =/= 0,
-                              late => Flags band ?LATE =/= 0}};
-                  (Error) ->
-                       Error
-               end).
+    with_usage(Hold, settle, in_all, Usage, fun settled/1).
+
+%% The same of what a run used itself, its children left out: right whatever they book meanwhile.
+-spec settle_own(term(), term()) ->
+          {ok, #{id := pos_integer(), overrun := boolean(), late := boolean()}}
+              | {error, term()} | invalid().
+settle_own(Hold, Usage) ->
+    with_usage(Hold, settle, own, Usage, fun settled/1).
+
+settled({ok, Id, Flags}) ->
+    {ok, #{id => Id, overrun => Flags band ?OVERRUN =/= 0, late => Flags band ?LATE =/= 0}};
+settled(Error) ->
+    Error.
 
 -spec meter(term(), term()) -> ok | {error, term()} | invalid().
 meter(Hold, Usage) ->
-    with_usage(Hold, meter, Usage, fun done/1).
+    with_usage(Hold, meter, in_all, Usage, fun done/1).
 
-with_usage(Hold, Name, Usage, Answer) ->
+%% The same of what a run used itself, its children left out.
+-spec meter_own(term(), term()) -> ok | {error, term()} | invalid().
+meter_own(Hold, Usage) ->
+    with_usage(Hold, meter, own, Usage, fun done/1).
+
+with_usage(Hold, Name, Whose, Usage, Answer) ->
     with_hold(Hold,
               fun(Ledger, Id) ->
                       Extra = term_to_binary({Name, Id}),
                       case said(Name, Usage) of
-                          {ok, Fields} ->
+                          {ok, Said} ->
+                              Fields = whose(Whose, Id, Said),
                               case cost_ledger_record:encode(usage, Fields, Extra) of
                                   {ok, Draft} -> Answer(cost_ledger_queue:call(Ledger, {Name, Id},
                                                                                Draft));
@@ -118,6 +131,9 @@ with_usage(Hold, Name, Usage, Answer) ->
 
 said(meter, Usage) -> cost_ledger_record:metering(Usage);
 said(settle, Usage) -> cost_ledger_record:usage(Usage).
+
+whose(in_all, _Id, Fields) -> Fields;
+whose(own, Id, Fields) -> cost_ledger_record:of_hold(Id, Fields).
 
 done({ok, _Id, _Flags}) -> ok;
 done(Error) -> Error.
@@ -171,6 +187,10 @@ abort(Hold) ->
     with_hold(Hold, fun(Ledger, Id) ->
                             done(cost_ledger_queue:call(Ledger, {abort, Id}, <<>>))
                     end).
+
+%% Of the hold, and of nothing else in its ledger.
+-spec id(hold()) -> pos_integer().
+id(#hold{id = Id}) -> Id.
 
 -spec info(term()) -> {ok, map()} | {error, term()} | invalid().
 info(Hold) ->

@@ -2,8 +2,8 @@
 %%% and entries as the API gives them back. Runs in the caller: the writer only gets drafts.
 -module(cost_ledger_record).
 
--export([draft/2, record/1, attempt/1, usage/1, metering/1, encode/3, attempt_term/1, id/1,
-         to_map/1, scope_names/1, from_hold/2, owner/1, known/1]).
+-export([draft/2, record/1, attempt/1, usage/1, metering/1, of_hold/2, encode/3, attempt_term/1,
+         id/1, to_map/1, scope_names/1, from_hold/2, owner/1, known/1]).
 -export_type([meta/0, given/0, attributes/0, usage/0, status/0, tokens/0, breakdown/0, record/0,
               fields/0]).
 
@@ -40,7 +40,7 @@
                         tokens => non_neg_integer() | tokens(), critical => boolean(),
                         id => id(), owner => pid(), deadline_ms => pos_integer(),
                         parent => cost_ledger_holds:hold(), policy_version => pos_integer()}.
-%% What was used, and what there is to say of it. In metering, up to id alone.
+%% What was used, and what there is to say of it. In metering, up to breakdown alone.
 -type usage() :: #{cost => non_neg_integer() | auto, credits => non_neg_integer(),
                    tokens => tokens(), status => status(), duration_ms => non_neg_integer(),
                    model => name(), provider => name(), agent => name(), prompt_type => name(),
@@ -212,6 +212,11 @@ usage(Usage) -> usage(usage, Usage).
 -spec metering(term()) -> {ok, fields()} | {invalid, iodata()}.
 metering(Usage) -> usage(metering, Usage).
 
+%% Usage of that hold alone: what was booked below it is not in it, and is not taken off it.
+-spec of_hold(pos_integer(), fields()) -> fields().
+of_hold(Hold, Fields) ->
+    Fields#fields{corrects = Hold}.
+
 usage(Use, Usage) ->
     case to_map(Usage) of
         {ok, Map} -> fold(Use, Map, #fields{});
@@ -376,6 +381,10 @@ field(Use, Key, Absent, Fields) when ?IS_OF_RECORD(Key), ?BOOKS(Use), ?IS_ABSENT
     Fields;
 field(Use, Key, Value, Fields) when ?IS_OF_RECORD(Key), ?BOOKS(Use) ->
     record_field(Key, Value, Fields);
+field(metering, breakdown, Absent, Fields) when ?IS_ABSENT(Absent) ->
+    Fields;
+field(metering, breakdown, Value, Fields) ->
+    Fields#fields{breakdown = breakdown(Value)};
 field(Use, run_id, Absent, Fields)
   when ?IS_ABSENT(Absent), Use =/= usage, Use =/= metering ->
     Fields;
@@ -495,8 +504,8 @@ unknown(usage, Key, _Value) ->
              "trace, attributes"]);
 unknown(metering, Key, _Value) ->
     invalid(["unknown key ", cost_ledger_error:describe(Key), " in the usage so far; known are "
-             "cost, credits, tokens, status, duration_ms, model, provider, agent, prompt_type, "
-             "id"]).
+             "cost, credits, tokens, breakdown, status, duration_ms, model, provider, agent, "
+             "prompt_type, id"]).
 
 amount(_Key, Value) when is_integer(Value), Value >= 0, Value =< ?AMOUNT_MAX ->
     Value;
@@ -605,7 +614,14 @@ from_hold(#{id := Id, names := Names, deadline := Deadline, extend_ms := ExtendM
     Whole = Info#{reserved_at => Id div 1000, deadline => (Deadline + 999) div 1000,
                   deadline_ms => ExtendMs, open_children => Children,
                   age_ms => max(0, (NowUs - Id) div 1000)},
-    with_owner(BootId =:= cost_ledger_registry:boot_id(), Owner, with_metered(Hold, Whole)).
+    with_owner(BootId =:= cost_ledger_registry:boot_id(), Owner,
+               with_metered(Hold, with_children(Hold, Whole))).
+
+%% What was booked below a run so far.
+with_children(#{children := {Cost, Credits, Tokens}}, Info) ->
+    Info#{children => with_tokens(#{tokens => Tokens}, #{cost => Cost, credits => Credits})};
+with_children(_Hold, Info) ->
+    Info.
 
 with_owner(true, Owner, Info) ->
     case owner(Owner) of

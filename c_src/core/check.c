@@ -314,6 +314,11 @@ int ledger_read_balance(struct ledger *ledger, const struct ledger_text *names, 
 
 /* ---- holds ------------------------------------------------------------------------------ */
 
+static int64_t booked_below(const struct hold *hold, int column) {
+    bool has = hold->children.mask & UINT64_C(1) << column;
+    return has ? hold->children.column[column] : 0;
+}
+
 static int tell_hold(const struct view *view, struct entry_decoder *decoder,
                      const struct hold *hold, ledger_hold_row *row, void *context) {
     struct ledger_text names[DIMENSION_LIMIT] = {0};
@@ -332,6 +337,10 @@ static int tell_hold(const struct view *view, struct entry_decoder *decoder,
                                                  .policy_version = hold->policy_version,
                                                  .client_id = hold->client_id}};
     memcpy(live.estimate.tokens, hold->tokens, sizeof hold->tokens);
+    live.children.cost = booked_below(hold, COLUMN_COST);
+    live.children.credits = booked_below(hold, COLUMN_CREDITS);
+    for (int class = 0; class < TOKENS_CLASSES; class ++)
+        live.children.tokens[class] = booked_below(hold, COLUMN_INPUT_TOKENS + class);
     int rc = 0;
     if (live.is_metered)
         rc = entry_read_draft(decoder, hold->metered.data, hold->metered.size, &live.metered);

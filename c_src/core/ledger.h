@@ -305,6 +305,7 @@ struct ledger_live_hold {
     struct ledger_entry estimate;
     bool is_metered;
     struct ledger_entry metered;
+    struct ledger_entry children; /* amounts alone: what was booked below it so far */
 };
 typedef void ledger_hold_row(void *context, const struct ledger_live_hold *hold,
                              const struct ledger_text *names);

@@ -9,6 +9,7 @@
 /* A hold that is ending, with those above it. */
 struct ending {
     struct hold hold;
+    bool is_own; /* what is booked is of the hold alone: nothing of its children is in it */
     struct ledger_text names[DIMENSION_LIMIT]; /* of the hold */
     int above_count;
     struct hold *above[HOLD_DEPTH_MAX]; /* its parent, the parent's parent, ... */
@@ -236,6 +237,12 @@ static int64_t beyond(const struct amounts *children, enum totals_column column,
     return amount > booked ? amount - booked : 0;
 }
 
+/* A usage that is linked to its hold is of that hold alone. A usage that takes the children in must
+ * know of all of them; this one is right whatever they book meanwhile. */
+static bool is_own(const struct ledger_entry *usage, uint64_t hold) {
+    return usage->link == hold;
+}
+
 /* A run books what its children have not. How a cost came about that is not booked whole is not
  * said with it. */
 static void leave_children_out(struct ledger_entry *entry, const struct amounts *children) {
@@ -296,7 +303,7 @@ static int book_ending(struct batch *batch, struct ending *ending, struct ledger
     entry->parent = hold->parent;
     entry->policy_version = hold->policy_version;
     entry->run_id = hold->run_id;
-    if (hold->kind == KIND_RUN)
+    if (hold->kind == KIND_RUN && !ending->is_own)
         leave_children_out(entry, &hold->children);
     spent[HELD_INVOCATIONS] = hold->kind == KIND_INVOCATION;
     spent[HELD_COST] = entry->cost;
@@ -379,7 +386,7 @@ static int settle_late(struct batch *batch, struct ledger_request *request,
         rc = recording_price(batch, &said, said.names);
     if (rc != 0)
         return rc;
-    if (booked.kind == KIND_RUN)
+    if (booked.kind == KIND_RUN && !is_own(usage, request->hold))
         leave_children_out(&said, &ended.children);
     struct ledger_entry entry = {.kind = KIND_CORRECTION,
                                  .flags = ENTRY_LATE,
@@ -437,6 +444,7 @@ int resolving_settle(struct batch *batch, struct ledger_request *request,
                                  .duration_ms = usage->duration_ms,
                                  .client_id = usage->client_id,
                                  .request_digest = usage->request_digest};
+    ending->is_own = is_own(usage, request->hold);
     copy_usage(&entry, usage, USAGE_FIELDS);
     copy_record(&entry, usage);
     override_names(&entry, ending->names, usage->names);
@@ -513,6 +521,7 @@ int resolving_abort(struct batch *batch, uint64_t id) {
     /* What a run holds is a ceiling, not an estimate. */
     if (hold->kind == KIND_INVOCATION)
         copy_usage(&entry, &estimate, USAGE_FIELDS);
+    ending->is_own = is_own(&metered, id);
     copy_usage(&entry, &metered, USAGE_FIELDS);
     entry.duration_ms = metered.duration_ms;
     override_names(&entry, ending->names, metered.names);

@@ -353,6 +353,16 @@ NIF(nif_balance) {
     return enif_make_tuple3(env, atom_ok, sums, rows.list);
 }
 
+/* {Cost, Credits, {Input, Output, CacheRead, CacheCreation, Reasoning}} */
+static ERL_NIF_TERM make_children(ErlNifEnv *env, const struct ledger_entry *children) {
+    ERL_NIF_TERM classes[TOKENS_CLASSES];
+    for (int class = 0; class < TOKENS_CLASSES; class ++)
+        classes[class] = enif_make_int64(env, children->tokens[class]);
+    return enif_make_tuple3(env, enif_make_int64(env, children->cost),
+                            enif_make_int64(env, children->credits),
+                            enif_make_tuple_from_array(env, classes, TOKENS_CLASSES));
+}
+
 static void add_hold(void *context, const struct ledger_live_hold *hold,
                      const struct ledger_text *names) {
     struct rows *rows = context;
@@ -366,6 +376,8 @@ static void add_hold(void *context, const struct ledger_live_hold *hold,
     put_key(env, &map, atom_deadline, enif_make_uint64(env, hold->deadline_us));
     put_key(env, &map, atom_extend_ms, enif_make_uint64(env, hold->extend_ms));
     put_key(env, &map, atom_open_children, enif_make_uint64(env, hold->open_children));
+    if (hold->estimate.kind == KIND_RUN)
+        put_key(env, &map, atom_children, make_children(env, &hold->children));
     if (hold->is_metered)
         put_key(env, &map, atom_metered, make_entry(env, &hold->metered));
     rows->list = enif_make_list_cell(env, map, rows->list);

@@ -122,6 +122,7 @@
     X(deadline)                                                                                    \
     X(extend_ms)                                                                                   \
     X(open_children)                                                                               \
+    X(children)                                                                                    \
     X(metered)                                                                                     \
     X(holds)                                                                                       \
     X(done)                                                                                        \
