@@ -757,8 +757,8 @@ reset(Ledger, Rule, Change) ->
 -spec subscribe() -> ok | {error, reason()}.
 subscribe() -> subscribe(?DEFAULT_LEDGER).
 
-%% From now on the caller gets {cost_ledger, Ledger, {budget_warning, #{}}} and {cost_ledger,
-%% Ledger, {hold_expired, #{}}}, until it ends or the ledger is stopped.
+%% From now on the caller gets {cost_ledger, Ledger, {Event, #{}}}, Event being budget_warning,
+%% hold_expired, run_warning or run_stopped, until it ends or the ledger is stopped.
 -spec subscribe(ledger()) -> ok | {error, reason()}.
 subscribe(Ledger) ->
     with_ledger(subscribe, [Ledger], fun cost_ledger_effects:subscribe/1).

@@ -3,13 +3,18 @@
 
 -include("cost_ledger.hrl").
 
--export([tell/2, subscribe/1, unsubscribe/1, scope/1]).
--export_type([warning/0]).
+-export([tell/2, tell_run/3, subscribe/1, unsubscribe/1, scope/1]).
+-export_type([warning/0, run_told/0]).
 
 -type warning() :: #{rule := binary(), scope := all | map(), measure := atom(), window := term(),
                      threshold := 1..100, used := integer(), limit := integer(),
                      percent := non_neg_integer(), id := pos_integer(), timestamp := integer(),
                      period => {integer(), integer()}}.
+
+%% Amounts in nano-units; threshold of a warning only.
+-type run_told() :: #{run_id := binary(), used := non_neg_integer(),
+                      budget := non_neg_integer(), percent := non_neg_integer(),
+                      threshold => 1..100}.
 
 %% Of pg, one per ledger: made by its supervisor.
 -spec scope(atom()) -> atom().
@@ -20,17 +25,22 @@ scope(Name) ->
 %% of commits; handlers of events may take their time, or call the ledger, and run in the teller.
 -spec tell(#ledger{}, [term()]) -> [pos_integer()].
 tell(#ledger{name = Name, subscribers = Scope}, Effects) ->
-    Events = lists:flatmap(fun event/1, Effects),
-    case {Events, subscribers(Scope)} of
-        {[], _} -> ok;
-        {_, Pids} ->
-            cost_ledger_teller:tell(Name, Events),
-            lists:foreach(fun(Event) ->
-                                  lists:foreach(fun(Pid) -> Pid ! {cost_ledger, Name, Event} end,
-                                                Pids)
-                          end, Events)
-    end,
+    tell_all(Name, Scope, lists:flatmap(fun event/1, Effects)),
     [Hold || {expired, Hold, _Entry, _IsUnpriced} <- Effects].
+
+%% What a run says of its own budget, in the same two ways.
+-spec tell_run(#ledger{}, run_warning | run_stopped, run_told()) -> ok.
+tell_run(#ledger{name = Name, subscribers = Scope}, Event, Told) ->
+    tell_all(Name, Scope, [{Event, Told}]).
+
+tell_all(_Name, _Scope, []) ->
+    ok;
+tell_all(Name, Scope, Events) ->
+    Pids = subscribers(Scope),
+    cost_ledger_teller:tell(Name, Events),
+    lists:foreach(fun(Event) ->
+                          lists:foreach(fun(Pid) -> Pid ! {cost_ledger, Name, Event} end, Pids)
+                  end, Events).
 
 event({warning, Status}) ->
     [{budget_warning, warning(cost_ledger_status:row(Status))}];

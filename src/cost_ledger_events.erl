@@ -27,8 +27,12 @@
 %%%       booked use reached a threshold of a rule
 %%%   [cost_ledger, hold_expired]        warning   count                     hold, id, unpriced
 %%%       nobody settled a hold: the ledger did, by entry id; `unpriced` if without a cost
+%%%   [cost_ledger, run_warning]         warning   used, budget, percent     run_id, threshold
+%%%       a run used so many percent of its budget; once a run
+%%%   [cost_ledger, run_stopped]         warning   used, budget, percent     run_id
+%%%       a run used up its budget: what is under way goes on, nothing new begins; once a run
 %%%   [cost_ledger, events_dropped]      error     count
-%%%       handlers were so slow that so many events of these two kinds were not told
+%%%       handlers were so slow that so many events of these four kinds were not told
 %%%   [cost_ledger, series_built]        notice    count                     path
 %%%       series that were declared for an old ledger are complete
 %%%
@@ -40,8 +44,8 @@
 
 -export([is_heard/1, invocation/4, budget_exhausted/3, unavailable/2, available/2,
          write_failed/3, write_recovered/3, clock_ahead/3, files_replaced/2,
-         opened_with_warning/3, budget_warning/2, hold_expired/2, series_built/2,
-         events_dropped/2]).
+         opened_with_warning/3, budget_warning/2, hold_expired/2, run_warning/2,
+         run_stopped/2, series_built/2, events_dropped/2]).
 
 %% Whether anyone may listen to events of that level: what is costly to measure, or on a hot
 %% path, is left out when nobody does.
@@ -104,6 +108,19 @@ budget_warning(Ledger, Warning) ->
           ok.
 hold_expired(Ledger, Expired) ->
     emit(warning, hold_expired, #{count => 1}, Expired#{ledger => Ledger}).
+
+-spec run_warning(atom(), cost_ledger_effects:run_told()) -> ok.
+run_warning(Ledger, Told) ->
+    of_run(run_warning, Ledger, Told).
+
+-spec run_stopped(atom(), cost_ledger_effects:run_told()) -> ok.
+run_stopped(Ledger, Told) ->
+    of_run(run_stopped, Ledger, Told).
+
+of_run(Event, Ledger, Told) ->
+    {Measurements, Metadata} = {maps:with([used, budget, percent], Told),
+                                maps:without([used, budget, percent], Told)},
+    emit(warning, Event, Measurements, Metadata#{ledger => Ledger}).
 
 -spec series_built(atom(), binary()) -> ok.
 series_built(Ledger, Path) ->

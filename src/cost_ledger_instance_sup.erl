@@ -1,5 +1,6 @@
-%%% One ledger: whoever listens to its warnings, who tells of them, its owner, then its writer. The writer is restarted alone; a new owner opens the
-%%% ledger anew, and then needs a new writer.
+%%% One ledger: whoever listens to its warnings, who tells of them, its runs, its owner, then its
+%%% writer. The writer is restarted alone; a new owner opens the ledger anew, and then needs a new
+%%% writer. Runs outlive both: their holds are in the file, and the next writer watches them again.
 -module(cost_ledger_instance_sup).
 -behaviour(supervisor).
 
@@ -20,6 +21,8 @@ init(#{name := Name, queue := Queue} = Options) ->
           [#{id => subscribers,
              start => {pg, start_link, [cost_ledger_effects:scope(Name)]}},
            #{id => teller, start => {cost_ledger_teller, start_link, [Name]}},
+           #{id => runs, start => {cost_ledger_run_sup, start_link, [Name]}, type => supervisor,
+             shutdown => infinity},
            #{id => owner, start => {cost_ledger_owner, start_link, [Options]},
              %% Closing waits for the commit in flight, and a disk may be slow.
              shutdown => 60000},

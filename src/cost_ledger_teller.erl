@@ -17,7 +17,7 @@ registered(Name) ->
     list_to_atom("cost_ledger_teller:" ++ atom_to_list(Name)).
 
 %% Does not wait. An event of a ledger that is being stopped is lost.
--spec tell(atom(), [{budget_warning | hold_expired, map()}]) -> ok.
+-spec tell(atom(), [{budget_warning | hold_expired | run_warning | run_stopped, map()}]) -> ok.
 tell(Name, Events) ->
     gen_server:cast(registered(Name), Events).
 
@@ -35,7 +35,9 @@ handle_cast(Events, {Name, Dropped}) ->
     end.
 
 emit(Name, {budget_warning, Warning}) -> cost_ledger_events:budget_warning(Name, Warning);
-emit(Name, {hold_expired, Expired}) -> cost_ledger_events:hold_expired(Name, Expired).
+emit(Name, {hold_expired, Expired}) -> cost_ledger_events:hold_expired(Name, Expired);
+emit(Name, {run_warning, Told}) -> cost_ledger_events:run_warning(Name, Told);
+emit(Name, {run_stopped, Told}) -> cost_ledger_events:run_stopped(Name, Told).
 
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown_request}, State}.
