@@ -1,8 +1,8 @@
 %%% Allocation rules: the ratio by which the costs of an agent's or a project's runs are multiplied,
 %%% an exact fraction. Each amount is multiplied once, and rounded once, half up.
 %%%
-%%% A ratio stands in the policy's settings, a string: `allocation agent NAME` or `allocation project
-%%% NAME`, with the value <<"3/2">>. The agent's goes before the project's.
+%%% A ratio stands in the policy's settings, a string: `allocation agent NAME` or `allocation
+%%% project NAME`, with the value <<"3/2">>. The agent's goes before the project's.
 -module(cost_ledger_allocation).
 
 -export([ratio/1, of_settings/2, apply_to/2, text/1]).
@@ -24,7 +24,8 @@ ratio(Other) ->
 
 %% That of the agent, else of the project, else {1, 1}. A setting that is no ratio is an error, not
 %% another ratio: {error, {bad_allocation, Text}}.
--spec of_settings(#{atom() | binary() => term()}, #{agent => binary(), project => binary(), _ => _}) ->
+-spec of_settings(#{atom() | binary() => term()},
+                  #{agent => binary(), project => binary(), _ => _}) ->
           {ok, ratio()} | {error, {bad_allocation, binary()}}.
 of_settings(Given, Names) ->
     %% The name of a setting is an atom where the VM has it.

@@ -1,9 +1,9 @@
-%%% A run of an agent, as a process that manages its cost: what it may spend is a hold of the ledger,
-%%% what it does is added up exactly, and whatever becomes of it, it is booked once. docs/runs.md
-%%% says what exactly holds.
+%%% A run of an agent, as a process that manages its cost: what it may spend is a hold of the
+%%% ledger, what it does is added up exactly, and whatever becomes of it, it is booked once.
+%%% docs/runs.md says what exactly holds.
 %%%
-%%% Run is {Ledger, RunId}, which start/2 returns: it may be sent, stored, and written by hand. Money
-%%% is in nano-units, an integer. Every function has an {error, unknown_run} for a run that is not
+%%% Run is {Ledger, RunId}, which start/2 returns: it may be sent, stored, and written by hand.
+%%% Money is in nano-units, an integer. Every function has an {error, unknown_run} for a run that is not
 %%% there: it never was, it was finished, or the ledger ended it; besides the errors of cost_ledger.
 %%% A programmer's error raises badarg, with a message that names the argument.
 -module(cost_ledger_run).
@@ -18,8 +18,8 @@
 -export_type([run/0, options/0, action/0, verdict/0, metrics/0, outcome/0]).
 
 -type run() :: {Ledger :: atom(), RunId :: cost_ledger_record:id()}.
-%% Required are run_id and budget. warn is a percent of the budget, 80 by default. deadline_ms is how
-%% long the run may be without a word of it, 600,000 by default. The owner, by default whoever
+%% Required are run_id and budget. warn is a percent of the budget, 80 by default. deadline_ms is
+%% how long the run may be without a word of it, 600,000 by default. The owner, by default whoever
 %% starts the run, is watched: when it ends, the run ends as aborted. The prices are of one call,
 %% of one request. Children inherit the names, state included.
 -type options() :: #{run_id := cost_ledger_record:id(), budget := non_neg_integer(),
@@ -259,8 +259,8 @@ priced(Run, {Kind, Name, Count, _Part} = What, Said, Step, Call) ->
         {ok, #{prices := #{Kind := #{Name := Price}}}} ->
             priced(Run, What, Said#{cost => Price * Count}, Step, Call);
         {ok, _} ->
-            Text = ["the run has no price of ", atom_to_binary(Kind), " ", Name, ": give it one in ",
-                    atom_to_binary(Kind), "_prices, or say the cost"],
+            Text = ["the run has no price of ", atom_to_binary(Kind), " ", Name, ": give it one "
+                    "in ", atom_to_binary(Kind), "_prices, or say the cost"],
             {error, {no_price, unicode:characters_to_binary(Text)}};
         Error ->
             Error
@@ -462,8 +462,12 @@ release(Run, Hold) ->
         Error -> Error
     end.
 
-released(Run, Hold, ok) -> _ = ask(Run, {ended, Hold, none}), ok;
+released(Run, Hold, ok) -> forget(Run, Hold);
 released(_Run, _Hold, Error) -> Error.
+
+forget(Run, Hold) ->
+    _ = ask(Run, {ended, Hold, none}),
+    ok.
 
 %% Releases every live hold that was reserved with reserve/2, and tells how many there were. What
 %% call/3 works on, and runs that this one started, go on.
@@ -479,8 +483,8 @@ release_each(_Run, [], Count) ->
     {ok, Count};
 release_each(Run, [Hold | Holds], Count) ->
     case cost_ledger:release(Hold) of
-        ok -> released(Run, Hold, ok), release_each(Run, Holds, Count + 1);
-        {error, {resolved, _}} -> released(Run, Hold, ok), release_each(Run, Holds, Count);
+        ok -> forget(Run, Hold), release_each(Run, Holds, Count + 1);
+        {error, {resolved, _}} -> forget(Run, Hold), release_each(Run, Holds, Count);
         Error -> Error
     end.
 

@@ -60,7 +60,7 @@ add(#{part := Part, base := Base, count := Count, step := Step} = Entry,
     Most = lists:max([own(Added) | maps:values(Added#account.tokens)]),
     case Most =< ?AMOUNT_MAX of
         true -> {ok, keep(Step#{cost => Cost}, Added)};
-        false -> {error, {amount_too_large, <<"a run cannot have used more than 10^15 of anything">>}}
+        false -> {error, {amount_too_large, <<"a run cannot use more than 10^15 of anything">>}}
     end.
 
 keep(Step, #account{steps = Steps, kept = Kept, bytes = Bytes, left_out = Out} = Account) ->
@@ -81,7 +81,7 @@ child(#{cost := Cost, base := Base, parts := Parts},
 
 %% What was accounted to the run itself.
 -spec own(account()) -> non_neg_integer().
-own(#account{parts = Parts}) -> lists:sum(maps:values(Parts)).
+own(#account{parts = Parts}) -> total(maps:values(Parts)).
 
 %% The same as usage of its hold.
 -spec own_usage(account()) -> map().
@@ -90,7 +90,7 @@ own_usage(#account{parts = Parts, tokens = Tokens} = Account) ->
 
 %% With what was booked below.
 -spec used(account(), below()) -> non_neg_integer().
-used(Account, #{cost := Below}) -> own(Account) + Below.
+used(Account, #{cost := Below}) -> total([own(Account), Below]).
 
 %% Its parts, which add up to it. What children cost is for tokens, but for what they said is not.
 -spec parts(account(), below()) -> #{part() => non_neg_integer()}.
@@ -104,7 +104,7 @@ tokens(#account{tokens = Own}, #{tokens := Below}) -> sum(Own, Below).
 %% Before the allocation: of children that were not settled through the run, what they cost.
 -spec base(account(), below()) -> non_neg_integer().
 base(#account{base = Base, children = #{cost := Cost, base := Known}}, #{cost := Below}) ->
-    Base + Known + max(0, Below - Cost).
+    total([Base, Known, max(0, Below - Cost)]).
 
 %% calls (children that were settled through it), tool_calls, external_requests.
 -spec counts(account()) -> #{atom() => non_neg_integer()}.
@@ -120,6 +120,11 @@ trace(Which, #account{steps = Steps, kept = Kept, left_out = Out, counts = Count
         {whole, 0} -> Trace#{steps => lists:reverse(Steps)};
         {whole, _} -> Trace#{steps => lists:reverse(Steps), steps_left_out => Out};
         {counted, _} -> Trace#{steps_left_out => Out + Kept}
+    end.
+
+total(Amounts) ->
+    case lists:sum(Amounts) of
+        Sum when is_integer(Sum), Sum >= 0 -> Sum
     end.
 
 add_to(Key, Amount, Map) ->

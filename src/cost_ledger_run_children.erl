@@ -56,8 +56,11 @@ has(Hold, #children{live = Live}) ->
 %% In nano-units.
 -spec held(children()) -> non_neg_integer().
 held(#children{pending = Pending, live = Live}) ->
-    lists:sum([Amount || {_Kind, Amount} <- maps:values(Pending)])
-        + lists:sum([Amount || #child{amount = Amount} <- maps:values(Live)]).
+    Amounts = [Amount || {_Kind, Amount} <- maps:values(Pending)]
+        ++ [Amount || #child{amount = Amount} <- maps:values(Live)],
+    case lists:sum(Amounts) of
+        Sum when is_integer(Sum), Sum >= 0 -> Sum
+    end.
 
 %% Without those that ended on their own; of runs, what is left of their budget.
 -spec prune(children()) -> children().

@@ -18,7 +18,7 @@
 -type setup() :: #{ledger := cost_ledger:ledger(), name := atom(), run_id := binary(),
                    budget := non_neg_integer(), reserve := map(), said := map(), names := map(),
                    owner := pid(), parent_run => binary(), warn := 1..100 | none,
-                   ratio := cost_ledger_allocation:ratio(), prices := map()}.
+                   ratio := cost_ledger_allocation:ratio(), prices := map(), _ => _}.
 %% Nobody came for what was started.
 -define(BEGIN_MS, 60000).
 

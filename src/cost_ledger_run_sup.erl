@@ -7,7 +7,10 @@
 
 -spec start_link(atom()) -> {ok, pid()} | {error, term()}.
 start_link(Name) ->
-    supervisor:start_link({local, registered(Name)}, ?MODULE, []).
+    case supervisor:start_link({local, registered(Name)}, ?MODULE, []) of
+        {ok, Pid} -> {ok, Pid};
+        {error, Reason} -> {error, Reason}
+    end.
 
 registered(Name) ->
     list_to_atom("cost_ledger_runs:" ++ atom_to_list(Name)).

@@ -171,7 +171,8 @@ a_used_up_budget_stops_the_run_with_a_reason(Config) ->
     {budget_used_up, #{used := 150, budget := 100, percent := 150}} = Reason,
     {error, {run_stopped, Reason}} = cost_ledger_run:reserve(Run, paid(1)),
     {error, {run_stopped, Reason}} = cost_ledger_run:reserve(Run, paid(0)),
-    {error, {run_stopped, Reason}} = cost_ledger_run:call(Run, paid(1), fun(_) -> error(called) end),
+    {error, {run_stopped, Reason}} = cost_ledger_run:call(Run, paid(1),
+                                                          fun(_) -> error(called) end),
     {ok, #{remaining := -50, status := stopped}} = cost_ledger_run:metrics(Run),
     {ok, #{cost := 150}} = cost_ledger_run:finish(Run, #{status => aborted}),
     close(L).
@@ -238,7 +239,7 @@ tokens_have_the_price_of_the_book(Config) ->
                                                                   output => 20000000}},
                                           <<"p/m">> => #{input => 1000000, output => 1000000}},
                                      ?BY),
-    Run = run(L, #{model => m}),
+    Run = run(L, #{model => m, budget => 100000}),
     ok = cost_ledger_run:account_tokens(Run, #{input => 1, output => 1}),
     %% 2.5 + 10.500001
     {ok, #{used := 13}} = cost_ledger_run:metrics(Run),
@@ -314,10 +315,11 @@ releasing_all_gives_back_the_claims(Config) ->
     {error, {open_children, _}} = cost_ledger_run:finish(Run, #{}),
     {ok, 4} = cost_ledger_run:release_all(Run),
     {ok, 0} = cost_ledger_run:release_all(Run),
-    {ok, done} = cost_ledger_run:call(Run, paid(100), fun(_) ->
-                                                              {ok, 0} = cost_ledger_run:release_all(Run),
-                                                              {done, #{cost => 100}}
-                                                      end),
+    {ok, done} = cost_ledger_run:call(Run, paid(100),
+                                      fun(_) ->
+                                              {ok, 0} = cost_ledger_run:release_all(Run),
+                                              {done, #{cost => 100}}
+                                      end),
     {ok, #{cost := 100}} = cost_ledger_run:finish(Run, #{}),
     ?assertEqual(0, live(L)),
     close(L).
@@ -413,7 +415,8 @@ a_long_trace_is_cut_and_counted(Config) ->
     L = cost_ledger_test_budget:open(Config, [], #{max_entry_size => 20000}),
     at(L, ?NOON),
     Run = run(L, #{}),
-    [ok = cost_ledger_run:account_tool_call(Run, tool, #{cost => 1, result => binary:copy(<<"x">>, 500)})
+    Result = binary:copy(<<"x">>, 500),
+    [ok = cost_ledger_run:account_tool_call(Run, tool, #{cost => 1, result => Result})
      || _ <- lists:seq(1, 100)],
     {ok, #{id := Id}} = cost_ledger_run:finish(Run, #{}),
     {ok, #{cost := 100, trace := Trace}} = cost_ledger:fetch(L, Id),
@@ -436,7 +439,8 @@ a_run_within_a_scope(Config) ->
 a_run_id_is_used_once(Config) ->
     L = open_at_noon(Config),
     Answers = in_parallel(10, fun(_) ->
-                                      Answer = cost_ledger_run:start(L, #{run_id => r, budget => 1}),
+                                      Answer = cost_ledger_run:start(L, #{run_id => r,
+                                                                          budget => 1}),
                                       timer:sleep(300),
                                       Answer
                               end),
