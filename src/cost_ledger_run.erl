@@ -153,7 +153,7 @@ with_parent(Hold, #{reserve := Reserve} = Setup) ->
     Setup#{reserve := Reserve#{parent => Hold}}.
 
 begin_run(#{name := Name} = Setup, Arguments) ->
-    case cost_ledger_run_sup:start_run(Name, Setup) of
+    case cost_ledger_run_sup:start_run(cost_ledger_registry:find(Name), Setup) of
         {ok, Pid} ->
             case ask_process(Pid, start) of
                 {invalid, Text} -> ?BADARG(start, Arguments, 2, Text);

@@ -3,27 +3,32 @@
 -module(cost_ledger_run_sup).
 -behaviour(supervisor).
 
+-include("cost_ledger.hrl").
+
 -export([start_link/1, start_run/2, init/1]).
 
 -spec start_link(atom()) -> {ok, pid()} | {error, term()}.
 start_link(Name) ->
-    case supervisor:start_link({local, registered(Name)}, ?MODULE, []) of
+    case supervisor:start_link(?MODULE, cost_ledger_effects:scope(Name)) of
         {ok, Pid} -> {ok, Pid};
         {error, Reason} -> {error, Reason}
     end.
 
-registered(Name) ->
-    list_to_atom("cost_ledger_runs:" ++ atom_to_list(Name)).
-
 %% {error, unavailable}: the ledger is being stopped.
--spec start_run(atom(), cost_ledger_run_server:setup()) -> {ok, pid()} | {error, unavailable}.
-start_run(Name, Setup) ->
+-spec start_run(#ledger{}, cost_ledger_run_server:setup()) -> {ok, pid()} | {error, unavailable}.
+start_run(#ledger{subscribers = Scope}, Setup) ->
     try
-        {ok, _} = supervisor:start_child(registered(Name), [Setup])
-    catch exit:_ -> {error, unavailable}
+        [Supervisor] = pg:get_local_members(Scope, runs),
+        {ok, _} = supervisor:start_child(Supervisor, [Setup])
+    catch
+        error:_ -> {error, unavailable};
+        exit:_ -> {error, unavailable}
     end.
 
-init([]) ->
+%% Found by its group, not by a name: when the supervisor above is killed, the old one may still be
+%% there when the new one starts.
+init(Scope) ->
+    ok = pg:join(Scope, runs, self()),
     {ok, {#{strategy => simple_one_for_one},
           [#{id => run, start => {cost_ledger_run_server, start_link, []}, restart => temporary,
              %% A run that is stopped leaves its hold to the ledger, which ends it when it is next

@@ -51,6 +51,7 @@ groups() ->
        a_restarted_ledger_keeps_its_runs,
        a_killed_vm_books_what_was_accounted,
        a_stopped_ledger_ends_its_runs,
+       a_killed_ledger_starts_runs_again,
        finishing_twice_books_once,
        open_children_keep_a_run_from_being_finished,
        an_aborted_run_leaves_nothing_open,
@@ -713,6 +714,23 @@ a_stopped_ledger_ends_its_runs(Config) ->
     ?assertMatch({ok, #{status := aborted, cost := 5}}, cost_ledger:fetch_run(L, r)),
     ?assertEqual(0, live(L)),
     close(L).
+
+a_killed_ledger_starts_runs_again(Config) ->
+    Name = list_to_atom("runs_" ++ integer_to_list(erlang:unique_integer([positive]))),
+    Spec = cost_ledger:child_spec(#{name => Name, path => ?config(path, Config)}),
+    {ok, Top} = supervisor:start_link(cost_ledger_test_sup, [Spec]),
+    ok = spend(run(Name, #{}), 5),
+    [{_, Instance, supervisor, _}] = supervisor:which_children(Top),
+    Before = cost_ledger_registry:find(Name),
+    exit(Instance, kill),
+    eventually(fun() -> cost_ledger_registry:find(Name) =/= Before end),
+    eventually(fun() -> booked_cost(Name, r) =:= 5 end),
+    Run = run(Name, #{run_id => again}),
+    ok = spend(Run, 6),
+    {ok, #{cost := 6}} = cost_ledger_run:finish(Run, #{}),
+    ok = cost_ledger:stop(Name),
+    unlink(Top),
+    exit(Top, shutdown).
 
 finishing_twice_books_once(Config) ->
     L = open_at_noon(Config),
