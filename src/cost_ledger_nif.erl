@@ -10,7 +10,7 @@
          set_clock/2, advance_clock/2]).
 -export([gate/2, allowed_from/2, now/1, is_closed/1, attach/3, writer/1, submit/4, pack/2,
          encode/1, digest/1]).
--export([list/2, record/2, run/2, sum_up/4, sum_up_by/7, prices/1, price_map/1]).
+-export([list/2, record/2, run/2, sum_up/4, sum_up_by/7, price/3, prices/1, price_map/1]).
 -export([declare/3, count/4, fetch/2, check/3, statuses/2, balance/4, hold/2, holds/3,
          series/1, policy/1, facts/1]).
 -export_type([query/0, sums/0, price/0]).
@@ -209,6 +209,11 @@ sum_up(_Handle, _Names, _Since, _Until) -> ?STUB.
                 After :: non_neg_integer(), Limit :: pos_integer()) ->
           {ok, [{binary(), sums()}], After :: pos_integer() | done} | failure() | closed.
 sum_up_by(_Handle, _Names, _Since, _Until, _Dimension, _After, _Limit) -> ?STUB.
+
+%% That which was in force at that time, or now: one, or none.
+-spec price(handle(), Model :: binary(), AtUs :: non_neg_integer()) ->
+          {ok, [price()]} | failure() | closed.
+price(_Handle, _Model, _AtUs) -> ?STUB.
 
 -spec prices(handle()) -> {ok, [price()]} | failure() | closed.
 prices(_Handle) -> ?STUB.

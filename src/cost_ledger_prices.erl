@@ -238,31 +238,20 @@ all(Handle) ->
           {ok, price()} | {error, not_found} | cost_ledger_nif:failure() | closed | invalid().
 of_model(Handle, Model, At) when is_integer(At); At =:= now ->
     case cost_ledger_rules:text(Model, 1, ?MODEL_BYTES_MAX) of
-        {ok, Name} ->
-            in_force(all(Handle), Name, at(Handle, At));
-        {error, What} ->
-            {invalid, 2, ["the model ", What]}
+        {ok, Name} -> in_force(cost_ledger_nif:price(Handle, Name, us(At)));
+        {error, What} -> {invalid, 2, ["the model ", What]}
     end;
 of_model(_Handle, _Model, Other) ->
     {invalid, 3, ["must be Unix milliseconds, not ", cost_ledger_error:describe(Other)]}.
 
-%% As what is booked now would be priced: after a burst of entries ids are ahead of the clock.
-at(Handle, now) ->
-    case cost_ledger_nif:facts(Handle) of
-        {ok, #{last_id := LastId}} -> max(cost_ledger_nif:now(Handle), LastId) div 1000;
-        _ -> 0 % reading the prices says what is wrong
-    end;
-at(_Handle, Ms) ->
-    Ms.
+%% The whole millisecond; before the epoch there is no price.
+us(now) -> ?UNIT_MAX;
+us(Ms) when Ms < 0 -> 0;
+us(Ms) -> min(Ms * 1000 + 999, ?UNIT_MAX - 1).
 
-in_force({ok, Prices}, Name, Ms) ->
-    case [Price || #{model := Model, effective_from := From} = Price <- Prices,
-                   Model =:= Name, From =< Ms] of
-        [Latest | _] -> {ok, Latest};
-        [] -> {error, not_found}
-    end;
-in_force(Error, _Name, _Ms) ->
-    Error.
+in_force({ok, [Row]}) -> {ok, price(Row)};
+in_force({ok, []}) -> {error, not_found};
+in_force(Error) -> Error.
 
 price({Model, From, Units, Above, UnitsAbove, Entry}) ->
     Price = maps:merge(#{model => Model, effective_from => From, entry => Entry}, by_class(Units)),

@@ -151,8 +151,8 @@ static int price_attempt(const struct view *view, struct ledger_entry *estimate)
     uint64_t last_id, now = (uint64_t)view->moment.now_us;
     int rc = storage_last_id(&view->ledger->storage, view->moment.txn, &last_id);
     return rc != 0 ? rc
-                   : price_entry(view->moment.txn, dbi_of(view, DB_KEYS), estimate,
-                                 estimate->names, now > last_id ? now : last_id);
+                   : price_entry(view->moment.txn, dbi_of(view, DB_KEYS), estimate, estimate->names,
+                                 now > last_id ? now : last_id);
 }
 
 int ledger_check(struct ledger *ledger, const struct ledger_entry *estimate, bool critical,

@@ -379,6 +379,10 @@ int ledger_sum_up_by(struct ledger *ledger, const struct ledger_filter *filter, 
                      uint32_t *after, uint64_t limit, ledger_sums_row *row, void *context,
                      bool *done);
 
+/* The price of a model that was in force at that time; UINT64_MAX: as what is booked now would be
+ * priced. MDB_NOTFOUND. */
+int ledger_read_price(struct ledger *ledger, struct ledger_text model, uint64_t at_us,
+                      ledger_price_row *row, void *context);
 /* Every price of the book, by model and time. */
 int ledger_read_prices(struct ledger *ledger, ledger_price_row *row, void *context);
 

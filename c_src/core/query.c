@@ -127,6 +127,34 @@ int ledger_fetch(struct ledger *ledger, uint64_t id, ledger_entry_row *row, void
     return rc;
 }
 
+/* Ids run ahead of the clock after a burst, and what is booked next comes after all of them. */
+static int booking_time(struct ledger *ledger, MDB_txn *txn, uint64_t *us) {
+    uint64_t now = (uint64_t)ledger_now(ledger);
+    int rc = storage_last_id(&ledger->storage, txn, us);
+    if (rc == 0 && *us < now)
+        *us = now;
+    return rc;
+}
+
+int ledger_read_price(struct ledger *ledger, struct ledger_text model, uint64_t at_us,
+                      ledger_price_row *row, void *context) {
+    struct ledger_price price;
+    MDB_txn *txn;
+    int rc = storage_read_begin(&ledger->storage, &txn);
+    if (rc != 0)
+        return rc;
+    if (at_us == UINT64_MAX)
+        rc = booking_time(ledger, txn, &at_us);
+    if (rc == 0)
+        rc = price_find(txn, ledger->storage.databases[DB_KEYS], model, at_us, &price);
+    if (rc == 0) {
+        price.model = model;
+        row(context, &price);
+    }
+    storage_read_end(&ledger->storage, txn);
+    return rc;
+}
+
 int ledger_read_prices(struct ledger *ledger, ledger_price_row *row, void *context) {
     MDB_txn *txn;
     int rc = storage_read_begin(&ledger->storage, &txn);

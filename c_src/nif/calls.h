@@ -58,6 +58,7 @@ NIF(nif_record);
 NIF(nif_run);
 NIF(nif_sum_up);
 NIF(nif_sum_up_by);
+NIF(nif_price);
 NIF(nif_prices);
 NIF(nif_price_map);
 NIF(nif_fetch);

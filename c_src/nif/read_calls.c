@@ -221,6 +221,22 @@ static void add_price(void *context, const struct ledger_price *price) {
     rows->list = enif_make_list_cell(rows->env, make_price(rows->env, price), rows->list);
 }
 
+/* {ok, [Price]}: one, or none */
+NIF(nif_price) {
+    struct rows rows = {env, enif_make_list(env, 0)};
+    struct ledger_text model;
+    uint64_t at_us;
+    WITH_HANDLE(handle);
+    if (!get_text(env, argv[1], &model) || !get_word(env, argv[2], &at_us))
+        return BADARG;
+    if (!handle_enter(handle))
+        return atom_closed;
+    int rc = ledger_read_price(handle->ledger, model, at_us, add_price, &rows);
+    handle_leave(handle);
+    return rc == 0 || rc == MDB_NOTFOUND ? enif_make_tuple2(env, atom_ok, rows.list)
+                                         : make_error(env, rc);
+}
+
 /* {ok, [Price]} */
 NIF(nif_prices) {
     struct rows rows = {env, enif_make_list(env, 0)};
