@@ -43,10 +43,10 @@ static bool is_utf8(const unsigned char *at, size_t size) {
     const unsigned char *end = at + size;
     while (at < end) {
         unsigned char first = *at++;
-        size_t more = first < 0x80 ? 0 : first < 0xc2 ? 9 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
+        size_t more = first < 0x80 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
         if (more == 0)
             continue;
-        if (first > 0xf4 || (size_t)(end - at) < more)
+        if (first < 0xc2 || first > 0xf4 || (size_t)(end - at) < more)
             return false;
         if ((first == 0xe0 && at[0] < 0xa0) || (first == 0xed && at[0] > 0x9f) ||
             (first == 0xf0 && at[0] < 0x90) || (first == 0xf4 && at[0] > 0x8f))
