@@ -9,13 +9,17 @@ AMOUNT_MAX = 10 ** 15
 ID_LIMIT = 2 ** 62
 FOREVER = 2 ** 64
 OCCURRED_AT_MAX = (2 ** 63 - 1) // 1000
+UNITS_A_NANO = 10 ** 6  # unit prices are in 10^-15, amounts in 10^-9
 
-KINDS = ["invocation", "run", "grant", "release", "correction", "policy", "reset", "price"]
-INVOCATION, RUN, GRANT, RELEASE, CORRECTION, POLICY, RESET, PRICE = range(1, 9)
+KINDS = ["invocation", "run", "grant", "release", "correction", "policy", "reset", "price",
+         "redaction"]
+INVOCATION, RUN, GRANT, RELEASE, CORRECTION, POLICY, RESET, PRICE, REDACTION = range(1, 10)
 COMPLETED, FAILED, ABORTED = 1, 2, 3
-OVERRUN, LATE, COMPLETES, UNATTENDED = 1, 2, 4, 8
-STATE = 1
+STATUSES = {COMPLETED: "completed", FAILED: "failed", ABORTED: "aborted"}
+OVERRUN, LATE, COMPLETES, UNATTENDED, PRICES = 1, 2, 4, 8, 16
+STATE, MODEL, PROVIDER, STATUS = 1, 6, 7, 8
 DIMENSIONS = {1, 2, 3, 4, 5, 6, 7, 9, *range(32, 48)}
+STATUS_NUMBERS = 0xfffffff0  # of the names in dimension 8: this and the status
 
 COLUMNS = ["invocations", "runs", "completed", "failed", "aborted", "unpriced", "duration_ms",
            "cost", "completed_cost", "credits", "completed_credits", "input_tokens",
@@ -24,10 +28,13 @@ COLUMNS = ["invocations", "runs", "completed", "failed", "aborted", "unpriced", 
            "corrected_credits", "grants", "granted_cost", "granted_credits", "cache_savings",
            "corrected_input_tokens", "corrected_output_tokens", "corrected_cache_read_tokens",
            "corrected_cache_creation_tokens", "corrected_reasoning_tokens", "withdrawn_cost",
-           "withdrawn_credits"]
+           "withdrawn_credits", "runs_unpriced", "runs_cost", "corrected_unpriced",
+           "corrected_runs_unpriced", "late_completed", "late_runs_completed", "runs_duration_ms",
+           "corrections_cost"]
 COLUMN = {name: number for number, name in enumerate(COLUMNS)}
 TOKEN_CLASSES = ["input", "output", "cache_read", "cache_creation", "reasoning"]
 TOKEN_COLUMNS = tuple(COLUMN[name + "_tokens"] for name in TOKEN_CLASSES)
+COLUMNS_OF_RECORDS = {COLUMN["cache_savings"], *range(COLUMN["runs_unpriced"], len(COLUMNS))}
 
 
 class Bad(Exception):
@@ -47,9 +54,9 @@ def is_text(value, most, least=1):
     return isinstance(value, str) and least <= len(value.encode()) <= most
 
 
-def are_dimensions(numbers):
-    """Such as names and families may have, in ascending order."""
-    return (all(is_uint(n) and n in DIMENSIONS for n in numbers)
+def are_dimensions(numbers, more=()):
+    """Such as names may have, or `more`, in ascending order."""
+    return (all(is_uint(n) and (n in DIMENSIONS or n in more) for n in numbers)
             and all(a < b for a, b in zip(numbers, numbers[1:])))
 
 # ---- numbers: section 2 -------------------------------------------------------------------------
@@ -157,18 +164,22 @@ class Entry:
     FIELDS = ["version", "kind", "status", "names", "definitions", "duration_ms", "cost", "credits",
               "tokens", "breakdown", "unit_prices", "flags", "digest", "client_id", "link",
               "occurred_at", "change", "run_id", "hold", "parent", "policy_version",
-              "request_digest"]
+              "request_digest", "parent_run"]
+    OF_DRAFTS = ["pricing", "payload", "salt"]
 
     def __init__(self, value, is_draft=False):
         array = unpack(value)
         require(isinstance(array, list) and len(array) >= 6, "not an array of at least 6")
         require(is_uint(array[0], least=1), "version")
         require(array[0] == 1, "newer: version %r of an entry" % array[0])
-        require(len(array) <= len(self.FIELDS), "too many positions")
+        fields = self.FIELDS + (self.OF_DRAFTS if is_draft else [])
+        require(len(array) <= len(fields), "too many positions")
         require(len(array) == 6 or array[-1] is not None, "ends with nil")
-        for position, field in enumerate(self.FIELDS):
+        for position, field in enumerate(fields):
             setattr(self, field, array[position] if position < len(array) else None)
         self.check(is_draft)
+        if is_draft:
+            self.check_draft()
         self.names = dict(zip(self.names[::2], self.names[1::2]))
         self.flags = self.flags or 0
         flat = self.definitions or []
@@ -209,12 +220,27 @@ class Entry:
             require(nil_or(getattr(self, field), lambda v: isinstance(v, bytes) and len(v) == 32),
                     field)
         require(nil_or(self.client_id, lambda v: is_text(v, 1000)), "client_id")
-        require(nil_or(self.run_id, lambda v: isinstance(v, str)), "run_id")
+        for field in "run_id", "parent_run":
+            require(nil_or(getattr(self, field), lambda v: is_text(v, 1000) and outcome), field)
         for field in "link", "hold", "parent", "policy_version":
             require(nil_or(getattr(self, field), lambda v: is_uint(v, least=1)), field)
         require(nil_or(self.occurred_at, lambda v: is_uint(v, OCCURRED_AT_MAX)), "occurred_at")
-        require(isinstance(self.change, dict) if self.kind in (POLICY, GRANT, RESET)
+        require(isinstance(self.change, dict)
+                if self.kind in (POLICY, GRANT, RESET, PRICE, REDACTION)
                 else nil_or(self.change, lambda v: isinstance(v, dict)), "change")
+        require(self.breakdown is None or is_draft and self.pricing
+                or sum(self.breakdown) == self.cost, "breakdown: does not add up to the cost")
+        require(self.unit_prices is None
+                or (outcome and self.cost is not None and self.tokens is not None), "unit_prices")
+
+    def check_draft(self):
+        require(self.pricing in (None, 1), "pricing")
+        require(self.payload is None or (isinstance(self.payload, bytes) and self.payload),
+                "payload")
+        require(self.salt is None or (isinstance(self.salt, bytes) and len(self.salt) == 16),
+                "salt")
+        require((self.payload is None) == (self.salt is None) == (self.digest is None),
+                "a payload comes with its salt and its digest")
 
     def check_stored(self, families):
         """What holds of each kind, and of definitions. Not of drafts."""
@@ -223,31 +249,62 @@ class Entry:
             require(self.names.get(dimension) == number, "definitions: a name it does not use")
         require(are_dimensions([dimension for _, dimension, _ in self.definitions]),
                 "definitions: dimensions")
-        require((self.client_id is None) == (self.request_digest is None),
-                "a client_id without a digest, or a digest without a client_id")
+        is_work = self.kind in (INVOCATION, RUN)
+        named = self.client_id is not None or (self.run_id is not None and self.hold is None)
+        require(named == (self.request_digest is not None),
+                "an id without a digest, or a digest without an id")
         require(self.hold is None or self.hold < self.id, "hold")
         require(self.parent is None or (self.hold is not None and self.parent < self.hold),
                 "parent")
         require(self.flags & UNATTENDED == 0
-                or (self.kind in (INVOCATION, RUN) and self.status == ABORTED and self.hold),
-                "flags: unattended")
-        require((self.flags & LATE != 0) == (self.kind == CORRECTION), "flags: late")
-        require(self.flags & COMPLETES == 0 or self.kind == CORRECTION, "flags: completes")
-        require(self.flags & OVERRUN == 0 or self.kind in (INVOCATION, RUN, CORRECTION),
+                or (is_work and self.status == ABORTED and self.hold), "flags: unattended")
+        require((self.flags & LATE != 0) == (self.kind == CORRECTION and self.hold is not None),
+                "flags: late")
+        require(self.flags & COMPLETES == 0 or self.flags & LATE, "flags: completes")
+        require(self.flags & PRICES == 0 or (self.kind == CORRECTION and self.cost is not None),
+                "flags: prices")
+        require(self.flags & OVERRUN == 0 or is_work or self.kind == CORRECTION,
                 "flags: overrun")
-        require(self.duration_ms == 0 or self.kind in (INVOCATION, RUN), "duration_ms")
+        require(self.duration_ms == 0 or is_work, "duration_ms")
+        require(self.digest is None or is_work or self.kind == CORRECTION, "digest")
+        require(self.occurred_at is None or self.occurred_at <= self.id // 1000
+                and (is_work or self.kind == CORRECTION), "occurred_at")
+        require(self.breakdown is None or is_work, "breakdown")
+        require((self.link is not None) == (self.kind in (CORRECTION, REDACTION))
+                and (self.link is None or self.link < self.id), "link")
+        require(self.kind not in (INVOCATION, RUN, RELEASE) or self.change is None, "change")
+        self.check_kind(families)
+
+    def check_kind(self, families):
         amounts = self.cost, self.credits, self.tokens
-        if self.kind == RUN:
-            require(self.hold is not None, "a run without a hold")
+        nothing = amounts == (None, None, None)
+        if self.kind in (INVOCATION, RUN):
+            self.check_cost()
         elif self.kind == GRANT:
             self.check_grant(families)
         elif self.kind == RELEASE:
-            require(self.hold is not None and amounts == (None, None, None), "release")
+            require(self.hold is not None and nothing, "release")
         elif self.kind == CORRECTION:
-            require(self.hold is not None and self.link is not None and self.link < self.id,
-                    "correction: hold, link")
-        elif self.kind == RESET:
+            require(not nothing or self.hold is not None, "correction: of nothing")
+            require((self.change is None) == (self.hold is not None), "change")
+            if self.change is not None:
+                self.check_change({"by", "reason"})
+        else:
+            require(nothing and self.hold is None, "amounts, or a hold")
+            require(self.kind == RESET or not self.names, "names")
+        if self.kind == RESET:
             self.check_change({"rule", "by", "reason"})
+        elif self.kind == REDACTION:
+            self.check_change({"by", "reason"})
+
+    def check_cost(self):
+        """With unit prices the cost is that of the tokens, and the other parts of it."""
+        if self.unit_prices is None:
+            return
+        units = sum(count * price for count, price in zip(self.tokens, self.unit_prices))
+        of_tokens = (units + UNITS_A_NANO // 2) // UNITS_A_NANO
+        told = self.cost if self.breakdown is None else self.breakdown[0]
+        require(told == of_tokens, "cost: the tokens cost %d, not %d" % (of_tokens, told))
 
     def check_change(self, keys):
         require(set(self.change) == keys and all(isinstance(value, str) and value
@@ -261,41 +318,70 @@ class Entry:
         require(amounts[0] > 0 or self.change["kind"] == "adjustment", "grant: below 0")
         require(not self.names or tuple(self.names) in families, "grant: no account")
 
+    def status_of(self, corrected):
+        """The status that it is called by in dimension 8; 0: none."""
+        if self.kind != CORRECTION:
+            return self.status
+        require(corrected is not None, "corrects an entry that is not there")
+        return COMPLETED if self.flags & COMPLETES else corrected.status
+
+    def cache_savings(self):
+        """Against the price of input; rounded half up."""
+        if self.unit_prices is None:
+            return 0
+        units = sum(self.tokens[i] * (self.unit_prices[0] - self.unit_prices[i]) for i in (2, 3))
+        saved = (units + UNITS_A_NANO // 2) // UNITS_A_NANO
+        return max(-AMOUNT_MAX, min(saved, AMOUNT_MAX))
+
     def amounts(self, corrected):
         """What it adds, by column. `corrected`: the entry that its link names, if that matters."""
         by_name = {}
-        tokens = list(zip(TOKEN_CLASSES, self.tokens or []))
         if self.kind in (INVOCATION, RUN):
-            completed = self.status == COMPLETED
-            status = {COMPLETED: "completed", FAILED: "failed", ABORTED: "aborted"}[self.status]
-            if self.kind == INVOCATION:
-                by_name = {"invocations": 1, status: 1, "duration_ms": self.duration_ms,
-                           "unpriced": 1 if self.cost is None else 0}
-            else:
-                by_name = {"runs": 1, "runs_" + status: 1}
-            by_name["cost"], by_name["credits"] = self.cost or 0, self.credits or 0
-            if completed:
-                by_name["completed_cost"] = by_name["cost"]
-                by_name["completed_credits"] = by_name["credits"]
-            for token_class, count in tokens:
-                by_name[token_class + "_tokens"] = count
+            by_name = self.amounts_of_work()
         elif self.kind == CORRECTION:
-            by_name["corrections"] = 1
-            for name, value in [("cost", self.cost or 0), ("credits", self.credits or 0),
-                                *((token_class + "_tokens", n) for token_class, n in tokens)]:
-                by_name[name if value > 0 else "corrected_" + name] = value
-            if self.flags & COMPLETES:
-                require(corrected is not None, "corrects an entry that is not there")
-                by_name["completed" if corrected.kind == INVOCATION else "runs_completed"] = 1
-                for name in "cost", "credits":
-                    whole = (getattr(corrected, name) or 0) + (getattr(self, name) or 0)
-                    by_name["completed_" + name] = max(whole, 0)
+            by_name = self.amounts_of_correction(corrected)
         elif self.kind == GRANT:
             by_name["grants"] = 1
             for name in "cost", "credits":
                 value = getattr(self, name) or 0
                 by_name[("granted_" if value > 0 else "withdrawn_") + name] = abs(value)
         return {COLUMN[name]: value for name, value in by_name.items() if value != 0}
+
+    def tokens_by_name(self):
+        return [(name + "_tokens", count) for name, count in zip(TOKEN_CLASSES, self.tokens or [])]
+
+    def amounts_of_work(self):
+        status, unpriced = STATUSES[self.status], 1 if self.cost is None else 0
+        cost, credits = self.cost or 0, self.credits or 0
+        if self.kind == INVOCATION:
+            by_name = {"invocations": 1, status: 1, "duration_ms": self.duration_ms,
+                       "unpriced": unpriced}
+        else:
+            by_name = {"runs": 1, "runs_" + status: 1, "runs_duration_ms": self.duration_ms,
+                       "runs_unpriced": unpriced, "runs_cost": cost}
+        by_name.update(self.tokens_by_name(), cost=cost, credits=credits,
+                       cache_savings=self.cache_savings())
+        if self.status == COMPLETED:
+            by_name.update(completed_cost=cost, completed_credits=credits)
+        return by_name
+
+    def amounts_of_correction(self, corrected):
+        require(corrected is not None and corrected.kind in (INVOCATION, RUN),
+                "corrects what is not there, or is no work")
+        is_run = corrected.kind == RUN
+        by_name = {"corrections": 1, "corrections_cost": max(self.cost or 0, 0)}
+        for name, value in [("cost", self.cost or 0), ("credits", self.credits or 0),
+                            *self.tokens_by_name()]:
+            by_name[name if value > 0 else "corrected_" + name] = value
+        if self.flags & COMPLETES:
+            by_name["runs_completed" if is_run else "completed"] = 1
+            by_name["late_runs_completed" if is_run else "late_completed"] = 1
+            for name in "cost", "credits":
+                whole = (getattr(corrected, name) or 0) + (getattr(self, name) or 0)
+                by_name["completed_" + name] = max(whole, 0)
+        if self.flags & PRICES:
+            by_name["corrected_runs_unpriced" if is_run else "corrected_unpriced"] = -1
+        return by_name
 
     def booked(self):
         """What those above the hold that it ends are told of it."""
@@ -309,9 +395,20 @@ class Entry:
 RECORD, RESERVE, SETTLE, RELEASED, METER, TRANSFER, RESETS, SETS_POLICY = range(1, 9)
 
 
+def id_key(kind, text):
+    """Of a client's name of something; `kind` is that of the short ones."""
+    text = text.encode()
+    if len(text) <= 500:
+        return bytes([kind]) + text
+    return bytes([kind + 1]) + hashlib.sha256(text).digest()
+
+
 def client_key(client_id):
-    text = client_id.encode()
-    return b"\1" + text if len(text) <= 500 else b"\2" + hashlib.sha256(text).digest()
+    return id_key(1, client_id)
+
+
+def run_key(run_id):
+    return id_key(4, run_id)
 
 
 class Request:
@@ -324,13 +421,16 @@ class Request:
         require(1 <= self.operation <= 8, "unknown operation")
 
 
+def request_value(operation, flags, id, version, digest):
+    return bytes([operation]) + varint(flags) + varint(id) + varint(version) + digest
+
+
 def request_row(entry):
-    """The row of the request that booked an entry."""
-    operation = {GRANT: RECORD, RELEASE: RELEASED, CORRECTION: SETTLE, RESET: RESETS,
-                 POLICY: SETS_POLICY}.get(entry.kind, SETTLE if entry.hold else RECORD)
+    """The value of the row of the request that booked an entry, by its client_id or run_id."""
+    operation = {RELEASE: RELEASED, RESET: RESETS, POLICY: SETS_POLICY}.get(
+        entry.kind, SETTLE if entry.hold else RECORD)
     version = entry.change["version"] if entry.kind == POLICY else 0
-    return (client_key(entry.client_id), bytes([operation]) + varint(entry.flags)
-            + varint(entry.id) + varint(version) + entry.request_digest)
+    return request_value(operation, entry.flags, entry.id, version, entry.request_digest)
 
 
 # ---- holds: section 10 --------------------------------------------------------------------------
@@ -480,21 +580,33 @@ def describe_rollup(key, value):
     require(len(key) == 9 and key[4] in (1, 2), "the key")
     data = Bytes(value)
     totals, extremes = read_totals(data), data.byte()
-    require(extremes < 4, "unknown extremes")
-    pairs = [(data.zigzag(), data.zigzag()) for bit in (0, 1) if extremes >> bit & 1]
+    require(extremes < 16, "unknown extremes")
+    pairs = [(data.zigzag(), data.zigzag()) for bit in range(4) if extremes >> bit & 1]
     data.end()
     return "%r, extremes %d %r" % (totals, extremes, pairs)
 
 
 def describe_keys(key, value):
-    require(len(key) > 1 and 1 <= key[0] <= 3, "unknown kind of row")
-    require({1: len(key) <= 501, 2: len(key) == 33, 3: len(key) == 9}[key[0]], "the key")
+    require(len(key) > 1 and 1 <= key[0] <= 7, "unknown kind of row")
+    size = len(key)
+    require({1: size <= 501, 2: size == 33, 3: size == 9, 4: size <= 501, 5: size == 33,
+             6: size == 9, 7: size == 11 + be(key[1:3]) and size > 11}[key[0]], "the key")
     data = Bytes(value)
     if key[0] == 3:
         entry, parent, is_settled, amounts = (data.word(), data.word(), data.byte(),
                                               read_totals(data))
         data.end()
         return "entry %d, parent %d, settled %d, %r" % (entry, parent, is_settled, amounts)
+    if key[0] == 6:
+        is_priced, amounts = data.byte(), read_totals(data)
+        data.end()
+        return "priced %d, %r" % (is_priced, amounts)
+    if key[0] == 7:
+        units, above = [data.word() for _ in TOKEN_CLASSES], data.word()
+        second = [data.word() for _ in TOKEN_CLASSES] if above else []
+        entry = data.word()
+        data.end()
+        return "units %r, above %d %r, entry %d" % (units, above, second, entry)
     request = Request(key, value)
     return "operation %d, flags %d, id %d, version %d, digest %s" % (
         request.operation, request.flags, request.id, request.version, request.digest.hex())

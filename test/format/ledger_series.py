@@ -4,8 +4,9 @@ import hashlib
 import struct
 from bisect import bisect_left
 
-from ledger_rows import (BLOCK_BYTES, BLOCK_ITEMS, INVOCATION, STATE, add, be, require,
-                         totals_bytes, u32s, varint, zigzag)
+from ledger_rows import (BLOCK_BYTES, BLOCK_ITEMS, COLUMNS_OF_RECORDS, INVOCATION, RUN, STATE,
+                         STATUS, STATUSES, STATUS_NUMBERS, add, be, require, totals_bytes, u32s,
+                         varint, zigzag)
 
 HOUR_US = 3600 * 10 ** 6
 
@@ -49,13 +50,14 @@ class Series:
 class Rollup:
     def __init__(self):
         self.totals = {}
-        self.extremes = [None, None]
+        self.extremes = [None] * 4  # cost and duration_ms of invocations; of runs
 
-    def add(self, entry, amounts):
+    def add(self, entry, amounts, knows_records):
         add(self.totals, amounts)
-        if entry.kind != INVOCATION:
+        if entry.kind != INVOCATION and not (entry.kind == RUN and knows_records):
             return
-        for measure, value in enumerate([entry.cost, entry.duration_ms]):
+        first = 0 if entry.kind == INVOCATION else 2
+        for measure, value in enumerate([entry.cost, entry.duration_ms], first):
             if value is not None:
                 low, high = self.extremes[measure] or (value, value)
                 self.extremes[measure] = (min(low, value), max(high, value))
@@ -68,6 +70,8 @@ class Rollup:
 
 class Names:
     """What the rows of `names` say. What they must say is Derived's to know."""
+
+    BY_STATUS = {STATUS_NUMBERS + status: (STATUS, text) for status, text in STATUSES.items()}
 
     def __init__(self, rows):
         self.texts = {}      # number -> (dimension, text)
@@ -86,22 +90,26 @@ class Names:
 
     def scope(self, series):
         """Dimensions and texts of a series; dimension 0 for a name that is not there."""
-        return dict(self.texts.get(number, (0, "")) for number in self.names_of[series])
+        return dict(self.text(number) for number in self.names_of[series])
+
+    def text(self, number):
+        return self.BY_STATUS.get(number) or self.texts.get(number, (0, ""))
 
     def counts(self):
         counts = {}
         for numbers in self.names_of.values():
             if numbers:
-                family = bytes(self.texts.get(number, (0,))[0] for number in numbers)
+                family = bytes(self.text(number)[0] for number in numbers)
                 counts[family] = counts.get(family, 0) + 1
         return counts
 
 
 class Derived:
-    def __init__(self, families, building, names):
+    def __init__(self, families, building, names, knows_records=True):
         self.families = families
         self.building = building  # [(family, id)]
         self.names = names
+        self.knows_records = knows_records
         self.defined = {}    # number -> (dimension, text)
         self.numbers = {}    # (dimension, text) -> number, of those that are defined
         self.series = {}
@@ -120,16 +128,21 @@ class Derived:
             require(self.defined[number][0] == dimension, "uses number %d in dimension %d, but it "
                     "is of another" % (number, dimension))
         amounts = entry.amounts(corrected)
+        if not self.knows_records:
+            amounts = {c: v for c, v in amounts.items() if c not in COLUMNS_OF_RECORDS}
         if not amounts:
             return
+        names, status = dict(entry.names), entry.status_of(corrected)
+        if status:
+            names[STATUS] = STATUS_NUMBERS + status
         self.amounts_at[entry.id] = amounts
         families = [()] + self.families + [f for f, end in self.building if entry.id < end]
-        self.series_at[entry.id] = self.series_of(entry.names, families)
+        self.series_at[entry.id] = self.series_of(names, families)
         for series in self.series_at[entry.id]:
             self.series.setdefault(series, Series()).append(entry.id, amounts)
             for granularity, length in (1, HOUR_US), (2, 24 * HOUR_US):
                 key = series, granularity, entry.id // length
-                self.rollups.setdefault(key, Rollup()).add(entry, amounts)
+                self.rollups.setdefault(key, Rollup()).add(entry, amounts, self.knows_records)
 
     def series_of(self, names, families):
         """Those of an entry or hold; `names` are numbers by dimension."""

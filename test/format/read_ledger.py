@@ -22,13 +22,14 @@ sys.dont_write_bytecode = True  # of the modules beside this one
 
 try:
     import lmdb
+    from ledger_records import Corrections, Payloads, PriceBook
     from ledger_rows import (
         COLUMN, COMPLETES, CORRECTION, FOREVER, GRANT, HELD_COLUMNS, ID_LIMIT, INVOCATION,
-        KINDS, LATE, METER, OVERRUN, POLICY, RELEASE, RESERVE, RESET, RUN, SETS_POLICY, STATE,
-        TOKEN_CLASSES, TRANSFER, UNATTENDED, Bad, Entry, Held, Hold, Mark, Request, add,
-        are_dimensions, be, client_key, describe_keys, describe_names, describe_reset,
-        describe_rollup, describe_series, is_uint, mark_name, request_row, require, totals_bytes,
-        u32s, u64, unpack, varint)
+        KINDS, LATE, METER, OVERRUN, POLICY, PRICE, PRICES, REDACTION, RELEASE, RESERVE, RESET, RUN,
+        SETS_POLICY, STATE, STATUS, TOKEN_CLASSES, TRANSFER, UNATTENDED, Bad, Entry, Held, Hold,
+        Mark, Request, add, are_dimensions, be, client_key, describe_keys, describe_names,
+        describe_reset, describe_rollup, describe_series, is_uint, mark_name, request_row,
+        request_value, require, run_key, totals_bytes, u32s, u64, unpack, varint)
     from ledger_rules import (CALENDAR, NEVER, History, Use, check_policy, rules_over, window_start)
     from ledger_series import Derived, Names, Series
 except ImportError as error:
@@ -37,6 +38,7 @@ except ImportError as error:
 
 DATABASES = ["meta", "entries", "payloads", "keys", "names",
              "series", "rollups", "holds", "held", "warned"]
+WORDS = ["budgets", "records"]  # what format.needs may name
 DEPTH = 8  # how many parents above it an entry is told to
 
 # ---- the gate: section 12 -----------------------------------------------------------------------
@@ -121,6 +123,7 @@ class Ledger:
         self.derived, self.policy, self.rules = Derived([], [], Names([])), None, {}
         self.history, self.warnings, self.key_count = None, 0, 0
         self.endings, self.maybe = {}, {}  # rows 03 of keys
+        self.corrections, self.book, self.payloads = Corrections(), PriceBook(), Payloads({})
 
     def attempt(self, where, function, *arguments):
         try:
@@ -172,7 +175,8 @@ class Ledger:
         require(set(head) <= {"magic", "version", "created_at", "currency", "needs"},
                 "newer: keys of format")
         require("needs" in head, "format: needs")
-        require(head["needs"] in ([], ["budgets"]), "newer: needs %r" % head["needs"])
+        require(isinstance(head["needs"], list) and all(word in WORDS for word in head["needs"]),
+                "newer: needs %r" % head["needs"])
         require(is_uint(head.get("created_at")), "format: created_at")
         require(isinstance(head.get("currency"), str)
                 and 1 <= len(head["currency"].encode()) <= 7, "format: currency")
@@ -183,7 +187,7 @@ class Ledger:
         require(b"building" not in meta or building, "building: none, but written")
         every = families + [family for family, _ in building]
         require(len(every) <= 64 and all(isinstance(f, list) and 1 <= len(f) <= 8
-                                         and are_dimensions(f) for f in every), "newer: series")
+                                         and are_dimensions(f, [STATUS]) for f in every), "newer: series")
         require([STATE] in families and len(set(map(tuple, every))) == len(every), "series")
         self.families = list(map(tuple, families))
         self.building = [(tuple(family), end) for family, end in building]
@@ -192,14 +196,14 @@ class Ledger:
         return True
 
     def read_rows(self):
-        self.derived = Derived(self.families, self.building, Names(self.rows["names"]))
+        self.derived = Derived(self.families, self.building, Names(self.rows["names"]),
+                               "records" in self.head["needs"])
         for key, value in self.rows["entries"]:
             self.attempt("entries: %s" % key.hex(), self.read_entry, key, value)
         for key, value in self.rows["holds"]:
             self.attempt("holds: %s" % key.hex(), self.read_hold, key, value)
         self.last_id = self.now_us = max([0, *self.entries, *self.holds])
-        self.attempt("payloads", require, not any(True for _ in self.rows["payloads"]),
-                     "is not empty")
+        self.read_payloads()
 
     def read_entry(self, key, value):
         require(len(key) == 8, "the key does not have 8 bytes")
@@ -210,6 +214,21 @@ class Ledger:
         self.last[entry.kind] = entry.id
         self.entries[entry.id] = entry
         self.derived.add(entry, self.entries.get(entry.link))
+        self.corrections.add(entry, self.entries.get(entry.link))
+        if entry.kind == PRICE:
+            self.book.add(entry)
+        self.book.check(entry, {dimension: self.derived.defined[number][1]
+                                for dimension, number in entry.names.items()})
+
+    def read_payloads(self):
+        payloads = self.payloads = Payloads(self.entries)
+        for entry in self.entries.values():
+            if entry.kind == REDACTION:
+                self.attempt("entries: %s" % u64(entry.id).hex(), payloads.check_redaction, entry)
+        for key, value in self.rows["payloads"]:
+            self.attempt("payloads: %s" % key.hex(), payloads.check_row, key, value)
+        for id in payloads.bound:
+            self.problems.append("payloads: %s: is missing" % u64(id).hex())
 
     def read_hold(self, key, value):
         hold = Hold(key, value)
@@ -274,27 +293,45 @@ class Ledger:
                     "state %r is not declared" % text)
 
     def check_needs(self):
-        if self.head["needs"]:
-            return
-        new = [e.kind not in (INVOCATION, POLICY) or e.flags or e.client_id or e.link or e.hold
-               or e.policy_version for e in self.entries.values()]
-        uses = {"meta": self.building or "settings" in self.policy
+        """What is there needs no word that format.needs does not have."""
+        words = self.head["needs"]
+        if "records" not in words:
+            self.check_uses({
+                "meta": any(STATUS in f for f in self.families + list(dict(self.building))),
+                "entries": any(map(self.is_of_records, self.entries.values())),
+                "holds": any(hold.run_id for hold in self.holds.values()),
+                "keys": any(key[0] >= 4 for key, _ in self.rows["keys"]),
+                "payloads": any(True for _ in self.rows["payloads"])})
+        if "budgets" not in words:
+            new = [e.kind not in (INVOCATION, POLICY) or e.flags or e.client_id or e.link or e.hold
+                   or e.policy_version for e in self.entries.values()]
+            self.check_uses({
+                "meta": self.building or "settings" in self.policy
                 or not all(rule.is_of_first_version() for rule in self.rules.values()),
-                "entries": any(new), "names": any(key[0] >= 6 for key, _ in self.rows["names"])}
-        for name in "keys", "holds", "held", "warned":
-            uses[name] = any(True for _ in self.rows[name])
+                "entries": any(new), "names": any(key[0] >= 6 for key, _ in self.rows["names"]),
+                **{name: any(True for _ in self.rows[name])
+                   for name in ("keys", "holds", "held", "warned")}})
+
+    def check_uses(self, uses):
         for name, used in uses.items():
             self.attempt(name, require, not used, "uses what format.needs does not name")
 
+    @staticmethod
+    def is_of_records(entry):
+        given = (entry.breakdown, entry.unit_prices, entry.digest, entry.occurred_at, entry.run_id,
+                 entry.parent_run)
+        return (entry.kind in (PRICE, REDACTION) or entry.flags & PRICES or given != (None,) * 6
+                or (entry.kind in (RUN, CORRECTION) and entry.hold is None))
+
     def check_holds(self):
         """Every hold ends once; children and parents know each other."""
-        ended, corrected = {}, set()
+        ended = {}
         self.ids = {entry.hold for entry in self.entries.values()} | {*self.entries, *self.holds}
         children = {id: {} for id in self.holds}
         for entry in self.entries.values():
             where = "entries: %s" % u64(entry.id).hex()
-            if entry.kind == CORRECTION:
-                self.attempt(where, self.check_correction, entry, ended, corrected)
+            if entry.kind == CORRECTION and entry.hold is not None:
+                self.attempt(where, self.check_correction, entry, ended)
             elif entry.hold is not None:
                 self.attempt(where, self.check_end, entry, ended)
                 ended.setdefault(entry.hold, entry)
@@ -307,7 +344,7 @@ class Ledger:
         self.tell_parents(parents, lenders, children)
         for id, entry in ended.items():
             row = (varint(entry.id) + varint(parents[id])
-                   + bytes([entry.flags & UNATTENDED == 0 or id in corrected])
+                   + bytes([entry.flags & UNATTENDED == 0 or entry.id in self.corrections.of])
                    + totals_bytes(children.get(id, {})))
             if self.is_remembered(entry, lenders):
                 self.endings[b"\3" + u64(id)] = row
@@ -354,14 +391,13 @@ class Ledger:
         if entry.policy_version is not None and self.history is not None:
             require(entry.policy_version <= self.history.version_at(entry.hold), "policy_version")
 
-    def check_correction(self, entry, ended, corrected):
+    def check_correction(self, entry, ended):
+        """Of one that its caller settled after the ledger had."""
         first = ended.get(entry.hold)
         require(first is not None and first.id == entry.link and first.flags & UNATTENDED,
                 "corrects what the ledger has not ended")
-        require(entry.hold not in corrected, "corrects again")
-        require((entry.names, entry.parent, entry.policy_version)
-                == (first.names, first.parent, first.policy_version), "is not as what it corrects")
-        corrected.add(entry.hold)
+        require((entry.parent, entry.policy_version) == (first.parent, first.policy_version),
+                "is not as what it corrects")
 
     def check_hold(self, hold, ended, live, children):
         require(hold.id not in self.entries, "its id is that of an entry")
@@ -402,10 +438,12 @@ class Ledger:
             self.problems.append("held: %s: is missing" % u32s(series).hex())
 
     def check_keys(self):
-        expected = dict(self.endings)
+        expected = dict([*self.endings.items(), *self.corrections.rows(), *self.book.rows()])
         for entry in self.entries.values():
             if entry.client_id is not None:
-                self.attempt("entries: %s" % u64(entry.id).hex(), self.expect_row, entry, expected)
+                self.attempt("entries: %s" % u64(entry.id).hex(), self.expect, expected,
+                             client_key(entry.client_id), request_row(entry))
+        self.expect_runs(expected)
         ended = {entry.hold for entry in self.entries.values()}
         for key, value in self.rows["keys"]:
             self.key_count += 1
@@ -417,10 +455,30 @@ class Ledger:
         self.compare("keys", expected.items(), describe_keys)
 
     @staticmethod
-    def expect_row(entry, expected):
-        key, row = request_row(entry)
-        require(key not in expected, "another entry has the client_id")
+    def expect(expected, key, row):
+        require(key not in expected, "another one has the id")
         expected[key] = row
+
+    def expect_runs(self, expected):
+        """Rows of run ids: of what was recorded, of holds, and of what ended them."""
+        reserved = {}  # hold -> digest of the request that reserved it, if it had a client_id
+        for key, value in self.rows["keys"]:
+            request = self.attempt("keys: %s" % key.hex(), Request, key, value) \
+                if key[0] in (1, 2) else None
+            if request is not None and request.operation == RESERVE:
+                reserved[request.id] = request.digest
+        for what in [*self.entries.values(), *self.holds.values()]:
+            if not what.run_id:
+                continue
+            key, is_live = run_key(what.run_id), what.id in self.holds
+            if not is_live and what.hold is None:
+                row = request_row(what)
+            else:
+                hold = what.id if is_live else what.hold
+                digest = reserved.get(hold) or (self.rows["keys"].get(key) or bytes(32))[-32:]
+                row = request_value(RESERVE, 0, what.id, 0 if is_live else hold, digest)
+            self.attempt("%s: %s" % ("holds" if is_live else "entries", u64(what.id).hex()),
+                         self.expect, expected, key, row)
 
     def check_request(self, key, value, ended):
         """Of a request that booked no entry."""
@@ -569,7 +627,12 @@ class Ledger:
             "kinds": {name: kinds[kind] for kind, name in enumerate(KINDS, 1)},
             "flags": {name: sum(bool(entry.flags & bit) for entry in self.entries.values())
                       for name, bit in [("overrun", OVERRUN), ("late", LATE),
-                                        ("completes", COMPLETES), ("unattended", UNATTENDED)]},
+                                        ("completes", COMPLETES), ("unattended", UNATTENDED),
+                                        ("prices", PRICES)]},
+            "payloads": self.payloads.count, "redacted": self.payloads.redacted,
+            "prices": sum(map(len, self.book.prices.values())),
+            "run_ids": sum(bool(what.run_id)
+                           for what in [*self.entries.values(), *self.holds.values()]),
             "names": len(self.derived.defined), "undefined": len(self.derived.names.undefined),
             "series": len(self.derived.series),
             "empty_series": len(self.derived.names.names_of.keys() - self.derived.series.keys()
