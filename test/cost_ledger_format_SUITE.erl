@@ -12,7 +12,7 @@
 -export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([an_empty_ledger/1, random_entries_open_and_closed/1, ids_that_run_ahead_of_the_clock/1,
          sums_beyond_64_bits/1, an_exhausted_gate/1, while_entries_are_booked/1,
-         files_are_private/1, a_file_as_large_as_its_map/1, positions_of_later_versions/1]).
+         files_are_private/1, a_file_as_large_as_its_map/1]).
 -export([every_kind_of_entry/1, every_window_as_it_is_told/1, every_measure_as_it_is_told/1,
          rules_in_place_of_others/1, holds_that_are_live/1, holds_that_nobody_ended/1,
          holds_of_a_vm_that_is_gone/1, a_reservation_that_is_withdrawn/1,
@@ -20,6 +20,9 @@
          series_that_are_built_later/1, names_that_only_holds_used/1, random_work_on_budgets/1,
          while_holds_are_made/1, a_gate_with_rules_of_every_form/1,
          an_older_ledger_gets_the_word/1, hold_some/2]).
+-export([every_kind_of_record/1, payloads_of_every_type/1, runs_that_are_named/1,
+         prices_that_are_set_again/1, corrections_of_everything/1, random_records/1,
+         what_needs_the_second_word/1]).
 -export([damage_in_an_entry/1, positions_and_dimensions_beyond_the_known/1,
          damage_in_the_policy/1, damage_in_a_change_of_the_policy/1,
          bytes_after_the_last_item_of_a_block/1, damage_in_the_gate/1,
@@ -28,7 +31,10 @@
          damage_in_a_hold/1, damage_in_what_is_held/1, damage_in_a_key/1, damage_in_a_mark/1,
          damage_in_an_entry_of_a_budget/1, a_hold_of_a_newer_version/1,
          a_truncated_file_is_not_read/1, the_example_of_the_documentation/1,
-         the_example_with_budgets/1]).
+         the_example_with_budgets/1, the_example_with_records/1]).
+-export([damage_in_a_payload/1, a_payload_of_another_form/1, damage_in_a_run_id/1,
+         damage_in_what_is_derived_from_records/1, damage_in_a_record/1,
+         damage_in_a_series_by_status/1]).
 
 -define(PYTHON, "/usr/bin/python3").
 -define(START_MS, 1700000000000).
@@ -43,20 +49,24 @@
 all() ->
     [an_empty_ledger, random_entries_open_and_closed, ids_that_run_ahead_of_the_clock,
      sums_beyond_64_bits, an_exhausted_gate, while_entries_are_booked, files_are_private,
-     a_file_as_large_as_its_map, positions_of_later_versions,
+     a_file_as_large_as_its_map,
      every_kind_of_entry, every_window_as_it_is_told, every_measure_as_it_is_told,
      rules_in_place_of_others, holds_that_are_live, holds_that_nobody_ended,
      holds_of_a_vm_that_is_gone, a_reservation_that_is_withdrawn, requests_with_ids,
      warnings_and_resets, settings_and_their_history, series_that_are_built_later,
      names_that_only_holds_used, random_work_on_budgets, while_holds_are_made,
      a_gate_with_rules_of_every_form, an_older_ledger_gets_the_word,
+     every_kind_of_record, payloads_of_every_type, runs_that_are_named, prices_that_are_set_again,
+     corrections_of_everything, random_records, what_needs_the_second_word,
      damage_in_an_entry, positions_and_dimensions_beyond_the_known, damage_in_the_policy,
      damage_in_a_change_of_the_policy, bytes_after_the_last_item_of_a_block, damage_in_the_gate,
      damage_in_the_time_last_seen, a_newer_format_is_refused, a_missing_row_is_reported,
      any_byte_of_derived_data_is_checked, damage_in_a_hold, damage_in_what_is_held,
      damage_in_a_key, damage_in_a_mark, damage_in_an_entry_of_a_budget,
-     a_hold_of_a_newer_version, a_truncated_file_is_not_read, the_example_of_the_documentation,
-     the_example_with_budgets].
+     a_hold_of_a_newer_version, damage_in_a_payload, a_payload_of_another_form, damage_in_a_run_id,
+     damage_in_what_is_derived_from_records, damage_in_a_record, damage_in_a_series_by_status,
+     a_truncated_file_is_not_read, the_example_of_the_documentation, the_example_with_budgets,
+     the_example_with_records].
 
 init_per_suite(Config) ->
     case run([?PYTHON, "-c", "import lmdb, msgpack"]) of
@@ -299,16 +309,6 @@ fill(Ledger, Booked) ->
         {error, {map_full, _}} -> Booked
     end.
 
-%% Positions 9, 10, 12, 15 and 17 are read, though nothing writes them yet.
-positions_of_later_versions(Config) ->
-    Directory = closed_ledger(Config, 3),
-    Copy = changed(Directory, rewrite_first_entry(
-                                "entry += [None] * (9 - len(entry))\n"
-                                "entry += [[1, 2, 3, 4], [1, 2, 3, 4, 5], None, bytes(32), None,"
-                                " None, 1700000000000, None, 'run']\n")),
-    expect(#{"invocations" => 5}, Copy),
-    ?assertEqual(history(Directory), history(Copy)).
-
 %%% Budgets ----------------------------------------------------------------------------------------
 
 %% Every kind of entry that is written, and every flag.
@@ -475,8 +475,8 @@ holds_that_nobody_ended(Config) ->
     Read = expect(numbers([{kinds, [{correction, 6}, {run, 4}, {invocation, 8}]},
                            {flags, [{unattended, 7}, {late, 6}, {completes, 4}]}]),
                   directory(Config)),
-    %% Of each hold that the ledger ended, settled late or not.
-    ?assertEqual(7, maps:get("keys", Read)),
+    %% Of each hold that the ledger ended, and of each that was settled late.
+    ?assertEqual(7 + 6, maps:get("keys", Read)),
     ok = cost_ledger:stop(Ledger).
 
 holds_of_a_vm_that_is_gone(Config) ->
@@ -524,7 +524,7 @@ requests_with_ids(Config) ->
     _ = cost_ledger_test:at(Ledger, ?START_MS),
     Holds = lists:append([with_ids(Ledger, fun(Id) -> <<Id/binary, Tail/binary>> end)
                           || Tail <- [<<"-é"/utf8>>, binary:copy(<<"x">>, 900)]]),
-    Keys = 2 * 13 + 1 + 2, % two of holds that the ledger ended
+    Keys = 2 * 13 + 1 + 2 + 2, % two of holds that the ledger ended, and were settled late
     Read = expect(#{"keys" => Keys, "holds" => 2}, directory(Config)),
     ?assertMatch(#{"kinds.correction" := 2, "kinds.policy" := 2, "kinds.reset" := 2}, Read),
     [ok = cost_ledger:release(Hold) || Hold <- Holds],
@@ -638,7 +638,7 @@ series_that_are_built_later(Config) ->
     ok = cost_ledger:advance_clock(Ledger, 2),
     ok = cost_ledger:stop(Ledger),
     Before = expect(#{"series" => 4, "holds" => 3, "building" => 0}, directory(Config)),
-    Series = [[user], [org], [org, user], [model, state], [agent]],
+    Series = [[user], [org], [org, user], [model, state], [agent], [status], [user, status]],
     Again = cost_ledger_test:open(Ledger, directory(Config), #{series => Series}),
     ok = sys:suspend(child(Again, writer)),
     Building = expect(#{}, directory(Config)),
@@ -732,7 +732,7 @@ step(_Ledger, Kind, _N, [_ | _] = Holds) when Kind =< 15 ->
     end;
 step(Ledger, 16, _N, Holds) ->
     ok = grant(Ledger, #{org => lists:nth(rand:uniform(2), [acme, other])},
-               rand:uniform(400) - 100, adjustment, #{}),
+               (rand:uniform(400) - 100) bor 1, adjustment, #{}), % never 0
     Holds;
 step(Ledger, 17, _N, Holds) ->
     {ok, _} = case rand:uniform(3) of
@@ -837,22 +837,31 @@ a_gate_with_rules_of_every_form(Config) ->
     ok = cost_ledger:stop(Ledger),
     expect(#{}, directory(Config)).
 
-%% The word that says what the file may hold comes with the first commit.
+%% The words that say what the file may hold come with the first commit.
 an_older_ledger_gets_the_word(Config) ->
-    Copy = changed(closed_ledger(Config, 3),
-                   "import msgpack\n"
-                   "database = env.open_db(b'meta')\n"
-                   "with env.begin(write=True) as txn:\n"
-                   "    row = msgpack.unpackb(txn.get(b'format', db=database))\n"
-                   "    row['needs'] = []\n"
-                   "    txn.put(b'format', msgpack.packb(row), db=database)\n"),
-    {1, Output} = read(Copy),
+    Directory = closed_ledger(Config, 3),
+    First = changed(Directory, needs("[]")),
+    {1, Output} = read(First),
     assert_problem("names: uses what format.needs does not name", Output),
-    Ledger = open_at(Copy, #{}),
-    ?assertMatch({1, _}, read(Copy)),
-    book(Ledger, executing, #{}),
+    Opened = open_at(First, #{}),
+    ?assertMatch({1, _}, read(First)),
+    book(Opened, executing, #{}),
+    ok = cost_ledger:stop(Opened),
+    expect(#{"invocations" => 6}, First),
+    Second = changed(Directory, needs("['budgets']")),
+    expect(#{"invocations" => 5}, Second),
+    Ledger = open_at(Second, #{}),
+    {ok, _} = cost_ledger:record(Ledger, #{kind => run, cost => 5, run_id => <<"run">>}),
     ok = cost_ledger:stop(Ledger),
-    expect(#{"invocations" => 6}, Copy).
+    expect(#{"invocations" => 5, "totals.runs" => 1}, Second).
+
+needs(Words) ->
+    ["import msgpack\n"
+     "database = env.open_db(b'meta')\n"
+     "with env.begin(write=True) as txn:\n"
+     "    row = msgpack.unpackb(txn.get(b'format', db=database))\n"
+     "    row['needs'] = ", Words, "\n"
+     "    txn.put(b'format', msgpack.packb(row), db=database)\n"].
 
 %%% Budgets: helpers
 
@@ -921,6 +930,299 @@ told_key(What, Rule, Scope) ->
 hex(Text) when is_atom(Text) -> hex(atom_to_binary(Text));
 hex(Text) -> string:lowercase(binary_to_list(binary:encode_hex(Text))).
 
+%%% Records ----------------------------------------------------------------------------------------
+
+%% Of work, with everything that may be said of it; what corrects it; what takes its words away; and
+%% what its tokens cost.
+every_kind_of_record(Config) ->
+    Ledger = open_for_records(Config, #{}),
+    ok = prices(Ledger, m_1(), #{}),
+    Long = binary:copy(<<"r">>, 700),
+    First = record(Ledger, #{state => executing, user => ann, model => <<"m-1">>, cost => auto,
+                             duration_ms => 5, run_id => <<"first">>, id => <<"request">>,
+                             tokens => #{input => 100, output => 50, cache_read => 600,
+                                         cache_creation => 7}, intent => <<"ask">>}),
+    %% Beyond the first tier, of a provider with prices of its own, at an earlier time.
+    _ = record(Ledger, #{state => executing, user => ann, model => <<"m-1">>, cost => auto,
+                         tokens => #{input => 1000, cache_read => 1}, parent_run => <<"first">>}),
+    _ = record(Ledger, #{state => improving, model => <<"m-1">>, provider => <<"p">>, cost => auto,
+                         tokens => #{input => 3}, run_id => Long, status => failed,
+                         breakdown => #{tool_calls => 40}}),
+    ok = prices(Ledger, #{<<"m-2">> => #{input => 3, output => 4}}, #{effective_from => 1000}),
+    _ = record(Ledger, #{state => improving, model => <<"m-2">>, cost => auto, occurred_at => 1000,
+                         tokens => #{input => 499999, reasoning => 1}, credits => 3}),
+    Run = record(Ledger, #{kind => run, user => bob, duration_ms => 9, status => aborted,
+                           parent_run => Long, output => #{why => tired},
+                           breakdown => #{penalties => 7, external_requests => 2}}),
+    Unpriced = record(Ledger, #{kind => run, run_id => <<"unpriced">>}),
+    _ = record(Ledger, #{kind => correction, corrects => First, cost => -922, by => ops,
+                         reason => "refund", trace => #{steps => [#{action => <<"look">>}]},
+                         occurred_at => 0, id => <<"refund">>}),
+    _ = correct(Ledger, Unpriced, #{cost => 0}),
+    _ = correct(Ledger, Unpriced, #{cost => 11, credits => 2, tokens => #{output => 1}}),
+    {ok, _} = cost_ledger:redact(Ledger, First, ?BY#{id => <<"redact">>}),
+    {ok, _} = cost_ledger:redact(Ledger, Run, ?BY),
+    Expected = numbers(
+                 [{kinds, [{invocation, 4}, {run, 2}, {correction, 3}, {price, 2}, {redaction, 2}]},
+                  {flags, [{prices, 1}, {completes, 0}, {late, 0}]},
+                  {totals, [{runs_unpriced, 1}, {corrected_runs_unpriced, -1}, {runs_cost, 9},
+                            {runs_duration_ms, 9}, {duration_ms, 5}, {corrections_cost, 11},
+                            {corrected_cost, -922}, {cost, 922 + 5000 + 43 + 2 + 9 + 11},
+                            {completed_cost, 922 + 5000 + 2}, {cache_savings, 1346 + 5}]}]),
+    Open = expect(Expected#{"payloads" => 3, "redacted" => 2, "prices" => 3, "run_ids" => 3,
+                            "keys" => 3 + 3 + 2 + 3}, directory(Config)),
+    ok = cost_ledger:stop(Ledger),
+    ?assertEqual(Open, expect(Expected, directory(Config))).
+
+payloads_of_every_type(Config) ->
+    Ledger = open_for_records(Config, #{}),
+    Deep = lists:foldl(fun(_, Inner) -> [Inner] end, [], lists:seq(1, 22)),
+    Values = [0, 127, -32, -(1 bsl 63), (1 bsl 64) - 1, 1 bsl 64, -(1 bsl 63) - 1, 1 bsl 2000,
+              0.0, -0.0, 1.5e300, true, false, [nil, undefined], '', 'naïve', '思考中',
+              list_to_atom(lists:duplicate(255, 16#1d11e)), <<>>, <<"日本"/utf8>>, <<255, 0>>,
+              binary:copy(<<16#80>>, 10), <<16#c1, (binary:copy(<<16#bf>>, 9))/binary>>, <<"é", 16#c3>>,
+              [], #{}, #{a => 1, <<"a">> => 2, 1 => 3, -1 => 4, '思' => 5, <<200>> => 6},
+              lists:seq(1, 70000), binary:copy(<<"long">>, 20000), Deep],
+    [record(Ledger, #{state => executing, output => Value}) || Value <- Values],
+    Id = record(Ledger, #{state => executing, status => failed, intent => "ask", output => 42,
+                          input => #{question => <<"why">>}, error_message => "é",
+                          trace => #{steps => [#{action => <<"look">>, duration_ms => 5}]},
+                          attributes => #{}}),
+    Hold = reserve(Ledger, #{state => executing, cost => 5}),
+    {ok, #{id := Settled}} = cost_ledger:settle(Hold, #{cost => 5, input => [a, b]}),
+    {ok, #{output := 42}} = cost_ledger:fetch(Ledger, Id),
+    {ok, #{input := [a, b]}} = cost_ledger:fetch(Ledger, Settled),
+    ok = cost_ledger:stop(Ledger),
+    expect(#{"payloads" => length(Values) + 2}, directory(Config)).
+
+%% Holds with a run_id, and what becomes of it.
+runs_that_are_named(Config) ->
+    Ledger = open_for_records(Config, #{}),
+    Reserve = fun(Name, More) ->
+                      reserve(Ledger, maps:merge(#{kind => run, cost => 100, run_id => Name,
+                                                   deadline_ms => ?LATER}, More))
+              end,
+    Long = binary:copy(<<"é"/utf8>>, 400),
+    Settled = Reserve(Long, #{id => <<"reserve">>, user => ann}),
+    Call = reserve(Ledger, #{state => executing, parent => Settled, cost => 5, run_id => <<"call">>}),
+    {ok, _} = cost_ledger:settle(Call, #{cost => 6, breakdown => #{tool_calls => 6},
+                                         parent_run => Long}),
+    Released = Reserve(<<"released">>, #{id => <<"release">>}),
+    Live = Reserve(<<"live">>, #{}),
+    Expired = Reserve(<<"expired">>, #{deadline_ms => 1}),
+    Late = Reserve(<<"late">>, #{deadline_ms => 1}),
+    expect(#{"holds" => 5, "run_ids" => 6, "keys" => 2 + 6}, directory(Config)),
+    {ok, _} = cost_ledger:settle(Settled, #{cost => 50, breakdown => #{penalties => 50},
+                                            id => <<"settle">>}),
+    ok = cost_ledger:release(Released),
+    ok = cost_ledger:advance_clock(Ledger, 2),
+    {ok, #{late := true}} = cost_ledger:settle(Late, #{cost => 7, output => late, duration_ms => 3}),
+    %% What the ledger booked is corrected before its caller settles: that comes too late then.
+    {ok, #{id := Booked}} = cost_ledger:fetch_run(Ledger, <<"expired">>),
+    _ = correct(Ledger, Booked, #{cost => 3}),
+    {error, {resolved, _}} = cost_ledger:settle(Expired, #{cost => 7}),
+    %% The name of what was released may be given again.
+    _ = record(Ledger, #{kind => run, run_id => <<"released">>, cost => 1}),
+    {error, {conflict, _}} = cost_ledger:record(Ledger, #{kind => run, run_id => <<"late">>}),
+    expect(#{"holds" => 1, "run_ids" => 6, "flags.completes" => 1, "flags.prices" => 2,
+             "totals.late_runs_completed" => 1, "totals.runs_duration_ms" => 0},
+           directory(Config)),
+    {ok, _} = cost_ledger:settle(Live, #{}),
+    ok = cost_ledger:stop(Ledger),
+    expect(#{"holds" => 0, "run_ids" => 6, "totals.runs_unpriced" => 3}, directory(Config)).
+
+%% The later one of two for the same time; those from a time on; of an imported map. What was booked
+%% keeps its prices, also where it was priced by metering.
+prices_that_are_set_again(Config) ->
+    Ledger = open_for_records(Config, #{}),
+    Book = fun(Model, More) ->
+                   record(Ledger, maps:merge(#{state => executing, model => Model, cost => auto,
+                                               tokens => #{input => 1000000}}, More))
+           end,
+    Set = fun(Input, More) ->
+                  prices(Ledger, #{<<"m">> => #{input => Input, output => Input}}, More)
+          end,
+    ok = Set(1, #{effective_from => ?START_MS - 1000}),
+    _ = Book(<<"m">>, #{}),
+    ok = Set(2, #{effective_from => ?START_MS - 1000}),
+    _ = Book(<<"m">>, #{}),
+    ok = Set(3, #{}),
+    _ = Book(<<"m">>, #{}),
+    ok = Set(4, #{effective_from => ?START_MS + 1000}),
+    _ = Book(<<"m">>, #{}),
+    Hold = reserve(Ledger, #{state => executing, model => <<"m">>, cost => auto, deadline_ms => 100,
+                             tokens => #{input => 2000000}}),
+    ok = cost_ledger:meter(Hold, #{cost => auto, tokens => #{input => 500000}}),
+    ok = cost_ledger:advance_clock(Ledger, 1000),
+    _ = Book(<<"m">>, #{}),
+    _ = Book(<<"m">>, #{occurred_at => ?START_MS - 1}),
+    Settled = reserve(Ledger, #{state => executing, model => <<"m">>}),
+    {ok, _} = cost_ledger:settle(Settled, #{cost => auto, tokens => #{reasoning => 1000000}}),
+    Json = <<"{\"m-2\": {\"input_cost_per_token\": 1e-06, \"output_cost_per_token\": 2e-06}}">>,
+    {ok, #{models := 1}} = cost_ledger:import_prices(Ledger, Json, ?BY#{id => <<"import">>}),
+    _ = Book(<<"m-2">>, #{}),
+    ok = prices(Ledger, #{binary:copy(<<"n">>, 400) => #{input => 16#ffffffffffffffff, output => 0}},
+                #{}),
+    {error, {amount_too_large, _}} =
+        cost_ledger:record(Ledger, #{state => executing, model => binary:copy(<<"n">>, 400),
+                                     cost => auto, tokens => #{input => ?AMOUNT_MAX}}),
+    ok = cost_ledger:stop(Ledger),
+    expect(#{"prices" => 5, "kinds.price" => 6, "flags.unattended" => 1,
+             "cost" => 1 + 2 + 3 + 3 + 2 + 4 + 2 + 4 + 1000000000}, directory(Config)).
+
+%% Up and down, what was unpriced, what the ledger ended; in each series that the record is in.
+corrections_of_everything(Config) ->
+    Ledger = open_for_records(Config, #{rules => [rule(money, #{user => each}, cost, lifetime, 60)]}),
+    Work = [record(Ledger, maps:merge(#{user => ann, status => Status}, More))
+            || Status <- [completed, failed, aborted],
+               More <- [#{state => executing, cost => 20, tokens => #{input => 5}},
+                        #{state => improving, credits => 9}, #{kind => run}]],
+    [correct(Ledger, Id, More)
+     || Id <- Work, More <- [#{credits => 1}, #{cost => 5}, #{cost => -5}, #{cost => 0},
+                             #{tokens => #{cache_read => 3, output => 1}, credits => -1},
+                             #{tokens => #{cache_read => -3}}]],
+    {error, {overcorrected, _}} =
+        cost_ledger:record(Ledger, #{kind => correction, corrects => hd(Work), cost => -21,
+                                     by => test, reason => "too much"}),
+    Hold = reserve(Ledger, #{state => executing, cost => 10, deadline_ms => 1}),
+    ok = cost_ledger:advance_clock(Ledger, 2),
+    {ok, #{late := true, id := Late}} = cost_ledger:settle(Hold, #{cost => 30, input => <<"late">>}),
+    {ok, #{corrects := Aborted}} = cost_ledger:fetch(Ledger, Late),
+    _ = correct(Ledger, Aborted, #{cost => -30}),
+    ok = cost_ledger:stop(Ledger),
+    expect(#{"kinds.correction" => 9 * 6 + 2, "flags.prices" => 6,
+             "totals.corrected_unpriced" => -3, "totals.corrected_runs_unpriced" => -3,
+             "totals.late_completed" => 1, "flags.overrun" => 9}, directory(Config)).
+
+%% Anything that callers may do with records and named holds, in any order.
+random_records(Config) ->
+    Ledger = open_for_records(Config, #{rules => [rule(money, #{user => each}, cost, {rolling, ?DAY_MS},
+                                                       100000, #{on_exhausted => warn})]}),
+    ok = prices(Ledger, m_1(), #{effective_from => 0}),
+    lists:foldl(fun(N, Known) ->
+                        Left = lists:foldl(fun(_, Acc) -> record_step(Ledger, rand:uniform(16), Acc) end,
+                                           Known, lists:seq(1, 40)),
+                        Read = expect(#{}, directory(Config)),
+                        ?assert(maps:get("entries", Read) >= N),
+                        Left
+                end, {[], []}, lists:seq(1, 12)),
+    Read = expect(#{}, directory(Config)),
+    [?assert(maps:get(What, Read) > 0, What)
+     || What <- ["kinds.correction", "kinds.redaction", "kinds.price", "kinds.run", "flags.prices",
+                 "flags.late", "flags.completes", "payloads", "redacted", "run_ids",
+                 "totals.cache_savings"]],
+    ok = cost_ledger:stop(Ledger),
+    Again = open(Config, #{series => [[status, prompt_type], [model, status], [agent]]}),
+    cost_ledger_test:eventually(
+      fun() -> maps:get("building", expect(#{}, directory(Config))) =:= 0 end),
+    ok = cost_ledger:stop(Again).
+
+%% Records that there are, and holds. Some steps are refused: that must leave no trace.
+record_step(Ledger, Kind, {Ids, Holds}) when Kind =< 5 ->
+    Priced = case rand:uniform(3) of
+                 1 -> #{cost => auto, model => <<"m-1">>,
+                        tokens => #{input => rand:uniform(900), cache_read => rand:uniform(400),
+                                    cache_creation => rand:uniform(90)}};
+                 2 -> #{breakdown => #{tokens => rand:uniform(99), tool_calls => rand:uniform(99)}};
+                 3 -> maps:from_list(some(0.5, cost, rand:uniform(99)))
+             end,
+    More = maps:from_list(some(0.4, run_id, random_text(3)) ++ some(0.3, parent_run, random_text(3))
+                          ++ some(0.5, output, #{random_text(3) => random_text(9)})
+                          ++ some(0.3, occurred_at, 1000) ++ some(0.2, id, random_text(4))
+                          ++ some(0.3, provider, <<"p">>) ++ some(0.5, user, random_user())
+                          ++ [{duration_ms, rand:uniform(99)},
+                              {status, lists:nth(rand:uniform(3), [completed, failed, aborted])}]),
+    What = case rand:uniform(3) of
+               1 -> #{kind => run};
+               _ -> #{state => random_state_of(3)}
+           end,
+    case cost_ledger:record(Ledger, maps:merge(maps:merge(Priced, More), What)) of
+        {ok, Id} -> {[Id | Ids], Holds};
+        {error, _} -> {Ids, Holds}
+    end;
+record_step(Ledger, Kind, {[_ | _] = Ids, Holds}) when Kind =< 9 ->
+    Id = lists:nth(rand:uniform(length(Ids)), Ids),
+    Differences = maps:from_list(some(0.7, cost, rand:uniform(100) - 70)
+                                 ++ some(0.3, tokens, #{output => rand:uniform(9)})
+                                 ++ some(0.2, output, corrected) ++ some(0.1, id, random_text(4))
+                                 ++ [{credits, rand:uniform(9) - 4}]),
+    _ = case Kind of
+            9 -> cost_ledger:redact(Ledger, Id, ?BY);
+            _ -> cost_ledger:record(Ledger, Differences#{kind => correction, corrects => Id,
+                                                         by => test, reason => "a test"})
+        end,
+    {Ids, Holds};
+record_step(Ledger, 10, Known) ->
+    _ = prices(Ledger, #{<<"m-1">> => #{input => rand:uniform(5000000), output => 7}},
+               maps:from_list(some(0.5, effective_from, rand:uniform(?START_MS)))),
+    Known;
+record_step(Ledger, Kind, {Ids, Holds}) when Kind =< 12 ->
+    case cost_ledger:reserve(Ledger, maps:from_list(
+                                       some(0.5, run_id, random_text(2)) ++ some(0.3, id, random_text(3))
+                                       ++ [{kind, run}, {user, random_user()}, {cost, 5},
+                                           {model, <<"m-1">>},
+                                           {deadline_ms, rand:uniform(5000)}]
+                                       ++ [{parent, hd(Holds)} || Holds =/= [], Kind =:= 12])) of
+        {ok, Hold} -> {Ids, [Hold | Holds]};
+        {error, _} -> {Ids, Holds}
+    end;
+record_step(Ledger, Kind, {Ids, [_ | _] = Holds}) when Kind =< 15 ->
+    Hold = lists:nth(rand:uniform(length(Holds)), Holds),
+    Usage = case rand:uniform(2) of
+                1 -> #{cost => auto, tokens => #{input => rand:uniform(900), cache_read => 60}};
+                2 -> #{cost => rand:uniform(9), credits => 1}
+            end,
+    case Kind of
+        13 -> _ = cost_ledger:meter(Hold, Usage), {Ids, Holds};
+        14 -> _ = cost_ledger:release(Hold), {Ids, lists:delete(Hold, Holds)};
+        15 ->
+            case cost_ledger:settle(Hold, Usage#{output => [rand:uniform(9)]}) of
+                {ok, #{id := Id}} ->
+                    {ok, Entry} = cost_ledger:fetch(Ledger, Id),
+                    {[maps:get(corrects, Entry, Id) | Ids], Holds};
+                {error, _} ->
+                    {Ids, Holds}
+            end
+    end;
+record_step(Ledger, _Kind, Known) ->
+    ok = cost_ledger:advance_clock(Ledger, lists:nth(rand:uniform(4), [0, 1, 777, ?HOUR_MS])),
+    Known.
+
+%% Each thing that a program which knows budgets alone would misread.
+what_needs_the_second_word(Config) ->
+    Ledger = open(Config, #{series => [[status]]}),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    _ = record(Ledger, #{state => executing, run_id => <<"run">>, intent => "ask"}),
+    _ = reserve(Ledger, #{kind => run, run_id => <<"held">>, deadline_ms => ?LATER}),
+    ok = cost_ledger:stop(Ledger),
+    Output = damaged(directory(Config), needs("['budgets']")),
+    [assert_problem(Database ++ ": uses what format.needs does not name", Output)
+     || Database <- ["meta", "entries", "holds", "keys", "payloads"]].
+
+open_for_records(Config, Options) ->
+    Ledger = open(Config, maps:merge(#{rules => [], series => [[status], [user, status], [user],
+                                                               [model], [state, status]]}, Options)),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    Ledger.
+
+%% Two tiers; and another price of the same model from one provider.
+m_1() ->
+    #{<<"m-1">> => #{input => 2500000, output => 10000000, cache_read => 250000,
+                     cache_creation => 3125000, above => #{tokens => 1000, input => 5000000}},
+      <<"p/m-1">> => #{input => 1000000, output => 2000000}}.
+
+prices(Ledger, Prices, More) ->
+    {ok, _} = cost_ledger:set_prices(Ledger, Prices, maps:merge(?BY, More)),
+    ok.
+
+record(Ledger, Record) ->
+    {ok, Id} = cost_ledger:record(Ledger, Record),
+    Id.
+
+correct(Ledger, Id, Differences) ->
+    record(Ledger, Differences#{kind => correction, corrects => Id, by => test,
+                                reason => "a test"}).
+
 %%% What is damaged is reported --------------------------------------------------------------------
 
 %% A digit of a cost changes: no sum fits any more.
@@ -934,7 +1236,7 @@ damage_in_an_entry(Config) ->
     assert_problem("series: ", Output),
     assert_problem("rollups: ", Output).
 
-%% A 23rd position; dimensions that are derived, not given out, or beyond the last.
+%% A 24th position; dimensions that are derived, not given out, or beyond the last.
 positions_and_dimensions_beyond_the_known(Config) ->
     Directory = closed_ledger(Config, 3),
     [begin
@@ -943,7 +1245,7 @@ positions_and_dimensions_beyond_the_known(Config) ->
          assert_problem(Expected, Output),
          ?assertMatch({error, {damaged, _}}, history(Copy))
      end || {Code, Expected} <-
-                [{"entry += [None] * (22 - len(entry)) + [1]\n", "entries: "}
+                [{"entry += [None] * (23 - len(entry)) + [1]\n", "too many positions"}
                  | [{["entry[3][-2:] = [", integer_to_list(D), ", entry[3][-1]]\n"],
                      "names: dimensions"} || D <- [8, 10, 31, 48]]]].
 
@@ -1103,7 +1405,7 @@ a_newer_format_is_refused(Config) ->
                  {"format", "row['needs'] = ['budgets', 'holds']", "newer: needs"},
                  {"format", "row['needs'] = 1", "newer: needs"},
                  {"format", "row['color'] = 'red'", "newer: keys of format"},
-                 {"series", "row.append([1, 8])", "newer: series"},
+                 {"series", "row.append([0, 8])", "newer: series"},
                  {"series", "row.append([10])", "newer: series"},
                  {"series", "row.append([48])", "newer: series"},
                  {"policy", "row['color'] = 'red'", "newer: keys"}
@@ -1207,7 +1509,7 @@ damage_in_a_key(Config) ->
              {"\\1moved", "value = b'\\1' + value[1:]", "no entry has this client_id"},
              {"\\1moved", "value = b'\\x09' + value[1:]", "unknown operation"},
              {"\\1moved", "value = value[:2] + b'\\7' + value[-33:]", "no hold 7 was ever"},
-             {"\\4", "value = b''", "keys: 04"}]].
+             {"\\x08", "value = b''", "keys: 08: unknown kind of row"}]].
 
 damage_in_a_mark(Config) ->
     Directory = ledger_with_budgets(Config),
@@ -1278,7 +1580,7 @@ ledger_with_budgets(Config) ->
     {ok, 2} = cost_ledger:set_policy(Ledger, #{settings => #{depth => #{type => integer, value => 3}}},
                                      ?BY#{id => <<"policy">>}),
     ok = cost_ledger:stop(Ledger),
-    expect(#{"holds" => 2, "held" => 3, "keys" => 6, "warnings" => 1, "flags.overrun" => 1},
+    expect(#{"holds" => 2, "held" => 3, "keys" => 7, "warnings" => 1, "flags.overrun" => 1},
            directory(Config)),
     directory(Config).
 
@@ -1323,6 +1625,182 @@ rewrite_entries(Code) ->
      "        entry = msgpack.unpackb(value)\n"
      "        ", Code, "\n"
      "        txn.put(key, msgpack.packb(entry), db=database)\n"].
+
+%% What an entry says in words is bound to it, and cannot be taken away without a trace.
+damage_in_a_payload(Config) ->
+    Directory = ledger_with_records(Config),
+    [assert_problem(Expected, damaged(Directory, rewrite("payloads", Index, Code)))
+     || {Index, Code, Expected} <-
+            [{0, "value = value[:-1] + bytes([value[-1] ^ 1])", "is not what the entry's digest says"},
+             {0, "value = value[:1] + bytes([value[1] ^ 1]) + value[2:]",
+              "is not what the entry's digest says"},
+             {0, "value = value[:-1]", "is not what the entry's digest says"},
+             {0, "value += b'\\0'", "is not what the entry's digest says"},
+             {0, "value = value[:17]", "ends too early"},
+             {0, "value = b'\\3' + value[1:]", "unknown kind of row"},
+             {0, "value = b'\\2' + bytes(8)", "was not redacted by this entry"},
+             {0, "value = None", "is missing"},
+             {0, "key = key[:-1] + bytes([key[-1] ^ 0x40])", "no entry has this payload"},
+             {1, "value = value[:-1] + bytes([value[-1] ^ 1])", "was not redacted by this entry"},
+             {1, "value = b'\\1' + bytes(16) + b'\\x80'", "was redacted, but is there"},
+             {1, "value = None", "is missing"}]],
+    [assert_problem("payloads: ", damaged(Directory, flip("payloads", "", N)))
+     || N <- lists:seq(1, 12)],
+    [assert_problem(Expected, damaged(Directory, rewrite_entries(["if ", Code])))
+     || {Code, Expected} <-
+            [{"len(entry) > 12 and entry[12]: entry[12] = bytes(32)",
+              "is not what the entry's digest says"},
+             {"len(entry) > 12 and entry[12]: entry[12] = bytes(31)", ": digest"},
+             {"len(entry) > 12 and entry[12]: entry[12] = None", "no entry has this payload"},
+             {"entry[1] == 6: entry[12] = bytes(32)", ": digest"},
+             {"entry[1] == 9: entry[14] -= 1", "was redacted, but is there"},
+             {"entry[1] == 9: entry[14] += 1", "redacts what had no payload"},
+             {"entry[1] == 9: entry[14] = None", ": link"},
+             {"entry[1] == 9: entry[16]['rule'] = 'x'", ": change"},
+             {"entry[1] == 9: entry[16] = 7", ": change"}]].
+
+%% The digest fits, but nothing of this version wrote it.
+a_payload_of_another_form(Config) ->
+    Directory = ledger_with_records(Config),
+    [assert_problem(
+       Expected,
+       damaged(Directory,
+               ["import hashlib, msgpack\n"
+                "entries, payloads = env.open_db(b'entries'), env.open_db(b'payloads')\n"
+                "E, deep = msgpack.ExtType, []\n"
+                "for _ in range(23): deep = [deep]\n"
+                "value = bytes(16) + msgpack.packb(", Value, ")", More, "\n"
+                "with env.begin(write=True) as txn:\n"
+                "    key = next(iter(txn.cursor(payloads)))[0]\n"
+                "    entry = msgpack.unpackb(txn.get(key, db=entries))\n"
+                "    entry[12] = hashlib.sha256(value).digest()\n"
+                "    txn.put(key, b'\\1' + value, db=payloads)\n"
+                "    txn.put(key, msgpack.packb(entry), db=entries)\n"]))
+     || {Value, More, Expected} <-
+            [{"{'output': E(3, b'x')}", "", "payload: unknown extension 3"},
+             {"{'output': E(2, bytes(9))}", "", "an integer that is not that big"},
+             {"{'output': E(1, b'true')}", "", "an atom of its own form"},
+             {"{'output': b'text'}", "", "text as bin"},
+             {"{'output': deep}", "", "too deep"},
+             {"{'output': {None: 1}}", "", "a key"},
+             {"{'input': 1}", "[:-1] + b'\\1\\2'", "not msgpack"},
+             {"{'color': 1}", "", "unknown fields"},
+             {"{}", "", "not a map, or of nothing"},
+             {"[]", "", "not a map, or of nothing"}]].
+
+%% Whose record it is, or whose hold; and that there is one of that name.
+damage_in_a_run_id(Config) ->
+    Directory = ledger_with_records(Config),
+    [assert_problem("keys: 04", damaged(Directory, flip("keys", Prefix, N)))
+     || Prefix <- ["\\4first", "\\4settled", "\\4held"], N <- lists:seq(1, 8)],
+    [assert_problem("keys: 05", damaged(Directory, flip("keys", "\\5", N))) || N <- lists:seq(1, 4)],
+    [assert_problem(Expected, damaged(Directory, Code))
+     || {Code, Expected} <-
+            [{rewrite_key("\\4first", "value = None"), "keys: 046669727374: is missing"},
+             {rewrite_key("\\4held", "value = None"), "keys: 0468656c64: is missing"},
+             {rewrite_key("\\4settled", "key = b'\\4other'"), "keys: 046f74686572: is not derived"},
+             {rewrite("holds", 0, "value = value.replace(b'held', b'hold')"), "keys: 04686f6c64: is missing"},
+             {rewrite_entries("if len(entry) > 17 and entry[17] == 'settled': entry[17] = 'first'"),
+              "another one has the id"},
+             {rewrite_entries("if len(entry) > 17 and entry[17]: entry[17] = 'x' * 1001"), ": run_id"},
+             {rewrite_entries("if entry[1] == 5: entry[17:] = ['r', None, None, None, bytes(32)]"),
+              ": run_id"},
+             {rewrite_entries("if len(entry) > 22: entry[21] = None"),
+              "an id without a digest"},
+             {rewrite_entries("if len(entry) > 22: entry[22] = ''"), ": parent_run"}]].
+
+%% What corrections came to, and what costs how much from when on.
+damage_in_what_is_derived_from_records(Config) ->
+    Directory = ledger_with_records(Config),
+    [assert_problem(["keys: 0", Kind], damaged(Directory, flip("keys", ["\\", Kind], N)))
+     || Kind <- ["6", "7"], N <- lists:seq(1, 8)],
+    [assert_problem(Expected, damaged(Directory, Code))
+     || {Code, Expected} <-
+            [{rewrite_row("keys", first_of("\\6"), "value = None"), "is missing"},
+             {rewrite_row("keys", first_of("\\6"), "value = bytes([value[0] ^ 1]) + value[1:]"),
+              "should be priced "},
+             {rewrite_row("keys", first_of("\\6"), "key = key[:-1]"), ": the key"},
+             {rewrite_row("keys", first_of("\\7"), "value = None"), "is missing"},
+             {rewrite_row("keys", first_of("\\7"), "key = key[:-1] + b'\\1'"), "is not derived"},
+             {rewrite_row("keys", first_of("\\7"), "key = b'\\7\\0\\x09' + key[3:]"), ": the key"}]].
+
+%% Amounts that do not come from one another; times and links that cannot be.
+damage_in_a_record(Config) ->
+    Directory = ledger_with_records(Config),
+    [assert_problem(Expected, damaged(Directory, rewrite_entries(["if ", Code])))
+     || {Code, Expected} <-
+            [{"len(entry) > 9 and entry[9]: entry[9][1] += 1", "breakdown: does not add up"},
+             {"len(entry) > 9 and entry[9]: entry[9] = entry[9][:3]", ": breakdown"},
+             {"len(entry) > 9 and entry[9]: entry[9][0] += 1; entry[9][1] -= 1", "cost: the tokens cost"},
+             {"len(entry) > 10 and entry[10]: entry[10][0] += 1000000", "cost: the tokens cost"},
+             {"len(entry) > 10 and entry[10]: entry[6] += 1; entry[9] = None", "cost: the tokens cost"},
+             {"len(entry) > 10 and entry[10]: entry[10][4] += 1", "were not in force"},
+             {"len(entry) > 10 and entry[10]: entry[8] = None", ": unit_prices"},
+             {"len(entry) > 15 and entry[15]: entry[15] += 10 ** 12", ": occurred_at"},
+             {"entry[1] == 5: entry[11] = (entry[11] or 0) ^ 16 or None", "flags: prices"},
+             {"entry[1] == 5: entry[11] = 2", "flags: late"},
+             {"entry[1] == 5: entry[11] = 4", "flags: completes"},
+             {"entry[1] == 5 and entry[6]: entry[6] = -10 ** 9", "corrects more than there was"},
+             {"entry[1] == 5 and entry[6]: entry[6] += 1", "keys: 06"},
+             {"entry[1] == 5: entry[14] -= 3", "corrects what is not there"},
+             {"entry[1] == 5: entry[14] = key_id", ": link"},
+             {"entry[1] == 5: entry[3] = [1, 1, 4, 2]", "is not called as what it corrects"},
+             {"entry[1] == 5: entry[6:9] = [None, None, None]", "correction: of nothing"},
+             {"entry[1] == 5: entry[16] = {'by': 'ops'}", ": change"},
+             {"entry[1] == 5: entry[11] = 2; entry[16:] = [None, None, 7]",
+              "corrects what the ledger has not ended"},
+             {"entry[1] == 8: entry[16]['prices'][0][1][0] += 1", "keys: 07"},
+             {"entry[1] == 8: entry[16]['prices'][0][1].pop()", "change: a price"},
+             {"entry[1] == 8: entry[16]['prices'][0].append(1)", "change: a price"},
+             {"entry[1] == 8: entry[16]['prices'] = []", "change: prices"},
+             {"entry[1] == 8: entry[16]['color'] = 'red'", "keys of change"},
+             {"entry[1] == 8: entry[16]['effective_from'] = -1", "change: effective_from"},
+             {"entry[1] == 8: entry[6] = 5", "amounts, or a hold"}]].
+
+damage_in_a_series_by_status(Config) ->
+    Directory = ledger_with_records(Config),
+    [assert_problem(Expected, damaged(Directory, Code))
+     || {Code, Expected} <-
+            [{rewrite_entries("if entry[1] == 2 and entry[2] == 1: entry[2] = 3"), "series: "},
+             {rewrite_row("names", first_of("\\4\\xff"), "value = None"), "names: 04ffff"},
+             {rewrite_row("names", first_of("\\4\\xff"), "key = b'\\4\\xff\\xff\\xff\\xf4'"),
+              "names: 04fffffff4"},
+             {rewrite_row("names", first_of("\\7\\x08"), "value = bytes(4)"), "names: 0708"},
+             {"database = env.open_db(b'names')\n"
+              "with env.begin(write=True) as txn:\n"
+              "    key = b'\\3\\xff\\xff\\xff\\xf1'\n"
+              "    txn.put(key, b'\\x08completed', db=database)\n", "names: 03fffffff1: is not derived"},
+             {rewrite_row("names", ["next(kv for kv in txn.cursor(database) if kv[0][0] == 5"
+                                    " and kv[1] == b'\\xff\\xff\\xff\\xf1')"],
+                          "value = b'\\xff\\xff\\xff\\xf2'"), "names: 04fffffff1"}]].
+
+%% A closed ledger with every row that records have, one of each kind found by its name.
+ledger_with_records(Config) ->
+    Ledger = open_for_records(Config, #{}),
+    ok = prices(Ledger, #{<<"m-1">> => #{input => 2500000, output => 10000000}}, #{}),
+    _ = record(Ledger, #{state => executing, user => ann, model => <<"m-1">>, cost => auto,
+                         tokens => #{input => 3, output => 1}, breakdown => #{tool_calls => 40},
+                         run_id => <<"first">>, intent => <<"ask">>,
+                         occurred_at => ?START_MS, parent_run => <<"elsewhere">>}),
+    Redacted = record(Ledger, #{kind => run, user => bob, intent => <<"secret">>, cost => 9,
+                                run_id => binary:copy(<<"long">>, 200)}),
+    Unpriced = record(Ledger, #{state => improving, user => ann, status => failed}),
+    _ = correct(Ledger, Unpriced, #{cost => 70}),
+    _ = correct(Ledger, Redacted, #{cost => -4, credits => 2}),
+    {ok, _} = cost_ledger:redact(Ledger, Redacted, ?BY),
+    Settled = reserve(Ledger, #{kind => run, run_id => <<"settled">>, id => <<"reserve">>}),
+    _ = reserve(Ledger, #{kind => run, run_id => <<"held">>, id => <<"hold">>,
+                          deadline_ms => ?LATER}),
+    {ok, _} = cost_ledger:settle(Settled, #{cost => 5}),
+    {ok, 2} = cost_ledger:set_policy(Ledger, #{settings => #{depth => #{type => integer, value => 3}}},
+                                     ?BY),
+    ok = cost_ledger:stop(Ledger),
+    expect(#{"payloads" => 2, "redacted" => 1, "run_ids" => 4, "prices" => 1, "holds" => 1,
+             "kinds.correction" => 2}, directory(Config)),
+    directory(Config).
+
+first_of(Prefix) ->
+    ["next(kv for kv in txn.cursor(database) if kv[0].startswith(b'", Prefix, "'))"].
 
 a_truncated_file_is_not_read(Config) ->
     Directory = closed_ledger(Config, 70),
@@ -1412,7 +1890,8 @@ the_example_of_the_documentation(Config) ->
 %% Keys and values, as the page draws them.
 example() ->
     [%% meta: the end of the format; series; the end of the policy
-     "a8 63 75 72 72 65 6e 63 79 a3 55 53 44 a5 6e 65 65 64 73 91 a7 62 75 64 67 65 74 73",
+     "a8 63 75 72 72 65 6e 63 79 a3 55 53 44"
+     "a5 6e 65 65 64 73 92 a7 62 75 64 67 65 74 73 a7 72 65 63 6f 72 64 73",
      "73 65 72 69 65 73 91 91 01",
      "a5 6c 69 6d 69 74 c0 b0 63 68 61 6e 67 65 64 5f 62 79 5f 65 6e 74 72 79"
      "cf 00 06 0a 24 1b b1 c7 01",
@@ -1533,6 +2012,79 @@ example_with_budgets() ->
 
 example_digest() ->
     "2f 7e 9a 55 37 d1 0b 42 91 19 05 26 ed 62 8e 70 04 d0 76 5e be 96 d2 65 c2 91 01 f7 d7 2c 72 d3".
+
+%% The third example: the salt is another one each time, and the digests that depend on it.
+the_example_with_records(Config) ->
+    Ledger = open(Config, #{series => [[status]]}),
+    _ = cost_ledger_test:at(Ledger, 1700000000000),
+    {ok, _} = cost_ledger:set_prices(Ledger, #{<<"m-1">> => #{input => 2500000, output => 10000000,
+                                                              cache_read => 250000}},
+                                     #{by => ops, reason => "list"}),
+    {ok, Id} = cost_ledger:record(Ledger, #{state => executing, model => <<"m-1">>, cost => auto,
+                                            tokens => #{input => 100, output => 50,
+                                                        cache_read => 600},
+                                            breakdown => #{tool_calls => 75}, intent => "ask",
+                                            attributes => #{mood => calm}}),
+    {ok, Run} = cost_ledger:record(Ledger, #{kind => run, run_id => "r-1", status => failed,
+                                             output => 42}),
+    {ok, _} = cost_ledger:record(Ledger, #{kind => correction, corrects => Run, cost => 80,
+                                           by => ops, reason => "bill"}),
+    {ok, _} = cost_ledger:redact(Ledger, Run, #{by => ops, reason => "law"}),
+    ?assertEqual({1700000000000001, 1700000000000002}, {Id, Run}),
+    ok = cost_ledger:stop(Ledger),
+    expect(numbers([{totals, [{cost, 975 + 80}, {cache_savings, 1350}]}]), directory(Config)),
+    {ok, Data} = file:read_file(filename:join(directory(Config), "data.mdb")),
+    [?assertNotEqual({Hex, nomatch}, {Hex, binary:match(Data, bytes(Hex))})
+     || Hex <- example_with_records()],
+    %% The row of the payload: its key and kind, the salt, and the map; the entry has the digest.
+    Map = bytes(example_payload()),
+    {At, Size} = binary:match(Data, Map),
+    ?assertEqual(bytes("00 06 0a 24 18 1e 40 01 01"), binary:part(Data, At - 25, 9)),
+    Digest = crypto:hash(sha256, binary:part(Data, At - 16, 16 + Size)),
+    Entry = <<(bytes("ce 00 26 25 a0 ce 00 98 96 80 ce 00 03 d0 90 ce 00 26 25 a0 ce 00 98 96 80"
+                     "c0 c4 20"))/binary, Digest/binary>>,
+    ?assertNotEqual(nomatch, binary:match(Data, Entry)).
+
+example_with_records() ->
+    [%% entries: the price; the record, up to its digest; the run, but for its digests; what follows
+     "00 06 0a 24 18 1e 40 00 dc 00 11 01 08 00 90 c0 00 c0 c0 c0 c0 c0 c0 c0 c0 c0 c0"
+     "83 a2 62 79 a3 6f 70 73 a6 70 72 69 63 65 73 91 92 a3 6d 2d 31"
+     "95 ce 00 26 25 a0 ce 00 98 96 80 ce 00 03 d0 90 ce 00 26 25 a0 ce 00 98 96 80"
+     "a6 72 65 61 73 6f 6e a4 6c 69 73 74",
+     "00 06 0a 24 18 1e 40 01 9d 01 01 01 94 01 01 06 02"
+     "96 01 01 a9 65 78 65 63 75 74 69 6e 67 02 06 a3 6d 2d 31"
+     "00 cd 03 cf c0 95 64 32 cd 02 58 00 00 94 cd 03 84 4b 00 00"
+     "95 ce 00 26 25 a0 ce 00 98 96 80 ce 00 03 d0 90 ce 00 26 25 a0 ce 00 98 96 80 c0 c4 20",
+     "00 06 0a 24 18 1e 40 02 dc 00 16 01 02 02 90 c0 00 c0 c0 c0 c0 c0 c0 c4 20",
+     "c0 c0 c0 c0 a3 72 2d 31 c0 c0 c0 c4 20" ++ example_run_digest(),
+     "00 06 0a 24 18 1e 40 03 dc 00 11 01 05 00 90 c0 00 50 c0 c0 c0 c0 10 c0 c0"
+     "cf 00 06 0a 24 18 1e 40 02 c0 82 a2 62 79 a3 6f 70 73 a6 72 65 61 73 6f 6e a4 62 69 6c 6c",
+     "00 06 0a 24 18 1e 40 04 dc 00 11 01 09 00 90 c0 00 c0 c0 c0 c0 c0 c0 c0 c0"
+     "cf 00 06 0a 24 18 1e 40 02 c0 82 a2 62 79 a3 6f 70 73 a6 72 65 61 73 6f 6e a3 6c 61 77",
+     %% payloads: what is left of the run's
+     "00 06 0a 24 18 1e 40 02 02 00 06 0a 24 18 1e 40 04",
+     %% keys
+     "04 72 2d 31 01 00 82 80 f9 c0 c1 c4 82 03 00" ++ example_run_digest(),
+     "06 00 06 0a 24 18 1e 40 02 01 80 01 a0 01",
+     "07 00 03 6d 2d 31 00 06 0a 24 18 1e 40 00"
+     "a0 cb 98 01 80 ad e2 04 90 a1 0f a0 cb 98 01 80 ad e2 04 00 80 80 f9 c0 c1 c4 82 03",
+     %% names
+     "04 ff ff ff f1 00 00 00 02", "05 00 00 00 03 ff ff ff f2", "07 08 00 00 00 02",
+     %% series
+     "00 00 00 00 00 06 0a 24 18 1e 40 01 03 00 00 85 f3 80 10 02 02 9e 0f 9e 0f c8 01 64 b0 09 8c 15"
+     "01 82 80 88 80 20 02 02 02 01 80 81 a0 80 80 22 a0 01 02 01 a0 01",
+     "00 00 00 03 00 06 0a 24 18 1e 40 02 02 00 00 82 80 88 80 20 02 02 02"
+     "01 80 81 a0 80 80 22 a0 01 02 01 a0 01",
+     %% rollups
+     "00 00 00 00 01 00 07 34 9e 87 f3 a8 90 a0 22 02 02 02 be 10 9e 0f c8 01 64 b0 09 02 02 8c 15"
+     "02 01 a0 01 0b 9e 0f 9e 0f 00 00 00 00"].
+
+example_run_digest() ->
+    "41 06 90 7e 6e 9b 36 81 1a 1e a4 77 e9 a9 76 1a 11 fb ce 44 28 5a df e4 3a dc 58 8b 9a 65 f4 15".
+
+example_payload() ->
+    "82 aa 61 74 74 72 69 62 75 74 65 73 81 d6 01 6d 6f 6f 64 d6 01 63 61 6c 6d"
+    "a6 69 6e 74 65 6e 74 a3 61 73 6b".
 
 bytes(Hex) ->
     binary:decode_hex(list_to_binary([C || C <- Hex, C =/= $\s])).
