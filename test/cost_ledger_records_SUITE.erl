@@ -45,6 +45,7 @@ groups() ->
        a_hundred_senders_of_one_run_make_one_record,
        a_run_of_a_live_hold_is_taken,
        a_run_is_what_its_hold_became,
+       an_id_is_taken_by_a_run_that_was_there,
        a_released_run_may_be_tried_again]},
      {corrections, [parallel],
       [a_correction_is_net_in_sums_and_gross_in_budgets,
@@ -373,6 +374,15 @@ a_run_is_what_its_hold_became(Config) ->
     reopen(Config, L),
     ?assertEqual({ok, Record}, cost_ledger:fetch_run(L, <<"r">>)),
     ?assertEqual({error, {conflict, Id}}, cost_ledger:record(L, Attempt)),
+    close(L).
+
+an_id_is_taken_by_a_run_that_was_there(Config) ->
+    L = open(Config),
+    Run = #{kind => run, run_id => <<"r">>, cost => 1},
+    {ok, Id} = cost_ledger:record(L, Run#{id => <<"first">>}),
+    ?assertEqual({ok, Id}, cost_ledger:record(L, Run#{id => <<"second">>})),
+    ?assertEqual({error, {conflict, Id}},
+                 cost_ledger:record(L, #{kind => run, id => <<"second">>, cost => 2})),
     close(L).
 
 a_released_run_may_be_tried_again(Config) ->

@@ -532,12 +532,13 @@ static int find_done(struct batch *batch, struct ledger_request *request,
     struct key_row row;
     *done = false;
     int rc = MDB_NOTFOUND;
-    bool has_ended = false;
+    bool has_ended = false, is_run = false;
     if (entry->client_id.data != NULL)
         rc = keys_find(batch->txn, keys, entry->client_id, &row);
     if (rc == MDB_NOTFOUND && entry->run_id.data != NULL) {
         rc = keys_find_run(batch->txn, keys, entry->run_id, &row);
         has_ended = rc == 0 && row.version != 0;
+        is_run = rc == 0;
     }
     if (rc != 0)
         return rc == MDB_NOTFOUND ? 0 : rc;
@@ -547,6 +548,11 @@ static int find_done(struct batch *batch, struct ledger_request *request,
         memcmp(row.digest, entry->request_digest, ENTRY_DIGEST_BYTES) != 0)
         return LEDGER_E_CONFLICT;
     *done = request->repeated = true;
+    /* Its client_id is taken by this as well, if it was found by its run_id. */
+    if (is_run && entry->client_id.data != NULL) {
+        batch->wrote = true;
+        return keys_put(batch->txn, keys, entry->client_id, &row);
+    }
     return 0;
 }
 

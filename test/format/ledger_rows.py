@@ -323,7 +323,7 @@ class Entry:
         if self.kind != CORRECTION:
             return self.status
         require(corrected is not None, "corrects an entry that is not there")
-        return COMPLETED if self.flags & COMPLETES else corrected.status
+        return corrected.status
 
     def cache_savings(self):
         """Against the price of input; rounded half up."""
