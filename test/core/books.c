@@ -334,21 +334,23 @@ struct past {
     size_t left;
 };
 
-static bool check_history_row(void *context, const struct ledger_entry *entry) {
+static void check_history_row(void *context, const struct ledger_entry *entry,
+                              const struct ledger_payload *payload) {
     struct past *past = context;
+    (void)payload;
     do
         assert_true(past->left > 0);
     while (past->books->entries[--past->left].kind != KIND_INVOCATION);
     const struct booked *booked = &past->books->entries[past->left];
     assert_int_equal(entry->id, booked->id);
     assert_int_equal(entry->name_numbers[DIMENSION_STATE], booked->names[DIMENSION_STATE]);
-    return true;
 }
 
 static void check_history(struct books *books) {
     struct past past = {books, books->count};
-    struct ledger_history_query all = {.before = UINT64_MAX, .limit = UINT64_MAX};
-    assert_int_equal(ledger_history(books->ledger, &all, check_history_row, &past), 0);
+    struct ledger_list_query all = list_of(1u << KIND_INVOCATION);
+    struct ledger_page page;
+    assert_int_equal(ledger_list(books->ledger, &all, check_history_row, &past, &page), 0);
     while (past.left > 0)
         assert_int_not_equal(books->entries[--past.left].kind, KIND_INVOCATION);
 }

@@ -90,7 +90,8 @@ struct drafts {
 /* Zeroed is empty. The draft's token is its place, from 1 on, plus `first_token`. */
 void add_draft(struct drafts *drafts, const struct ledger_entry *entry);
 void add_bytes(struct drafts *drafts, const void *bytes, size_t size);
-/* One that does something else than book. With a client_id it is made idempotent. */
+/* One that does something else than book. With a client_id or a run_id it is made idempotent; a
+ * payload is bound to it. */
 struct ledger_request *add_request(struct drafts *drafts, enum ledger_operation operation,
                                    uint64_t hold, const struct ledger_entry *entry);
 void free_drafts(struct drafts *drafts);
@@ -159,6 +160,10 @@ struct ledger_facts facts_of(struct ledger *ledger);
 uint64_t count_of(struct ledger *ledger, const char *state);
 uint64_t count_in(struct ledger *ledger, const char *state, uint64_t window_ms);
 uint64_t id_of(struct ledger *ledger, size_t nth_newest);
+#define ALL_KINDS UINT32_C(0x3fe)
+#define KINDS_OF_WORK (1u << KIND_INVOCATION | 1u << KIND_RUN)
+/* All entries of these kinds (1 << kind), newest first, in one page. */
+struct ledger_list_query list_of(uint32_t kinds);
 
 /* Reads every entry and every hold and adds them up anew, then compares whatever is derived from
  * them: books.c says what that is. */

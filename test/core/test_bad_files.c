@@ -347,7 +347,8 @@ static void a_declared_tuple_is_counted(void **state) {
 }
 
 static void bytes_that_are_no_entry_are_damage(void **state) {
-    struct ledger_history_query all = {.before = UINT64_MAX, .limit = UINT64_MAX};
+    struct ledger_list_query all = list_of(ALL_KINDS);
+    struct ledger_page page;
     struct ledger *ledger;
     uint8_t bytes[8];
     MDB_txn *txn;
@@ -365,7 +366,7 @@ static void bytes_that_are_no_entry_are_damage(void **state) {
     ledger = open_ledger(*state);
     assert_int_equal(ledger_fetch(ledger, START_US + 1, NULL, NULL), LEDGER_E_DAMAGED);
     assert_int_equal(ledger_fetch(ledger, START_US + 2, NULL, NULL), LEDGER_E_NEWER);
-    assert_int_equal(ledger_history(ledger, &all, NULL, NULL), LEDGER_E_NEWER);
+    assert_int_equal(ledger_list(ledger, &all, NULL, NULL, &page), LEDGER_E_NEWER);
     close_ledger(ledger);
 }
 

@@ -81,11 +81,17 @@ static void add_view(void *context, const struct ledger_counts *counts) {
         view->sum += counts->all;
 }
 
-static bool is_older(void *context, const struct ledger_entry *entry) {
-    uint64_t *last = context;
-    bool older = entry->id < *last;
-    *last = entry->id;
-    return older;
+struct order {
+    uint64_t last;
+    bool wrong;
+};
+
+static void is_older(void *context, const struct ledger_entry *entry,
+                     const struct ledger_payload *payload) {
+    struct order *order = context;
+    (void)payload;
+    order->wrong = order->wrong || entry->id >= order->last;
+    order->last = entry->id;
 }
 
 static void *read_on(void *context) {
@@ -94,13 +100,16 @@ static void *read_on(void *context) {
     uint64_t before = 0;
     while (!atomic_load(reader->stop) || reader->views == 0) {
         struct view view = {0};
-        struct ledger_history_query newest = {.before = UINT64_MAX, .limit = 40};
-        uint64_t last = UINT64_MAX;
+        struct ledger_list_query newest = list_of(KINDS_OF_WORK);
+        struct order order = {.last = UINT64_MAX};
+        struct ledger_page page;
         int64_t now_us;
+        newest.limit = 40;
         int rc = ledger_count(reader->ledger, NULL, windows, add_view, &view, &now_us);
         if (rc != 0 || view.sum != view.total || view.total < before || view.total % 6 != 0)
             reader->wrong = true;
-        if (ledger_history(reader->ledger, &newest, is_older, &last) != 0)
+        if (ledger_list(reader->ledger, &newest, is_older, &order, &page) != 0 || order.wrong ||
+            !page.total_known || page.total % 6 != 0)
             reader->wrong = true;
         ledger_allowed(reader->ledger, 1);
         before = view.total;

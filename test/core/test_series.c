@@ -53,18 +53,35 @@ static void assert_totals_before(const struct list *list, uint32_t series, uint6
     assert_memory_equal(&totals, &expected, sizeof totals);
 }
 
-static void assert_walk(const struct list *list, uint32_t series, uint64_t before) {
+static int64_t amount_in(const struct amounts *amounts, int column) {
+    return amounts->mask & UINT64_C(1) << column ? amounts->column[column] : 0;
+}
+
+/* The items between the bounds, in either direction, and nothing after the last. */
+static void assert_walk_between(const struct list *list, uint32_t series, bool forward,
+                                uint64_t since, uint64_t until) {
+    const struct series_item *item;
     struct series_walk walk;
-    uint64_t id;
-    size_t left = list->count;
-    while (left > 0 && list->ids[left - 1] >= before)
-        left--;
-    series_walk_start(&walk, scratch.cursor, series, before);
-    while (left > 0) {
-        assert_int_equal(series_walk_next(&walk, &id), 0);
-        assert_int_equal(id, list->ids[--left]);
+    series_walk_start(&walk, scratch.cursor, series, forward, since, until);
+    for (size_t i = 0; i < list->count; i++) {
+        size_t at = forward ? i : list->count - 1 - i;
+        const struct amounts *amounts = &list->amounts[at];
+        if (list->ids[at] < since || list->ids[at] >= until)
+            continue;
+        assert_int_equal(series_walk_next(&walk, &item), 0);
+        assert_int_equal(item->id, list->ids[at]);
+        assert_true(item->mask == amounts->mask);
+        assert_int_equal(item->cost, amount_in(amounts, COLUMN_COST));
+        assert_int_equal(item->duration_ms, amount_in(amounts, COLUMN_DURATION_MS) +
+                                                amount_in(amounts, COLUMN_RUNS_DURATION_MS));
     }
-    assert_int_equal(series_walk_next(&walk, &id), MDB_NOTFOUND);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(series_walk_next(&walk, &item), MDB_NOTFOUND);
+}
+
+static void assert_walk(const struct list *list, uint32_t series, uint64_t before) {
+    assert_walk_between(list, series, false, 0, before);
+    assert_walk_between(list, series, true, 0, before);
 }
 
 static size_t block_count(void) {
@@ -157,6 +174,47 @@ static void a_block_may_have_exactly_2000_bytes(void **state) {
     assert_int_equal(largest, SERIES_BLOCK_BYTES);
 }
 
+/* Neighbours before and behind it must not be walked into, nor a block be left out that begins
+ * before the first bound. */
+static void a_walk_keeps_to_its_bounds_in_both_directions(void **state) {
+    static struct list list;
+    static const struct list empty;
+    struct series_block block, neighbours[2];
+    uint64_t id = 100;
+    (void)state;
+    list.count = 0;
+    load(&block, 5);
+    load(&neighbours[0], 4);
+    load(&neighbours[1], 6);
+    for (size_t i = 0; i < 5 * SERIES_BLOCK_ITEMS + 7; i++) {
+        struct amounts amounts = random_amounts();
+        append(&block, &list, id, &amounts);
+        for (int k = 0; k < 2; k++)
+            assert_int_equal(series_append(scratch.txn, scratch.dbi, &neighbours[k], id, &amounts),
+                             0);
+        id += 1 + random_below(3);
+    }
+    store(&block);
+    store(&neighbours[0]);
+    store(&neighbours[1]);
+    for (size_t i = rounds(4000); i > 0; i--) {
+        uint64_t since = random_below(8) ? 95 + random_below(id - 90) : 0;
+        uint64_t until = random_below(8) ? 95 + random_below(id - 90) : UINT64_MAX;
+        assert_walk_between(&list, 5, random_below(2), since, until);
+    }
+    for (size_t i = 0; i < list.count; i++)
+        for (int forward = 0; forward < 2; forward++) {
+            assert_walk_between(&list, 5, forward, list.ids[i], list.ids[i] + 1);
+            assert_walk_between(&list, 5, forward, list.ids[i], list.ids[i]);
+            assert_walk_between(&list, 5, forward, list.ids[i], UINT64_MAX);
+            assert_walk_between(&list, 5, forward, 0, list.ids[i]);
+            assert_walk_between(&empty, 3, forward, list.ids[i], UINT64_MAX);
+            assert_walk_between(&empty, 7, forward, 0, list.ids[i]);
+        }
+    assert_walk_between(&list, 5, true, UINT64_MAX, UINT64_MAX);
+    assert_walk_between(&list, 5, false, UINT64_MAX, UINT64_MAX);
+}
+
 /* Three series in one database, appended to in turn, stored and loaded again at random. */
 static void interleaved_series_do_not_mix(void **state) {
     static struct list lists[3];
@@ -227,12 +285,12 @@ static void an_unchanged_block_is_not_written(void **state) {
     assert_int_equal(block_count(), 0);
 }
 
-static void a_walk_leaves_out_what_is_no_invocation(void **state) {
+static void a_walk_tells_what_is_no_invocation_by_its_columns(void **state) {
     static struct list list;
+    const struct series_item *item;
     struct series_block block;
     struct series_walk walk;
     struct amounts run = {0}, invocation_amounts = one_invocation(1);
-    uint64_t id;
     (void)state;
     amounts_set(&run, COLUMN_RUNS, 1);
     load(&block, 1);
@@ -240,10 +298,17 @@ static void a_walk_leaves_out_what_is_no_invocation(void **state) {
     for (uint64_t i = 0; i < 100; i++)
         append(&block, &list, 11 + i, &run);
     store(&block);
-    series_walk_start(&walk, scratch.cursor, 1, UINT64_MAX);
-    assert_int_equal(series_walk_next(&walk, &id), 0);
-    assert_int_equal(id, 10);
-    assert_int_equal(series_walk_next(&walk, &id), MDB_NOTFOUND);
+    series_walk_start(&walk, scratch.cursor, 1, true, 0, UINT64_MAX);
+    assert_int_equal(series_walk_next(&walk, &item), 0);
+    assert_int_equal(item->id, 10);
+    assert_true(item->mask == (UINT64_C(1) << COLUMN_INVOCATIONS | UINT64_C(1) << COLUMN_COST));
+    for (uint64_t i = 0; i < 100; i++) {
+        assert_int_equal(series_walk_next(&walk, &item), 0);
+        assert_int_equal(item->id, 11 + i);
+        assert_true(item->mask == UINT64_C(1) << COLUMN_RUNS);
+    }
+    assert_int_equal(series_walk_next(&walk, &item), MDB_NOTFOUND);
+    assert_walk(&list, 1, UINT64_MAX);
 }
 
 static ledger_sum cost_of(const void *context, const struct totals *totals) {
@@ -315,15 +380,17 @@ static int every_reader(uint32_t series) {
     struct series_block block;
     struct series_walk walk;
     struct totals totals;
-    uint64_t id;
+    const struct series_item *item;
     int rc = series_load(scratch.txn, scratch.dbi, series, &block);
     int rc_totals = series_totals_before(scratch.cursor, series, UINT64_MAX, &totals);
-    series_walk_start(&walk, scratch.cursor, series, UINT64_MAX);
-    int rc_walk;
-    while ((rc_walk = series_walk_next(&walk, &id)) == 0)
-        ;
     assert_int_equal(rc, rc_totals);
-    assert_int_equal(rc == 0, rc_walk == MDB_NOTFOUND);
+    for (int forward = 0; forward < 2; forward++) {
+        int rc_walk;
+        series_walk_start(&walk, scratch.cursor, series, forward, 0, UINT64_MAX);
+        while ((rc_walk = series_walk_next(&walk, &item)) == 0)
+            ;
+        assert_int_equal(rc == 0, rc_walk == MDB_NOTFOUND);
+    }
     return rc;
 }
 
@@ -385,10 +452,11 @@ int main(void) {
         on_scratch(totals_are_exact_at_the_edge_of_32_items),
         on_scratch(totals_are_exact_where_a_block_is_full_of_bytes),
         on_scratch(a_block_may_have_exactly_2000_bytes),
+        on_scratch(a_walk_keeps_to_its_bounds_in_both_directions),
         on_scratch(interleaved_series_do_not_mix),
         on_scratch(a_reloaded_block_goes_on_as_if_it_had_stayed),
         on_scratch(an_unchanged_block_is_not_written),
-        on_scratch(a_walk_leaves_out_what_is_no_invocation),
+        on_scratch(a_walk_tells_what_is_no_invocation_by_its_columns),
         on_scratch(a_goal_is_reached_where_counting_reaches_it),
         on_scratch(bytes_that_are_no_block_are_damage),
         on_scratch(a_block_cut_short_or_too_long_is_damage),
