@@ -69,9 +69,11 @@ static ledger_sum wanted(const struct ledger_filter *filter, const struct totals
     if (filter->kinds & 1u << KIND_RUN)
         sum += wanted_of(totals, filter->statuses, COLUMN_RUNS, COLUMN_RUNS_COMPLETED,
                          COLUMN_LATE_RUNS_COMPLETED, COLUMN_RUNS_FAILED, COLUMN_RUNS_ABORTED);
-    if (filter->kinds & 1u << KIND_CORRECTION && filter->statuses == 0)
+    /* What has no outcome is of no status. */
+    bool of_none = filter->statuses == 0 || filter->statuses & 1u << STATUS_NONE;
+    if (of_none && filter->kinds & 1u << KIND_CORRECTION)
         sum += totals->column[COLUMN_CORRECTIONS];
-    if (filter->kinds & 1u << KIND_GRANT && filter->statuses == 0)
+    if (of_none && filter->kinds & 1u << KIND_GRANT)
         sum += totals->column[COLUMN_GRANTS];
     return sum;
 }
@@ -79,6 +81,9 @@ static ledger_sum wanted(const struct ledger_filter *filter, const struct totals
 static int totals_between(struct reading *reading, uint32_t series, uint64_t since, uint64_t until,
                           struct totals *totals) {
     struct totals before;
+    memset(totals, 0, sizeof *totals);
+    if (since >= until)
+        return 0;
     int rc = series_totals_before(reading->series, series, since, &before);
     if (rc == 0)
         rc = series_totals_before(reading->series, series, until, totals);
