@@ -87,7 +87,7 @@ static int next_number(MDB_txn *txn, MDB_dbi dbi, enum row row, uint32_t *number
         rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
     if (rc == 0 && key.mv_size == 5 && ((uint8_t *)key.mv_data)[0] == row)
         *number = get_be32((uint8_t *)key.mv_data + 1) + 1;
-    if (*number >= STATUS_NUMBERS)
+    if (*number == 0 || *number >= STATUS_NUMBERS)
         rc = LEDGER_E_ID_EXHAUSTED;
     mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND ? 0 : rc;
