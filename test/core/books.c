@@ -4,10 +4,11 @@
  *              marked; families are counted
  *   series     totals of every series of every family, up to where it is built; rollups
  *   holds      their shares, their children, what they hold together, their deadlines
- *   keys       of entries, and of holds that the ledger resolved
+ *   keys       of entries, of runs, of what was corrected, and of holds that the ledger resolved
+ *   payloads   each is the one that its entry was booked with, or was taken away by another
  *   resets     from when the use of each rule counts
  *   gate       every word, by stepping through ledger time
- *   reading    counts, history, facts
+ *   reading    counts, lists, sums, facts
  *
  * Nothing is taken from what computed it: what an entry adds, which rules an attempt meets, where
  * periods begin and what grants are left are written here a second time, by counting.
@@ -69,7 +70,7 @@ static struct sum *expected_of(const struct books *books, uint32_t series, uint3
             const struct declared_series *declared = &books->ledger->declared[i - 1];
             bool same = declared->count == count;
             for (size_t k = 0; same && k < count; k++)
-                same = books->names[key.numbers[k]].dimension == declared->dimensions[k];
+                same = books_dimension(books, key.numbers[k]) == declared->dimensions[k];
             if (same)
                 key.family = i;
         }
@@ -208,7 +209,7 @@ static void check_family_counts(const struct books *books) {
             bool same = value.mv_size == 4u * declared->count;
             for (size_t k = 0; same && k < declared->count; k++) {
                 uint32_t number = get_be32((uint8_t *)value.mv_data + 4 * k);
-                same = books->names[number].dimension == declared->dimensions[k];
+                same = books_dimension(books, number) == declared->dimensions[k];
             }
             counts[i] += same;
             is_known = is_known || same;
@@ -227,6 +228,16 @@ static void check_family_counts(const struct books *books) {
     assert_int_equal(rows, families);
 }
 
+static size_t books_key_rows(const struct books *books, enum key_kind kind) {
+    MDB_cursor *cursor = books_cursor(books, DB_KEYS);
+    MDB_val key, value;
+    size_t rows = 0;
+    while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0)
+        rows += *(uint8_t *)key.mv_data == kind;
+    mdb_cursor_close(cursor);
+    return rows;
+}
+
 /* What the ledger resolved itself waits for its caller, who comes once. */
 static void check_resolved(const struct books *books) {
     for (size_t i = 0; i < books->count; i++) {
@@ -243,6 +254,99 @@ static void check_resolved(const struct books *books) {
         assert_int_equal(resolved.entry, entry->id);
         assert_int_equal(resolved.settled, is_corrected);
     }
+}
+
+/* What was corrected is known where something was, and nowhere else. */
+static void check_corrected(const struct books *books) {
+    size_t rows = 0;
+    for (size_t i = 0; i < books->count; i++) {
+        const struct booked *entry = &books->entries[i];
+        struct key_corrected corrected;
+        assert_int_equal(
+            keys_find_corrected(books->txn, books_dbi(books, DB_KEYS), entry->id, &corrected), 0);
+        assert_int_equal(corrected.priced, entry->is_priced_later);
+        for (int k = 0; k < CORRECTED_AMOUNTS; k++) {
+            int column = k == 0   ? COLUMN_COST
+                         : k == 1 ? COLUMN_CREDITS
+                                  : COLUMN_INPUT_TOKENS + k - 2;
+            bool has = corrected.amounts.mask & UINT64_C(1) << column;
+            assert_int_equal(has ? corrected.amounts.column[column] : 0, entry->corrected[k]);
+        }
+        rows += entry->is_corrected;
+    }
+    assert_int_equal(books_key_rows(books, KEY_CORRECTED), rows);
+}
+
+static void check_run(const struct books *books, struct ledger_text run_id, uint64_t id,
+                      uint64_t hold, bool is_live) {
+    struct key_row row;
+    assert_int_equal(keys_find_run(books->txn, books_dbi(books, DB_KEYS), run_id, &row), 0);
+    assert_int_equal(row.id, id);
+    assert_int_equal(row.version, hold);
+    assert_int_equal(row.operation, hold != 0 || is_live ? OPERATION_RESERVE : OPERATION_RECORD);
+}
+
+/* A run is what was booked for it, or the hold that it lives on; what was released is free again.
+ */
+static void check_runs(const struct books *books) {
+    size_t rows = 0;
+    for (size_t i = 0; i < books->count; i++) {
+        const struct booked *entry = &books->entries[i];
+        if (entry->run_id.data == NULL)
+            continue;
+        check_run(books, entry->run_id, entry->id, entry->hold, false);
+        rows++;
+    }
+    for (size_t i = 0; i < books->hold_count; i++) {
+        const struct hold *hold = &books->holds[i];
+        if (hold->run_id.data == NULL)
+            continue;
+        check_run(books, hold->run_id, hold->id, 0, true);
+        rows++;
+    }
+    assert_int_equal(books_key_rows(books, KEY_RUN) + books_key_rows(books, KEY_LONG_RUN), rows);
+}
+
+static void check_payload(const struct books *books, const struct booked *entry) {
+    struct ledger_payload payload;
+    uint8_t digest[ENTRY_DIGEST_BYTES];
+    assert_int_equal(payloads_find(books->txn, books_dbi(books, DB_PAYLOADS), entry->id, &payload),
+                     0);
+    if (payload.redacted_by != 0) {
+        const struct booked *redaction = books_entry(books, payload.redacted_by);
+        assert_null(payload.map.data);
+        assert_non_null(redaction);
+        assert_int_equal(redaction->kind, KIND_REDACTION);
+        assert_int_equal(redaction->link, entry->id);
+        return;
+    }
+    assert_non_null(payload.map.data);
+    struct entry_buffer bound = {0};
+    entry_buffer_append(&bound, (const char *)payload.salt, ENTRY_SALT_BYTES);
+    entry_buffer_append(&bound, payload.map.data, payload.map.size);
+    assert_int_equal(ledger_digest((struct ledger_text){bound.data, bound.size}, digest), 0);
+    assert_memory_equal(digest, entry->digest, sizeof digest);
+    entry_buffer_free(&bound);
+}
+
+static void check_payloads(const struct books *books) {
+    MDB_stat stat;
+    size_t rows = 0, redactions = 0, redacted = 0;
+    for (size_t i = 0; i < books->count; i++) {
+        const struct booked *entry = &books->entries[i];
+        struct ledger_payload payload;
+        redactions += entry->kind == KIND_REDACTION;
+        if (entry->digest == NULL)
+            continue;
+        check_payload(books, entry);
+        assert_int_equal(
+            payloads_find(books->txn, books_dbi(books, DB_PAYLOADS), entry->id, &payload), 0);
+        redacted += payload.redacted_by != 0;
+        rows++;
+    }
+    assert_int_equal(redacted, redactions);
+    assert_int_equal(mdb_stat(books->txn, books_dbi(books, DB_PAYLOADS), &stat), 0);
+    assert_int_equal(stat.ms_entries, rows);
 }
 
 /* ---- resets and the gate ------------------------------------------------------------------ */
@@ -329,32 +433,6 @@ static void check_gate(const struct books *books, uint32_t state) {
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
-struct past {
-    const struct books *books;
-    size_t left;
-};
-
-static void check_history_row(void *context, const struct ledger_entry *entry,
-                              const struct ledger_payload *payload) {
-    struct past *past = context;
-    (void)payload;
-    do
-        assert_true(past->left > 0);
-    while (past->books->entries[--past->left].kind != KIND_INVOCATION);
-    const struct booked *booked = &past->books->entries[past->left];
-    assert_int_equal(entry->id, booked->id);
-    assert_int_equal(entry->name_numbers[DIMENSION_STATE], booked->names[DIMENSION_STATE]);
-}
-
-static void check_history(struct books *books) {
-    struct past past = {books, books->count};
-    struct ledger_list_query all = list_of(1u << KIND_INVOCATION);
-    struct ledger_page page;
-    assert_int_equal(ledger_list(books->ledger, &all, check_history_row, &past, &page), 0);
-    while (past.left > 0)
-        assert_int_not_equal(books->entries[--past.left].kind, KIND_INVOCATION);
-}
-
 static void check_counts(void *context, const struct ledger_counts *counts) {
     const struct books *books = context;
     ledger_sum expected = 0;
@@ -390,10 +468,14 @@ void assert_books_agree(struct ledger *ledger) {
     check_holds(books);
     check_held(books);
     check_resolved(books);
+    check_corrected(books);
+    check_runs(books);
+    check_payloads(books);
     check_resets(books);
     for (uint32_t state = 0; state < ledger->policy.state_count; state++)
         check_gate(books, state);
-    check_history(books);
+    books_check_lists(books);
+    books_check_sums(books);
     assert_int_equal(ledger_count(ledger, NULL, windows, check_counts, books, &now_us), 0);
     check_facts(books);
     free_books(books);

@@ -20,19 +20,28 @@ struct named {
 };
 
 /* One entry: what it says, and what it adds to each of its series. */
+#define CORRECTED_AMOUNTS (2 + TOKENS_CLASSES)
 struct booked {
     uint64_t id;
     enum ledger_kind kind;
+    enum ledger_status status;
     uint64_t flags;
     uint64_t link;
     uint64_t hold;
     bool has_cost;
     int64_t cost;
     int64_t credits;
+    int64_t tokens[TOKENS_CLASSES];
     int64_t duration_ms;
+    const uint8_t *digest; /* of its payload; this and the next two in LMDB's map */
+    struct ledger_text client_id;
+    struct ledger_text run_id;
+    bool is_corrected;
+    bool is_priced_later;                 /* a correction gave it the cost that it lacked */
+    int64_t corrected[CORRECTED_AMOUNTS]; /* cost, credits, tokens: what corrections said */
     bool adds_any;
     int64_t adds[COLUMN_COUNT];
-    uint32_t names[DIMENSION_LIMIT]; /* numbers; 0: absent */
+    uint32_t names[DIMENSION_LIMIT]; /* numbers, also of its status; 0: absent */
 };
 
 /* The sum over a series, or over one hour or day of it. */
@@ -79,6 +88,9 @@ static inline MDB_dbi books_dbi(const struct books *books, enum storage_database
 }
 MDB_cursor *books_cursor(const struct books *books, enum storage_database database);
 
+/* The number that a status has as a name. */
+#define STATUS_NUMBER(status) (UINT32_C(0xfffffff0) + (uint32_t)(status))
+uint8_t books_dimension(const struct books *books, uint32_t number);
 /* Number of a name; NONE. */
 uint32_t books_number(const struct books *books, int dimension, struct ledger_text text);
 /* The key of these names (numbers) in a family. False where one of its dimensions is not named. */
@@ -90,6 +102,8 @@ struct sum *books_sum(const struct books *books, const struct sum_key *key);
 uint32_t books_series(const struct books *books, const struct sum_key *key);
 /* NULL: there is none of that id. */
 const struct booked *books_entry(const struct books *books, uint64_t id);
+/* Extremes with those of one more entry. */
+void books_widen(struct rollup_extremes *extremes, const struct booked *entry);
 struct hold *books_live_hold(const struct books *books, uint64_t id);
 
 /* The key of the series that a rule is over, for these names (numbers). */
@@ -98,5 +112,9 @@ struct sum_key books_key_of_rule(const struct books *books, const struct ledger_
 /* The newest reset of the rule for these names; 0: none. */
 uint64_t books_reset_id(const struct books *books, const struct ledger_rule *rule,
                         const uint32_t *names);
+
+/* books_lists.c: what lists and sums of random filters say, against all entries. */
+void books_check_lists(const struct books *books);
+void books_check_sums(const struct books *books);
 
 #endif

@@ -55,6 +55,13 @@ static void read_names(struct books *books) {
     mdb_cursor_close(cursor);
 }
 
+uint8_t books_dimension(const struct books *books, uint32_t number) {
+    if (number > STATUS_NUMBER(0))
+        return DIMENSION_STATUS;
+    assert_in_range(number, 1, books->name_count - 1);
+    return books->names[number].dimension;
+}
+
 uint32_t books_number(const struct books *books, int dimension, struct ledger_text text) {
     for (uint32_t number = 1; number < books->name_count; number++)
         if (books->names[number].is_there && books->names[number].dimension == dimension &&
@@ -126,14 +133,20 @@ static void widen(struct rollup_extremes *extremes, int64_t value) {
     extremes->any = true;
 }
 
+void books_widen(struct rollup_extremes *extremes, const struct booked *entry) {
+    bool is_run = entry->kind == KIND_RUN;
+    if (!is_run && entry->kind != KIND_INVOCATION)
+        return;
+    if (entry->has_cost)
+        widen(&extremes[is_run ? ROLLUP_RUN_COST : ROLLUP_COST], entry->cost);
+    widen(&extremes[is_run ? ROLLUP_RUN_DURATION : ROLLUP_DURATION], entry->duration_ms);
+}
+
 static void add_to(struct sum *sum, const struct booked *entry) {
     for (int column = 0; column < COLUMN_COUNT; column++)
         sum->totals.column[column] += entry->adds[column];
-    if (sum->key.granularity == 0 || entry->kind != KIND_INVOCATION)
-        return;
-    if (entry->has_cost)
-        widen(&sum->extremes[ROLLUP_COST], entry->cost);
-    widen(&sum->extremes[ROLLUP_DURATION], entry->duration_ms);
+    if (sum->key.granularity != 0)
+        books_widen(sum->extremes, entry);
 }
 
 static void add_up(struct books *books, const struct booked *entry) {
@@ -167,6 +180,40 @@ const struct booked *books_entry(const struct books *books, uint64_t id) {
     return low < books->count && books->entries[low].id == id ? &books->entries[low] : NULL;
 }
 
+/* To the nearest, and up from the middle. */
+static int64_t nanos_of(__int128 units) {
+    __int128 doubled = 2 * units + 1000000, nanos = doubled / 2000000;
+    return (int64_t)(doubled % 2000000 < 0 ? nanos - 1 : nanos);
+}
+
+static int64_t cache_savings(const struct ledger_entry *entry) {
+    __int128 saved = 0, input = entry->unit_prices[TOKENS_INPUT];
+    if (!(entry->given & ENTRY_UNIT_PRICES))
+        return 0;
+    for (int i = TOKENS_CACHE_READ; i <= TOKENS_CACHE_CREATION; i++)
+        saved += entry->tokens[i] * (input - entry->unit_prices[i]);
+    return nanos_of(saved);
+}
+
+/* What was priced costs what its unit prices say, and its other parts. */
+static void check_price(const struct ledger_entry *entry) {
+    __int128 units = 0;
+    int64_t parts = 0;
+    for (int i = 0; entry->given & ENTRY_BREAKDOWN && i < COST_PARTS; i++)
+        parts += entry->breakdown[i];
+    if (entry->given & ENTRY_BREAKDOWN)
+        assert_int_equal(parts, entry->cost);
+    if (!(entry->given & ENTRY_UNIT_PRICES))
+        return;
+    for (int i = 0; i < TOKENS_CLASSES; i++)
+        units += (__int128)entry->tokens[i] * entry->unit_prices[i];
+    int64_t of_tokens = nanos_of(units);
+    if (entry->given & ENTRY_BREAKDOWN)
+        assert_int_equal(entry->breakdown[COST_TOKENS], of_tokens);
+    else
+        assert_int_equal(entry->cost, of_tokens);
+}
+
 static void add_call(struct booked *booked, const struct ledger_entry *entry) {
     static const int invocations[] = {0, COLUMN_COMPLETED, COLUMN_FAILED, COLUMN_ABORTED};
     static const int runs[] = {0, COLUMN_RUNS_COMPLETED, COLUMN_RUNS_FAILED, COLUMN_RUNS_ABORTED};
@@ -174,10 +221,10 @@ static void add_call(struct booked *booked, const struct ledger_entry *entry) {
     int64_t *adds = booked->adds;
     adds[is_run ? COLUMN_RUNS : COLUMN_INVOCATIONS]++;
     adds[is_run ? runs[entry->status] : invocations[entry->status]]++;
-    if (!is_run) {
-        adds[COLUMN_DURATION_MS] += entry->duration_ms;
-        adds[COLUMN_UNPRICED] += !(entry->given & ENTRY_COST);
-    }
+    adds[is_run ? COLUMN_RUNS_DURATION_MS : COLUMN_DURATION_MS] += entry->duration_ms;
+    adds[is_run ? COLUMN_RUNS_UNPRICED : COLUMN_UNPRICED] += !(entry->given & ENTRY_COST);
+    if (is_run)
+        adds[COLUMN_RUNS_COST] += entry->cost;
     adds[COLUMN_COST] += entry->cost;
     adds[COLUMN_CREDITS] += entry->credits;
     if (completed) {
@@ -186,19 +233,52 @@ static void add_call(struct booked *booked, const struct ledger_entry *entry) {
     }
     for (int i = 0; i < TOKENS_CLASSES; i++)
         adds[COLUMN_INPUT_TOKENS + i] += entry->tokens[i];
+    adds[COLUMN_CACHE_SAVINGS] += cache_savings(entry);
+    check_price(entry);
 }
 
 static int64_t at_least_0(int64_t amount) {
     return amount < 0 ? 0 : amount;
 }
 
+/* Corrections never come to less than nothing, and the first that tells a cost gives it to what
+ * had none. */
+static void correct(struct booked *corrected, const struct ledger_entry *entry) {
+    int64_t said[CORRECTED_AMOUNTS] = {entry->cost, entry->credits};
+    int64_t was[CORRECTED_AMOUNTS] = {corrected->cost, corrected->credits};
+    for (int i = 0; i < TOKENS_CLASSES; i++) {
+        said[2 + i] = entry->tokens[i];
+        was[2 + i] = corrected->tokens[i];
+    }
+    for (int i = 0; i < CORRECTED_AMOUNTS; i++) {
+        corrected->corrected[i] += said[i];
+        assert_true(was[i] + corrected->corrected[i] >= 0);
+    }
+    bool prices = entry->given & ENTRY_COST && !corrected->has_cost && !corrected->is_priced_later;
+    assert_int_equal((entry->flags & ENTRY_PRICES) != 0, prices);
+    corrected->is_corrected = true;
+    corrected->is_priced_later = corrected->is_priced_later || prices;
+}
+
 static void add_correction(const struct books *books, struct booked *booked,
                            const struct ledger_entry *entry) {
-    const struct booked *corrected = books_entry(books, entry->link);
+    struct booked *corrected = (struct booked *)books_entry(books, entry->link);
     int64_t *adds = booked->adds;
     assert_non_null(corrected);
-    assert_true(corrected->flags & ENTRY_UNATTENDED);
+    bool is_run = corrected->kind == KIND_RUN;
+    assert_true(is_run || corrected->kind == KIND_INVOCATION);
+    assert_true(corrected->flags & ENTRY_UNATTENDED || !(entry->flags & ENTRY_LATE));
+    for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++)
+        if (dimension != DIMENSION_STATUS)
+            assert_int_equal(booked->names[dimension], corrected->names[dimension]);
+    booked->names[DIMENSION_STATUS] = entry->flags & ENTRY_COMPLETES
+                                          ? STATUS_NUMBER(STATUS_COMPLETED)
+                                          : corrected->names[DIMENSION_STATUS];
+    correct(corrected, entry);
     adds[COLUMN_CORRECTIONS]++;
+    adds[COLUMN_CORRECTIONS_COST] += at_least_0(entry->cost);
+    if (entry->flags & ENTRY_PRICES)
+        adds[is_run ? COLUMN_CORRECTED_RUNS_UNPRICED : COLUMN_CORRECTED_UNPRICED]--;
     adds[entry->cost > 0 ? COLUMN_COST : COLUMN_CORRECTED_COST] += entry->cost;
     adds[entry->credits > 0 ? COLUMN_CREDITS : COLUMN_CORRECTED_CREDITS] += entry->credits;
     for (int i = 0; i < TOKENS_CLASSES; i++)
@@ -206,7 +286,8 @@ static void add_correction(const struct books *books, struct booked *booked,
             entry->tokens[i];
     if (!(entry->flags & ENTRY_COMPLETES))
         return;
-    adds[corrected->kind == KIND_RUN ? COLUMN_RUNS_COMPLETED : COLUMN_COMPLETED]++;
+    adds[is_run ? COLUMN_RUNS_COMPLETED : COLUMN_COMPLETED]++;
+    adds[is_run ? COLUMN_LATE_RUNS_COMPLETED : COLUMN_LATE_COMPLETED]++;
     adds[COLUMN_COMPLETED_COST] += at_least_0(corrected->cost + entry->cost);
     adds[COLUMN_COMPLETED_CREDITS] += at_least_0(corrected->credits + entry->credits);
 }
@@ -322,7 +403,7 @@ static void check_definitions(struct books *books, MDB_val value, const struct b
     msgpack_unpacked_destroy(&unpacked);
     for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++) {
         uint32_t number = booked->names[dimension];
-        if (number == 0)
+        if (number == 0 || dimension == DIMENSION_STATUS)
             continue;
         assert_in_range(number, 1, books->name_count - 1);
         assert_int_equal(books->names[number].dimension, dimension);
@@ -353,14 +434,21 @@ static void read_entry(struct books *books, struct entry_decoder *decoder, MDB_v
     assert_int_equal(entry_read_stored(decoder, value.mv_data, value.mv_size, &entry), 0);
     *booked = (struct booked){.id = entry.id,
                               .kind = entry.kind,
+                              .status = entry.status,
                               .flags = entry.flags,
                               .link = entry.link,
                               .hold = entry.hold,
                               .has_cost = entry.given & ENTRY_COST,
                               .cost = entry.cost,
                               .credits = entry.credits,
-                              .duration_ms = entry.duration_ms};
+                              .duration_ms = entry.duration_ms,
+                              .digest = entry.digest,
+                              .client_id = entry.client_id,
+                              .run_id = entry.run_id};
     memcpy(booked->names, entry.name_numbers, sizeof booked->names);
+    memcpy(booked->tokens, entry.tokens, sizeof booked->tokens);
+    if (entry.status != STATUS_NONE)
+        booked->names[DIMENSION_STATUS] = STATUS_NUMBER(entry.status);
     check_definitions(books, value, booked);
     weigh(books, booked, &entry);
     check_key(books, &entry);

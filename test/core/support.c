@@ -205,7 +205,10 @@ void add_draft(struct drafts *drafts, const struct ledger_entry *entry) {
     struct entry_buffer *buffer = &drafts->buffers[drafts->count];
     struct ledger_request *request = next_request(drafts);
     request->operation = OPERATION_RECORD;
-    assert_int_equal(entry_write_draft(buffer, entry), 0);
+    assert_int_equal(entry->payload.data != NULL
+                         ? entry_write_request(buffer, entry, (struct ledger_text){0})
+                         : entry_write_draft(buffer, entry),
+                     0);
     request->draft = buffer->data;
     request->size = buffer->size;
 }

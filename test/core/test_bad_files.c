@@ -234,18 +234,19 @@ static bool format_says(const char *directory, const char *word) {
     return says;
 }
 
-/* A program that does not know budgets must not write to a ledger that has them. */
-static void a_ledger_says_that_it_needs_budgets(void **state) {
+/* A program that does not know budgets or records must not write to a ledger that has them. */
+#define NEEDS                                                                                      \
+    "\xa5needs\x92\xa7"                                                                            \
+    "budgets\xa7records"
+static void a_ledger_says_what_it_needs(void **state) {
     make_ledger(*state, 0);
-    assert_true(format_says(*state, "\xa5needs\x91\xa7"
-                                    "budgets"));
+    assert_true(format_says(*state, NEEDS));
     PUT_FORMAT("cost_ledger", "\x01"); /* as an earlier version left it */
     assert_false(format_says(*state, "needs"));
     make_ledger(*state, 0);
     assert_false(format_says(*state, "needs")); /* nothing was written yet */
     make_ledger(*state, 1);
-    assert_true(format_says(*state, "\xa5needs\x91\xa7"
-                                    "budgets"));
+    assert_true(format_says(*state, NEEDS));
     struct ledger *ledger = open_ledger(*state);
     assert_string_equal(facts_of(ledger).currency, "EUR");
     assert_int_equal(facts_of(ledger).created_at_us, 7);
@@ -453,7 +454,7 @@ int main(void) {
         in_directory(an_empty_environment_in_a_ledgers_place_is_missed),
         in_directory(the_format_row_decides),
         in_directory(what_a_later_version_needs_is_not_ignored),
-        in_directory(a_ledger_says_that_it_needs_budgets),
+        in_directory(a_ledger_says_what_it_needs),
         in_directory(what_is_being_built_is_not_taken_on_trust),
         in_directory(a_hold_that_cannot_be_read_stops_the_writer),
         in_directory(series_of_a_later_version_are_not_ignored),

@@ -367,7 +367,8 @@ static void what_is_no_family_is_refused(void **state) {
     struct declared_series wrong[] = {
         {.count = 0},
         {.count = RULE_SCOPE_MAX + 1},
-        {.count = 1, .dimensions = {DIMENSION_STATUS}},
+        {.count = 1, .dimensions = {DIMENSION_PROMPT_TYPE + 1}},
+        {.count = 2, .dimensions = {DIMENSION_STATUS, DIMENSION_STATUS}},
         {.count = 1, .dimensions = {0}},
         {.count = 1, .dimensions = {DIMENSION_LIMIT}},
         {.count = 2, .dimensions = {DIMENSION_USER, DIMENSION_ORG}},

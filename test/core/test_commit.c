@@ -114,7 +114,7 @@ static void an_entry_that_is_too_large_fails_alone(void **state) {
     memset(longer, 'x', sizeof longer);
     options.max_entry_size = sizeof longer;
     struct ledger *ledger = open_with(&options);
-    entry.run_id = (struct ledger_text){longer, sizeof longer};
+    entry.names[DIMENSION_USER] = (struct ledger_text){longer, sizeof longer};
     add_draft(&drafts, &entry);
     add_good(&drafts, 2);
     assert_only_this_failed(ledger, &drafts, 0, LEDGER_E_ENTRY_TOO_LARGE);
@@ -123,7 +123,7 @@ static void an_entry_that_is_too_large_fails_alone(void **state) {
     add_draft(&drafts, &entry);
     over = drafts.requests[0].size - options.max_entry_size;
     free_drafts(&drafts);
-    entry.run_id.size -= over;
+    entry.names[DIMENSION_USER].size -= over;
     add_draft(&drafts, &entry);
     assert_int_equal(drafts.requests[0].size, options.max_entry_size);
     assert_int_equal(commit(ledger, &drafts, START_US), 0);
@@ -145,15 +145,14 @@ static void bytes_that_are_no_draft_fail_alone(void **state) {
     close_ledger(ledger);
 }
 
-static void a_caller_books_nothing_but_invocations_and_grants(void **state) {
+static void a_caller_books_records_and_grants_and_nothing_else(void **state) {
     struct ledger *ledger = open_ledger(*state);
-    for (int kind = KIND_RUN; kind <= KIND_PRICE; kind++) {
-        if (kind == KIND_GRANT)
-            continue;
+    /* Corrections, prices and redactions of a state, or that say nothing, are none. */
+    for (int kind = KIND_RELEASE; kind <= KIND_REDACTION; kind++) {
         struct drafts drafts = {0};
         struct ledger_entry entry = invocation("executing");
         entry.kind = (enum ledger_kind)kind;
-        entry.status = kind == KIND_RUN ? STATUS_COMPLETED : STATUS_NONE;
+        entry.status = STATUS_NONE;
         add_draft(&drafts, &entry);
         add_good(&drafts, 1);
         assert_only_this_failed(ledger, &drafts, 0, LEDGER_E_BAD_ENTRY);
@@ -397,7 +396,7 @@ int main(void) {
         in_directory(an_undeclared_state_fails_alone),
         in_directory(an_entry_that_is_too_large_fails_alone),
         in_directory(bytes_that_are_no_draft_fail_alone),
-        in_directory(a_caller_books_nothing_but_invocations_and_grants),
+        in_directory(a_caller_books_records_and_grants_and_nothing_else),
         in_directory(a_batch_of_nothing_but_bad_entries_writes_nothing),
         in_directory(the_poison_reaches_the_core),
         in_directory(an_entry_that_fails_leaves_its_batch_standing),

@@ -19,6 +19,8 @@ static int free_decoder(void **state) {
 
 static const uint8_t digest[ENTRY_DIGEST_BYTES] = {1, 2, 3};
 static const uint8_t request_digest[ENTRY_DIGEST_BYTES] = {9, 8, 7};
+static const uint8_t salt[ENTRY_SALT_BYTES] = {4, 5, 6};
+static const char payload[] = "\x81\xa6intent\xa6to see";
 static const char change[] = "\x81\xa3who\xa2me";
 
 /* One with every field at an unlike value. */
@@ -32,7 +34,7 @@ static struct ledger_entry full_entry(void) {
         .cost = ENTRY_AMOUNT_MAX,
         .credits = 70000,
         .tokens = {1, 200, 30000, 4000000, ENTRY_AMOUNT_MAX},
-        .breakdown = {9, 8, 7, 0},
+        .breakdown = {ENTRY_AMOUNT_MAX - 24, 9, 8, 7},
         .unit_prices = {0, 1, UINT32_MAX, INT64_MAX, UINT64_MAX},
         .flags = UINT64_MAX,
         .digest = digest,
@@ -44,6 +46,9 @@ static struct ledger_entry full_entry(void) {
         .occurred_at_ms = INT64_MAX / 1000,
         .client_id = {"client", 6},
         .run_id = {"a run", 5},
+        .parent_run = {"another", 7},
+        .payload = {payload, sizeof payload - 1},
+        .salt = salt,
         .change = {change, sizeof change - 1},
     };
     entry.names[DIMENSION_STATE] = text("executing");
@@ -59,6 +64,8 @@ static struct ledger_entry stored_of(struct ledger_entry entry) {
             entry.name_numbers[i] = 1000000u * (unsigned)i + 1;
         entry.names[i] = (struct ledger_text){0};
     }
+    entry.payload = (struct ledger_text){0};
+    entry.salt = NULL;
     return entry;
 }
 
@@ -94,6 +101,11 @@ static void assert_same(const struct ledger_entry *a, const struct ledger_entry 
     assert_same_digest(a->digest, b->digest);
     assert_same_digest(a->request_digest, b->request_digest);
     assert_same_text(a->run_id, b->run_id);
+    assert_same_text(a->parent_run, b->parent_run);
+    assert_same_text(a->payload, b->payload);
+    assert_int_equal(a->salt == NULL, b->salt == NULL);
+    if (a->salt != NULL)
+        assert_memory_equal(a->salt, b->salt, ENTRY_SALT_BYTES);
     assert_same_text(a->client_id, b->client_id);
     assert_same_text(a->change, b->change);
     for (int i = 0; i < DIMENSION_LIMIT; i++)
@@ -139,8 +151,14 @@ static void every_field_survives(void **state) {
 /* Leaves out every set of the optional fields. */
 static void any_field_may_be_absent(void **state) {
     (void)state;
-    for (uint32_t set = 0; set < UINT32_C(1) << 17; set += rounds(20) == 20 ? 7 : 997) {
+    for (uint32_t word = 0; word < UINT32_C(1) << 18; word += rounds(20) == 20 ? 7 : 997) {
         struct ledger_entry full = full_entry(), entry = full;
+        uint32_t set = word;
+        /* How a cost came about is said with it. */
+        if (!(set & ENTRY_COST))
+            set &= ~(uint32_t)(ENTRY_BREAKDOWN | ENTRY_UNIT_PRICES);
+        if (!(set & ENTRY_TOKENS))
+            set &= ~(uint32_t)ENTRY_UNIT_PRICES;
         entry.given &= set & 0xff;
         entry.cost = set & ENTRY_COST ? full.cost : 0;
         entry.credits = set & ENTRY_CREDITS ? full.credits : 0;
@@ -151,6 +169,11 @@ static void any_field_may_be_absent(void **state) {
         if (!(set & ENTRY_UNIT_PRICES))
             memset(entry.unit_prices, 0, sizeof entry.unit_prices);
         entry.digest = set & ENTRY_DIGEST ? full.digest : NULL;
+        if (!(set & ENTRY_DIGEST)) {
+            entry.payload = (struct ledger_text){0};
+            entry.salt = NULL;
+        }
+        entry.parent_run = set & 1 << 17 ? full.parent_run : (struct ledger_text){0};
         entry.occurred_at_ms = set & ENTRY_OCCURRED_AT ? full.occurred_at_ms : 0;
         entry.request_digest = set & ENTRY_REQUEST_DIGEST ? full.request_digest : NULL;
         entry.flags = set & 1 << 8 ? full.flags : 0;
@@ -227,6 +250,15 @@ static void assert_breaks(const char *field, const struct ledger_entry *entry) {
     entry_buffer_free(&buffer);
 }
 
+static void pricing(struct ledger_entry *entry, uint32_t given) {
+    entry->given = ENTRY_PRICING | given;
+}
+
+static void be_a_correction(struct ledger_entry *entry) {
+    entry->kind = KIND_CORRECTION;
+    entry->status = STATUS_NONE;
+}
+
 #define BREAK(field, change_to_it)                                                                 \
     do {                                                                                           \
         struct ledger_entry entry = full_entry();                                                  \
@@ -238,7 +270,7 @@ static void assert_breaks(const char *field, const struct ledger_entry *entry) {
 static void every_rule_of_the_format_is_checked(void **state) {
     (void)state;
     BREAK("kind", entry.kind = 0);
-    BREAK("kind", entry.kind = KIND_PRICE + 1);
+    BREAK("kind", entry.kind = KIND_REDACTION + 1);
     BREAK("status", entry.status = STATUS_NONE);
     BREAK("status", entry.status = STATUS_ABORTED + 1);
     BREAK("status", entry.kind = KIND_POLICY);
@@ -251,6 +283,22 @@ static void every_rule_of_the_format_is_checked(void **state) {
     BREAK("tokens", entry.tokens[TOKENS_REASONING] = -1);
     BREAK("tokens", entry.tokens[TOKENS_INPUT] = ENTRY_AMOUNT_MAX + 1);
     BREAK("breakdown", entry.breakdown[COST_PENALTIES] = -1);
+    BREAK("breakdown", entry.breakdown[COST_PENALTIES]++);
+    BREAK("breakdown", entry.cost--);
+    BREAK("breakdown", entry.given &= ~(uint32_t)(ENTRY_COST | ENTRY_UNIT_PRICES));
+    BREAK("unit_prices", entry.given &= ~(uint32_t)ENTRY_TOKENS);
+    BREAK("unit_prices", entry.given &= ~(uint32_t)(ENTRY_COST | ENTRY_BREAKDOWN));
+    BREAK("cost", pricing(&entry, ENTRY_COST | ENTRY_TOKENS));
+    BREAK("cost", pricing(&entry, ENTRY_CREDITS));
+    BREAK("breakdown", pricing(&entry, ENTRY_TOKENS | ENTRY_BREAKDOWN));
+    BREAK("occurred_at", entry.occurred_at_ms = -1);
+    BREAK("occurred_at", entry.occurred_at_ms = INT64_MAX / 1000 + 1);
+    BREAK("run_id", entry.run_id.size = 0);
+    BREAK("run_id", entry.run_id.size = ENTRY_RUN_ID_BYTES_MAX + 1);
+    BREAK("parent_run", entry.parent_run.size = 0);
+    BREAK("parent_run", entry.parent_run.size = ENTRY_RUN_ID_BYTES_MAX + 1);
+    BREAK("unit_prices", be_a_correction(&entry));
+    BREAK("run_id", be_a_correction(&entry); entry.given &= ~(uint32_t)ENTRY_UNIT_PRICES);
     BREAK("names", entry.names[DIMENSION_USER].size = 0);
     BREAK("state", entry.names[DIMENSION_STATE] = (struct ledger_text){0});
 }
@@ -288,14 +336,14 @@ static void a_draft_with_an_empty_name_is_refused(void **state) {
 
 static void a_later_version_is_told_apart_from_damage(void **state) {
     static const char later[] = "\x96\x02\x63\x63\x90\xc0\x00", zero[] = "\x96\x00\x01\x01\x90\xc0";
-    char longer[32] = {(char)0xdc, 0, 23, 2};
+    char longer[32] = {(char)0xdc, 0, 24, 2};
     struct ledger_entry entry;
     (void)state;
     assert_int_equal(entry_read_stored(decoder, later, sizeof later - 1, &entry), LEDGER_E_NEWER);
     assert_int_equal(entry_read_draft(decoder, later, sizeof later - 1, &entry), LEDGER_E_NEWER);
-    assert_int_equal(entry_read_stored(decoder, longer, 3 + 23, &entry), LEDGER_E_NEWER);
-    longer[3] = 1; /* this version has no twenty-third element */
-    assert_int_equal(entry_read_stored(decoder, longer, 3 + 23, &entry), LEDGER_E_DAMAGED);
+    assert_int_equal(entry_read_stored(decoder, longer, 3 + 24, &entry), LEDGER_E_NEWER);
+    longer[3] = 1; /* this version has no twenty-fourth element */
+    assert_int_equal(entry_read_stored(decoder, longer, 3 + 24, &entry), LEDGER_E_DAMAGED);
     assert_int_equal(entry_read_stored(decoder, zero, sizeof zero - 1, &entry), LEDGER_E_DAMAGED);
 }
 
@@ -478,7 +526,7 @@ static void assert_only(const struct totals *totals, const int64_t columns[][2],
         assert_only(&got, columns, LENGTH(columns));                                               \
     } while (0)
 
-static void a_run_adds_no_invocation_and_no_duration(void **state) {
+static void a_run_adds_no_invocation_and_a_duration_of_its_own(void **state) {
     struct ledger_entry run = {.kind = KIND_RUN,
                                .status = STATUS_COMPLETED,
                                .given = ENTRY_COST | ENTRY_TOKENS,
@@ -487,17 +535,19 @@ static void a_run_adds_no_invocation_and_no_duration(void **state) {
                                .tokens = {1, 2, 3, 4, 5}};
     (void)state;
     ASSERT_ONLY(added_by(&run, NULL), {COLUMN_RUNS, 1}, {COLUMN_RUNS_COMPLETED, 1},
-                {COLUMN_COST, 70}, {COLUMN_COMPLETED_COST, 70}, {COLUMN_INPUT_TOKENS, 1},
-                {COLUMN_OUTPUT_TOKENS, 2}, {COLUMN_CACHE_READ_TOKENS, 3},
-                {COLUMN_CACHE_CREATION_TOKENS, 4}, {COLUMN_REASONING_TOKENS, 5});
+                {COLUMN_RUNS_DURATION_MS, 5}, {COLUMN_COST, 70}, {COLUMN_RUNS_COST, 70},
+                {COLUMN_COMPLETED_COST, 70}, {COLUMN_INPUT_TOKENS, 1}, {COLUMN_OUTPUT_TOKENS, 2},
+                {COLUMN_CACHE_READ_TOKENS, 3}, {COLUMN_CACHE_CREATION_TOKENS, 4},
+                {COLUMN_REASONING_TOKENS, 5});
     run.status = STATUS_FAILED;
     run.given = ENTRY_CREDITS;
     run.credits = 9;
     ASSERT_ONLY(added_by(&run, NULL), {COLUMN_RUNS, 1}, {COLUMN_RUNS_FAILED, 1},
-                {COLUMN_CREDITS, 9});
+                {COLUMN_RUNS_DURATION_MS, 5}, {COLUMN_RUNS_UNPRICED, 1}, {COLUMN_CREDITS, 9});
     run.status = STATUS_ABORTED;
     run.given = 0;
-    ASSERT_ONLY(added_by(&run, NULL), {COLUMN_RUNS, 1}, {COLUMN_RUNS_ABORTED, 1});
+    ASSERT_ONLY(added_by(&run, NULL), {COLUMN_RUNS, 1}, {COLUMN_RUNS_ABORTED, 1},
+                {COLUMN_RUNS_DURATION_MS, 5}, {COLUMN_RUNS_UNPRICED, 1});
 }
 
 /* Budgets are held to the gross columns: what is given back stands beside them. */
@@ -509,8 +559,8 @@ static void a_correction_adds_to_the_gross_columns_and_takes_from_others(void **
                                       .tokens = {1, -2, 0, -3, 4}};
     (void)state;
     ASSERT_ONLY(added_by(&correction, NULL), {COLUMN_CORRECTIONS, 1}, {COLUMN_COST, 5},
-                {COLUMN_CORRECTED_CREDITS, -7}, {COLUMN_INPUT_TOKENS, 1},
-                {COLUMN_CORRECTED_INPUT_TOKENS + TOKENS_OUTPUT, -2},
+                {COLUMN_CORRECTIONS_COST, 5}, {COLUMN_CORRECTED_CREDITS, -7},
+                {COLUMN_INPUT_TOKENS, 1}, {COLUMN_CORRECTED_INPUT_TOKENS + TOKENS_OUTPUT, -2},
                 {COLUMN_CORRECTED_INPUT_TOKENS + TOKENS_CACHE_CREATION, -3},
                 {COLUMN_REASONING_TOKENS, 4});
     correction.given = 0;
@@ -530,12 +580,13 @@ static void a_late_completion_adds_all_that_was_spent_to_what_was_completed(void
                                       .credits = 2};
     (void)state;
     ASSERT_ONLY(added_by(&correction, &booked), {COLUMN_CORRECTIONS, 1}, {COLUMN_COMPLETED, 1},
-                {COLUMN_CORRECTED_COST, -20}, {COLUMN_COMPLETED_COST, 40}, {COLUMN_CREDITS, 2},
-                {COLUMN_COMPLETED_CREDITS, 10});
+                {COLUMN_LATE_COMPLETED, 1}, {COLUMN_CORRECTED_COST, -20},
+                {COLUMN_COMPLETED_COST, 40}, {COLUMN_CREDITS, 2}, {COLUMN_COMPLETED_CREDITS, 10});
     booked.kind = KIND_RUN;
     correction.cost = -60;
     ASSERT_ONLY(added_by(&correction, &booked), {COLUMN_CORRECTIONS, 1}, {COLUMN_RUNS_COMPLETED, 1},
-                {COLUMN_CORRECTED_COST, -60}, {COLUMN_CREDITS, 2}, {COLUMN_COMPLETED_CREDITS, 10});
+                {COLUMN_LATE_RUNS_COMPLETED, 1}, {COLUMN_CORRECTED_COST, -60}, {COLUMN_CREDITS, 2},
+                {COLUMN_COMPLETED_CREDITS, 10});
 }
 
 static void a_grant_is_given_or_taken_back(void **state) {
@@ -547,7 +598,8 @@ static void a_grant_is_given_or_taken_back(void **state) {
 }
 
 static void what_only_tells_adds_nothing(void **state) {
-    static const enum ledger_kind kinds[] = {KIND_RELEASE, KIND_POLICY, KIND_RESET, KIND_PRICE};
+    static const enum ledger_kind kinds[] = {KIND_RELEASE, KIND_POLICY, KIND_RESET, KIND_PRICE,
+                                             KIND_REDACTION};
     struct amounts amounts;
     (void)state;
     for (size_t i = 0; i < LENGTH(kinds); i++) {
@@ -622,7 +674,7 @@ int main(void) {
         decoding(a_name_twice_or_out_of_order_is_refused),
         decoding(an_invocation_adds_what_it_carries),
         decoding(without_a_cost_it_is_unpriced_and_with_zero_it_is_free),
-        decoding(a_run_adds_no_invocation_and_no_duration),
+        decoding(a_run_adds_no_invocation_and_a_duration_of_its_own),
         decoding(a_correction_adds_to_the_gross_columns_and_takes_from_others),
         decoding(a_late_completion_adds_all_that_was_spent_to_what_was_completed),
         decoding(a_grant_is_given_or_taken_back),

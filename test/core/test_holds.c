@@ -97,8 +97,8 @@ static void what_there_never_was_cannot_be_resolved(void **state) {
 }
 
 static void a_draft_must_fit_its_operation(void **state) {
-    static const enum ledger_kind right[][2] = {
-        [OPERATION_RECORD] = {KIND_INVOCATION, KIND_GRANT},
+    static const enum ledger_kind right[][3] = {
+        [OPERATION_RECORD] = {KIND_INVOCATION, KIND_GRANT, KIND_RUN},
         [OPERATION_RESERVE] = {KIND_INVOCATION, KIND_RUN},
         [OPERATION_SETTLE] = {KIND_RUN, KIND_RUN},
         [OPERATION_RELEASE] = {KIND_RELEASE, KIND_RELEASE},
@@ -111,12 +111,13 @@ static void a_draft_must_fit_its_operation(void **state) {
     uint64_t hold = hold_of(ledger, NULL, 1, 0);
     size_t entries = facts_of(ledger).entries;
     for (int operation = OPERATION_RECORD; operation <= OPERATION_POLICY; operation++)
-        for (int kind = KIND_INVOCATION; kind <= KIND_PRICE; kind++) {
+        for (int kind = KIND_INVOCATION; kind <= KIND_REDACTION; kind++) {
             struct ledger_entry entry = invocation("executing");
             entry.kind = (enum ledger_kind)kind;
             if (kind != KIND_INVOCATION && kind != KIND_RUN)
                 entry.status = STATUS_NONE;
-            if (entry.kind == right[operation][0] || entry.kind == right[operation][1])
+            if (entry.kind == right[operation][0] || entry.kind == right[operation][1] ||
+                entry.kind == right[operation][2])
                 continue;
             assert_int_equal(request(ledger, (enum ledger_operation)operation, hold, &entry),
                              LEDGER_E_BAD_ENTRY);

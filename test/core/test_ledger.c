@@ -58,6 +58,10 @@ static void a_ledger_keeps_everything(void **state) {
             entry.credits = (int64_t)random_below(1000);
             entry.duration_ms = (int64_t)random_below(100000);
             entry.tokens[random_below(TOKENS_CLASSES)] = (int64_t)random_below(1 << 20);
+            if (!(entry.given & ENTRY_COST))
+                entry.given &= ~(uint32_t)ENTRY_BREAKDOWN;
+            entry.breakdown[COST_PENALTIES] = entry.cost / 3;
+            entry.breakdown[COST_TOKENS] = entry.cost - entry.cost / 3;
             add_draft(&drafts, &entry);
         }
         assert_int_equal(commit(ledger, &drafts, ledger_now(ledger)), 0);

@@ -7,7 +7,7 @@ static int book_blob(struct ledger *ledger, size_t size) {
     static char bytes[1 << 20];
     struct drafts drafts = {0};
     struct ledger_entry entry = invocation("executing");
-    entry.run_id = (struct ledger_text){bytes, size};
+    entry.payload = (struct ledger_text){bytes, size};
     add_draft(&drafts, &entry);
     int rc = commit(ledger, &drafts, ledger_now(ledger));
     assert_int_equal(drafts.requests[0].rc, rc);
@@ -53,7 +53,7 @@ static void an_entry_that_does_not_fit_leaves_its_batch_standing(void **state) {
     struct drafts drafts = {0};
     struct ledger_entry small = invocation("executing"), huge = small;
     options.map_size = (size_t)1 << 20;
-    huge.run_id = (struct ledger_text){bytes, sizeof bytes};
+    huge.payload = (struct ledger_text){bytes, sizeof bytes};
     struct ledger *ledger = open_with(&options);
     add_draft(&drafts, &small);
     add_draft(&drafts, &huge);

@@ -124,7 +124,7 @@ static void work(struct ledger *ledger, size_t commits) {
             snprintf(name, sizeof name, "user %d", (int)random_below(50));
             entry.names[DIMENSION_USER] = text(name);
             if (random_below(30) == 0)
-                entry.run_id = (struct ledger_text){blob, random_below(sizeof blob)};
+                entry.payload = (struct ledger_text){blob, 1 + random_below(sizeof blob)};
             add_draft(&drafts, &entry);
         }
         if (random_below(10) == 0) {

@@ -148,29 +148,40 @@ static void totals_are_exact_where_a_block_is_full_of_bytes(void **state) {
 
 /* Large items until little room is left, then items of each length until the next block: in one
  * of the rows the last item ends exactly at the limit. */
-static void a_block_may_have_exactly_2000_bytes(void **state) {
+static size_t fill_blocks(uint32_t series, int64_t first_cost, int64_t cost) {
     static struct list list;
     struct series_block block;
+    struct amounts small = one_invocation(cost), first = one_invocation(first_cost);
+    uint64_t id = (uint64_t)START_US;
+    size_t largest = 0;
+    list.count = 0;
+    load(&block, series);
+    append(&block, &list, id++, &first);
+    for (int columns = COLUMN_COUNT; columns > 10; columns /= 2)
+        while (block.size < SERIES_BLOCK_BYTES - 10 * (size_t)columns) {
+            struct amounts amounts = {0};
+            for (int column = 0; column < columns; column++)
+                amounts_set(&amounts, column, ENTRY_AMOUNT_MAX);
+            append(&block, &list, id++, &amounts);
+        }
+    while (block.first_id == list.ids[0]) {
+        largest = block.size;
+        append(&block, &list, id++, &small);
+    }
+    store(&block);
+    assert_all_points(&list, series);
+    return largest;
+}
+
+static void a_block_may_have_exactly_2000_bytes(void **state) {
     size_t largest = 0;
     uint32_t series = 0;
     (void)state;
-    for (int64_t cost = 1; cost <= ENTRY_AMOUNT_MAX; cost *= 128) {
-        list.count = 0;
-        load(&block, ++series);
-        for (uint64_t i = 0; block.size < SERIES_BLOCK_BYTES - 240; i++) {
-            struct amounts amounts = {0};
-            for (int column = 0; column < COLUMN_COUNT; column++)
-                amounts_set(&amounts, column, ENTRY_AMOUNT_MAX);
-            append(&block, &list, START_US + i, &amounts);
+    for (int64_t first = 1; first <= ENTRY_AMOUNT_MAX; first *= 128)
+        for (int64_t cost = 1; cost <= ENTRY_AMOUNT_MAX; cost *= 128) {
+            size_t size = fill_blocks(++series, first, cost);
+            largest = size > largest ? size : largest;
         }
-        while (block.first_id == list.ids[0]) {
-            struct amounts amounts = one_invocation(cost);
-            largest = block.size > largest ? block.size : largest;
-            append(&block, &list, list.ids[list.count - 1] + 1, &amounts);
-        }
-        store(&block);
-        assert_all_points(&list, series);
-    }
     assert_int_equal(largest, SERIES_BLOCK_BYTES);
 }
 
