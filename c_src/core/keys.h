@@ -9,10 +9,13 @@
  *                                          that still matters: which entry ended it, and what its
  *                                          children booked, before and since
  *   0x04 run id <= 500 bytes           --> as of a client id; id is that of the hold, as long as
- * the 0x05 SHA-256 of a longer run id        run lives, then that of its entry, and version the
- * hold's 0x06 entry id u64                  --> priced u8, amounts: what corrections of that entry
- * came to together, and whether one gave it a cost it lacked 0x07 model, effective from         -->
- * a price: price.h
+ *                                          the run lives, then that of its entry, and version the
+ *                                          hold's
+ *   0x05 SHA-256 of a longer run id    --> the same
+ *   0x06 entry id u64                  --> priced u8, amounts: what corrections of that entry
+ *                                          came to together, and whether one gave it a cost that
+ *                                          it lacked
+ *   0x07 model, effective from         --> a price: price.h
  *
  * Rows of clients and runs stay for ever, but for those of a hold that was withdrawn, and of a run
  * that was released. Those of corrections and prices are derived from the entries.

@@ -13,6 +13,8 @@ struct reading *reading_begin(struct ledger *ledger, int *rc) {
     reading->txn = NULL;
     reading->series = NULL;
     memset(reading->names, 0, sizeof reading->names);
+    /* Before the transaction begins: what is ready then is whole in what the transaction sees. */
+    reading->declared_count = ledger_series(ledger, reading->declared);
     reading->decoder = entry_decoder_new();
     if (reading->decoder != NULL)
         *rc = storage_read_begin(&ledger->storage, &reading->txn);
@@ -24,7 +26,6 @@ struct reading *reading_begin(struct ledger *ledger, int *rc) {
         reading_end(reading);
         return NULL;
     }
-    reading->declared_count = ledger_series(ledger, reading->declared);
     return reading;
 }
 
