@@ -36,6 +36,15 @@ ledger_sum books_lent(const struct books *books, uint64_t parent, const struct l
 /* What an entry adds to the rule's measure. */
 int64_t books_measured(const struct books *books, const struct ledger_rule *rule, uint64_t id);
 
+/* Entries, oldest first. */
+size_t books_count(const struct books *books);
+uint64_t books_id(const struct books *books, size_t nth);
+enum ledger_kind books_kind(const struct books *books, uint64_t id);
+bool books_has_payload(const struct books *books, uint64_t id);
+/* Cost, credits and tokens of a record with all that corrects it. */
+#define BOOKS_AMOUNTS (2 + TOKENS_CLASSES)
+void books_net(const struct books *books, uint64_t id, int64_t net[BOOKS_AMOUNTS]);
+
 size_t books_live(const struct books *books);
 uint64_t books_hold(const struct books *books, size_t nth);
 bool books_is_run(const struct books *books, uint64_t hold);

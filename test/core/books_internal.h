@@ -20,7 +20,6 @@ struct named {
 };
 
 /* One entry: what it says, and what it adds to each of its series. */
-#define CORRECTED_AMOUNTS (2 + TOKENS_CLASSES)
 struct booked {
     uint64_t id;
     enum ledger_kind kind;
@@ -37,8 +36,8 @@ struct booked {
     struct ledger_text client_id;
     struct ledger_text run_id;
     bool is_corrected;
-    bool is_priced_later;                 /* a correction gave it the cost that it lacked */
-    int64_t corrected[CORRECTED_AMOUNTS]; /* cost, credits, tokens: what corrections said */
+    bool is_priced_later;             /* a correction gave it the cost that it lacked */
+    int64_t corrected[BOOKS_AMOUNTS]; /* cost, credits, tokens: what corrections said */
     bool adds_any;
     int64_t adds[COLUMN_COUNT];
     uint32_t names[DIMENSION_LIMIT]; /* numbers, also of its status; 0: absent */

@@ -214,6 +214,34 @@ static void check_price(const struct ledger_entry *entry) {
         assert_int_equal(entry->cost, of_tokens);
 }
 
+size_t books_count(const struct books *books) {
+    return books->count;
+}
+
+uint64_t books_id(const struct books *books, size_t nth) {
+    return books->entries[nth].id;
+}
+
+enum ledger_kind books_kind(const struct books *books, uint64_t id) {
+    const struct booked *entry = books_entry(books, id);
+    return entry == NULL ? 0 : entry->kind;
+}
+
+bool books_has_payload(const struct books *books, uint64_t id) {
+    const struct booked *entry = books_entry(books, id);
+    struct ledger_payload payload;
+    assert_int_equal(payloads_find(books->txn, books_dbi(books, DB_PAYLOADS), id, &payload), 0);
+    return entry != NULL && entry->digest != NULL && payload.redacted_by == 0;
+}
+
+void books_net(const struct books *books, uint64_t id, int64_t net[BOOKS_AMOUNTS]) {
+    const struct booked *entry = books_entry(books, id);
+    net[0] = entry->cost + entry->corrected[0];
+    net[1] = entry->credits + entry->corrected[1];
+    for (int i = 0; i < TOKENS_CLASSES; i++)
+        net[2 + i] = entry->tokens[i] + entry->corrected[2 + i];
+}
+
 static void add_call(struct booked *booked, const struct ledger_entry *entry) {
     static const int invocations[] = {0, COLUMN_COMPLETED, COLUMN_FAILED, COLUMN_ABORTED};
     static const int runs[] = {0, COLUMN_RUNS_COMPLETED, COLUMN_RUNS_FAILED, COLUMN_RUNS_ABORTED};
@@ -244,13 +272,13 @@ static int64_t at_least_0(int64_t amount) {
 /* Corrections never come to less than nothing, and the first that tells a cost gives it to what
  * had none. */
 static void correct(struct booked *corrected, const struct ledger_entry *entry) {
-    int64_t said[CORRECTED_AMOUNTS] = {entry->cost, entry->credits};
-    int64_t was[CORRECTED_AMOUNTS] = {corrected->cost, corrected->credits};
+    int64_t said[BOOKS_AMOUNTS] = {entry->cost, entry->credits};
+    int64_t was[BOOKS_AMOUNTS] = {corrected->cost, corrected->credits};
     for (int i = 0; i < TOKENS_CLASSES; i++) {
         said[2 + i] = entry->tokens[i];
         was[2 + i] = corrected->tokens[i];
     }
-    for (int i = 0; i < CORRECTED_AMOUNTS; i++) {
+    for (int i = 0; i < BOOKS_AMOUNTS; i++) {
         corrected->corrected[i] += said[i];
         assert_true(was[i] + corrected->corrected[i] >= 0);
     }
