@@ -124,6 +124,55 @@ static void series_declared_later_become_what_they_would_have_been(void **state)
     close_ledger(ledger);
 }
 
+/* Statuses are derived: nothing defined them before there was such a family. */
+static void a_family_of_statuses_declared_later_has_the_same_sums(void **state) {
+    struct declared_series with[] = {FAMILY(DIMENSION_USER, DIMENSION_STATUS),
+                                     FAMILY(DIMENSION_STATUS)};
+    static const char *const words[] = {"completed", "failed", "aborted"};
+    struct ledger_options options = options_for(*state);
+    struct ledger_sums sums[2][3];
+    options.boot_id = boot_id;
+    struct ledger *ledger = open_with(&options);
+    at_time(ledger, START_US);
+    work(ledger, 150);
+    struct ledger_entry late = priced("ada", 50);
+    late.names[DIMENSION_STATE] = text("planning");
+    uint64_t hold = reserve_for(ledger, &late, 0, DAY_MS);
+    assert_int_equal(request(ledger, OPERATION_ABORT, hold, NULL), 0);
+    assert_int_equal(settle(ledger, hold, 70), 0); /* completed after all */
+    options.series = with;
+    options.series_count = LENGTH(with);
+    for (int pass = 0; pass < 2; pass++) {
+        struct ledger_text names[DIMENSION_LIMIT] = {0};
+        struct ledger_filter filter = {.names = names, .until = UINT64_MAX};
+        close_ledger(ledger);
+        ledger = open_with(&options);
+        for (size_t i = 0; i < 3; i++) {
+            names[DIMENSION_STATUS] = text(words[i]);
+            if (pass == 0)
+                assert_int_equal(ledger_sum_up(ledger, &filter, &sums[pass][i]), LEDGER_E_BUILDING);
+        }
+        build_all(ledger);
+        for (size_t i = 0; i < 3; i++) {
+            names[DIMENSION_STATUS] = text(words[i]);
+            assert_int_equal(ledger_sum_up(ledger, &filter, &sums[pass][i]), 0);
+        }
+        assert_books_agree(ledger);
+    }
+    assert_memory_equal(sums[0], sums[1], sizeof sums[0]);
+    struct totals totals = {0};
+    for (size_t i = 0; i < 3; i++)
+        for (int column = 0; column < COLUMN_COUNT; column++)
+            totals.column[column] += sums[0][i].totals.column[column];
+    struct ledger_text none[DIMENSION_LIMIT] = {0};
+    struct ledger_filter everything = {.names = none, .until = UINT64_MAX};
+    struct ledger_sums all;
+    assert_int_equal(ledger_sum_up(ledger, &everything, &all), 0);
+    for (int column = 0; column < COLUMN_GRANTS; column++) /* all but grants have a status */
+        assert_sum_equal(totals.column[column], all.totals.column[column]);
+    close_ledger(ledger);
+}
+
 static void work_goes_on_between_the_slices(void **state) {
     struct ledger *ledger = open_declaring(*state, 0);
     size_t slices = 0;
@@ -416,6 +465,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         in_directory(a_new_ledger_needs_no_building),
         in_directory(series_declared_later_become_what_they_would_have_been),
+        in_directory(a_family_of_statuses_declared_later_has_the_same_sums),
         in_directory(work_goes_on_between_the_slices),
         in_directory(building_goes_on_after_reopening),
         in_directory(what_was_not_begun_is_forgotten_with_its_option),

@@ -172,6 +172,86 @@ static void a_row_of_a_hold_that_is_cut_or_goes_on_is_damaged(void **state) {
     }
 }
 
+/* ---- runs --------------------------------------------------------------------------------- */
+
+static int find_run(struct ledger_text id, struct key_row *found) {
+    return keys_find_run(scratch.txn, scratch.dbi, id, found);
+}
+
+static void a_run_moves_from_its_hold_to_its_entry(void **state) {
+    struct key_row live = row_of(1), ended = row_of(2), found;
+    (void)state;
+    for (size_t n = 0; n < IDS; n++) {
+        assert_int_equal(find_run(client_id(n), &found), MDB_NOTFOUND);
+        assert_int_equal(keys_put_run(scratch.txn, scratch.dbi, client_id(n), &live), 0);
+        assert_int_equal(find_run(client_id(n), &found), 0);
+        assert_int_equal(found.id, live.id);
+        assert_int_equal(keys_put_run(scratch.txn, scratch.dbi, client_id(n), &ended), 0);
+    }
+    for (size_t n = 0; n < IDS; n++) {
+        assert_int_equal(find_run(client_id(n), &found), 0);
+        assert_int_equal(found.id, ended.id);
+        assert_int_equal(found.version, ended.version);
+        assert_int_equal(found.operation, ended.operation);
+        assert_memory_equal(found.digest, ended.digest, sizeof found.digest);
+        assert_int_equal(keys_delete_run(scratch.txn, scratch.dbi, client_id(n)), 0);
+        assert_int_equal(keys_delete_run(scratch.txn, scratch.dbi, client_id(n)), 0);
+        assert_int_equal(find_run(client_id(n), &found), MDB_NOTFOUND);
+    }
+}
+
+/* The same bytes as the id of a request, of a run, of a hold and of an entry. */
+static void runs_and_requests_are_told_apart(void **state) {
+    struct key_row request = row_of(1), run = row_of(2), found;
+    struct key_resolved resolved = resolved_of(7), ended;
+    struct key_corrected corrected = {.priced = true}, sum;
+    uint8_t bytes[8];
+    (void)state;
+    put_be64(bytes, 7);
+    struct ledger_text id = {(char *)bytes, sizeof bytes};
+    assert_int_equal(keys_put_run(scratch.txn, scratch.dbi, id, &run), 0);
+    assert_int_equal(keys_find(scratch.txn, scratch.dbi, id, &found), MDB_NOTFOUND);
+    assert_int_equal(keys_put(scratch.txn, scratch.dbi, id, &request), 0);
+    put_resolved(7, &resolved);
+    assert_int_equal(keys_find_corrected(scratch.txn, scratch.dbi, 7, &sum), 0);
+    assert_false(sum.priced);
+    assert_int_equal(keys_put_corrected(scratch.txn, scratch.dbi, 7, &corrected), 0);
+    assert_found(id, request);
+    assert_int_equal(find_run(id, &found), 0);
+    assert_int_equal(found.id, run.id);
+    assert_int_equal(keys_delete(scratch.txn, scratch.dbi, id), 0);
+    assert_int_equal(find_run(id, &found), 0);
+    assert_int_equal(keys_delete_run(scratch.txn, scratch.dbi, id), 0);
+    assert_int_equal(find_resolved(7, &ended), 0);
+    assert_int_equal(keys_find_corrected(scratch.txn, scratch.dbi, 7, &sum), 0);
+    assert_true(sum.priced);
+}
+
+static void what_was_corrected_is_remembered(void **state) {
+    static const int64_t amounts[] = {-ENTRY_AMOUNT_MAX, -1, 0, 1, ENTRY_AMOUNT_MAX};
+    struct key_corrected found;
+    uint8_t bytes[128] = {0};
+    (void)state;
+    for (size_t i = 0; i < LENGTH(amounts); i++) {
+        struct key_corrected corrected = {.priced = i % 2};
+        amounts_set(&corrected.amounts, COLUMN_COST, amounts[i]);
+        amounts_set(&corrected.amounts, COLUMN_REASONING_TOKENS, amounts[i]);
+        assert_int_equal(keys_put_corrected(scratch.txn, scratch.dbi, 9, &corrected), 0);
+        memset(&found, 0x5a, sizeof found);
+        assert_int_equal(keys_find_corrected(scratch.txn, scratch.dbi, 9, &found), 0);
+        assert_int_equal(found.priced, corrected.priced);
+        assert_true(found.amounts.mask == corrected.amounts.mask);
+        if (amounts[i] != 0)
+            assert_int_equal(found.amounts.column[COLUMN_REASONING_TOKENS], amounts[i]);
+    }
+    size_t size = only_row(bytes);
+    for (size_t cut = 0; cut < size + 2; cut++) {
+        replace_row(bytes, cut);
+        assert_int_equal(keys_find_corrected(scratch.txn, scratch.dbi, 9, &found),
+                         cut == size ? 0 : LEDGER_E_DAMAGED);
+    }
+}
+
 #define on_scratch(test) cmocka_unit_test_setup_teardown(test, make_scratch, remove_scratch)
 
 int main(void) {
@@ -183,6 +263,9 @@ int main(void) {
         on_scratch(how_a_hold_ended_is_remembered),
         on_scratch(holds_and_ids_are_told_apart),
         on_scratch(a_row_of_a_hold_that_is_cut_or_goes_on_is_damaged),
+        on_scratch(a_run_moves_from_its_hold_to_its_entry),
+        on_scratch(runs_and_requests_are_told_apart),
+        on_scratch(what_was_corrected_is_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -215,6 +215,120 @@ static void the_last_number_is_not_followed_by_the_first(void **state) {
     }
 }
 
+/* ---- statuses, and all names of a dimension ------------------------------------------------ */
+
+static void a_status_has_a_number_and_no_row(void **state) {
+    static const char *const words[] = {"completed", "failed", "aborted"};
+    struct ledger_text value;
+    uint8_t dimension;
+    uint32_t number;
+    MDB_stat stat;
+    bool made;
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(intern(DIMENSION_STATUS, text(words[i]), false), 0xfffffff1 + i);
+    assert_int_equal(mdb_stat(scratch.txn, scratch.dbi, &stat), 0);
+    assert_int_equal(stat.ms_entries, 0);
+    static const char *const others[] = {"", "none", "complete", "completed ", "Failed"};
+    for (size_t i = 0; i < LENGTH(others); i++) {
+        assert_int_equal(
+            names_find(scratch.txn, scratch.dbi, DIMENSION_STATUS, text(others[i]), &number),
+            MDB_NOTFOUND);
+        assert_int_equal(names_intern(scratch.txn, scratch.dbi, DIMENSION_STATUS, text(others[i]),
+                                      &number, &made),
+                         MDB_NOTFOUND);
+    }
+    for (uint32_t other = 0xfffffff4; other != 0; other++)
+        assert_int_equal(names_text(scratch.txn, scratch.dbi, other, &dimension, &value),
+                         LEDGER_E_DAMAGED);
+    assert_int_equal(names_text(scratch.txn, scratch.dbi, 0xfffffff0, &dimension, &value),
+                     LEDGER_E_DAMAGED);
+    /* the same word elsewhere is a name like any other */
+    assert_int_equal(intern(DIMENSION_USER, text("failed"), true), 1);
+    uint32_t series = intern_series((uint32_t[]){1, 0xfffffff2}, 2);
+    assert_int_equal(series, 1);
+    assert_int_equal(family_size((const uint8_t[]){DIMENSION_USER, DIMENSION_STATUS}, 2), 1);
+}
+
+struct walked {
+    size_t count;
+    size_t stop_after;
+    uint32_t numbers[300];
+};
+
+static bool keep_name(void *context, struct ledger_text value, uint32_t number) {
+    struct walked *walked = context;
+    uint32_t found;
+    uint8_t dimension;
+    struct ledger_text again;
+    assert_int_equal(names_text(scratch.txn, scratch.dbi, number, &dimension, &again), 0);
+    assert_int_equal(names_find(scratch.txn, scratch.dbi, dimension, value, &found), 0);
+    assert_int_equal(found, number);
+    assert_true(walked->count < LENGTH(walked->numbers));
+    walked->numbers[walked->count++] = number;
+    return walked->count != walked->stop_after;
+}
+
+static struct walked walk(uint8_t dimension, uint32_t *after, size_t stop_after) {
+    struct walked walked = {.stop_after = stop_after};
+    assert_int_equal(names_walk(scratch.txn, scratch.dbi, dimension, after, keep_name, &walked), 0);
+    if (walked.count > 0)
+        assert_int_equal(*after, walked.numbers[walked.count - 1]);
+    return walked;
+}
+
+/* In pages of each size, which together are the walk in one. */
+static void assert_walks(uint8_t dimension, size_t expected) {
+    uint32_t after = 0;
+    struct walked all = walk(dimension, &after, 0);
+    assert_int_equal(all.count, expected);
+    for (size_t i = 0; i < all.count; i++) {
+        for (size_t k = 0; k < i; k++)
+            assert_int_not_equal(all.numbers[i], all.numbers[k]);
+        after = all.numbers[i]; /* resumes after each */
+        struct walked rest = walk(dimension, &after, 0);
+        assert_int_equal(rest.count, all.count - i - 1);
+        assert_memory_equal(rest.numbers, all.numbers + i + 1, rest.count * sizeof rest.numbers[0]);
+    }
+    for (size_t page = 1; page < 5; page++) {
+        size_t told = 0;
+        after = 0;
+        for (;;) {
+            struct walked walked = walk(dimension, &after, page);
+            if (walked.count == 0)
+                break;
+            assert_memory_equal(walked.numbers, all.numbers + told,
+                                walked.count * sizeof walked.numbers[0]);
+            told += walked.count;
+        }
+        assert_int_equal(told, all.count);
+    }
+}
+
+static void a_walk_tells_all_names_of_a_dimension_once(void **state) {
+    static char bytes[700];
+    (void)state;
+    assert_walks(DIMENSION_USER, 0);
+    memset(bytes, 'n', sizeof bytes);
+    for (size_t i = 0; i < 40; i++) {
+        size_t size = i % 4 == 0 ? 499 + i % 3 : i % 4 == 1 ? 600 + i : 1 + i % 17;
+        memcpy(bytes, &i, sizeof i < size ? 1 : size);
+        bytes[0] = (char)i;
+        intern(DIMENSION_USER, (struct ledger_text){bytes, size}, true);
+        if (i % 2)
+            intern(DIMENSION_USER - 1, (struct ledger_text){bytes, size}, true);
+    }
+    intern(DIMENSION_USER + 1, (struct ledger_text){bytes, 600}, true); /* none that is short */
+    intern(DIMENSION_USER + 2, (struct ledger_text){bytes, 6}, true);   /* none that is long */
+    assert_walks(DIMENSION_USER, 40);
+    assert_walks(DIMENSION_USER - 1, 20);
+    assert_walks(DIMENSION_USER + 1, 1);
+    assert_walks(DIMENSION_USER + 2, 1);
+    assert_walks(DIMENSION_USER + 3, 0);
+    assert_walks(DIMENSION_LIMIT - 1, 0);
+    assert_walks(DIMENSION_STATUS, 3);
+}
+
 #define on_scratch(test) cmocka_unit_test_setup_teardown(test, make_scratch, remove_scratch)
 
 int main(void) {
@@ -230,6 +344,8 @@ int main(void) {
         on_scratch(a_name_without_a_definition_gets_one_once),
         on_scratch(the_last_number_is_not_followed_by_the_first),
         on_scratch(an_aborted_transaction_takes_its_names_along),
+        on_scratch(a_status_has_a_number_and_no_row),
+        on_scratch(a_walk_tells_all_names_of_a_dimension_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
