@@ -150,6 +150,8 @@ int resolving_settle(struct batch *batch, struct ledger_request *request,
                      const struct ledger_entry *usage);
 int resolving_release(struct batch *batch, struct ledger_request *request,
                       const struct ledger_entry *release);
+/* Tells those above (correction->parent) of a correction of what was booked below them. */
+int resolving_tell_parents(struct batch *batch, const struct ledger_entry *correction);
 /* MDB_NOTFOUND: not live. */
 int resolving_abort(struct batch *batch, uint64_t hold);
 /* Ends holds that are due, up to a bound. */

@@ -81,6 +81,12 @@ static int end_settling(struct batch *batch, uint64_t hold) {
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+static int tell_parents(struct batch *batch, const struct ledger_entry *entry, uint64_t parent) {
+    struct ledger_entry correction = *entry;
+    correction.parent = parent;
+    return parent == 0 ? 0 : resolving_tell_parents(batch, &correction);
+}
+
 /* A record that the request names by its id. */
 static int fetch_record(struct batch *batch, uint64_t id, struct ledger_entry *record) {
     int rc = id == 0 ? LEDGER_E_DAMAGED : batch_fetch(batch, id, record);
@@ -107,6 +113,8 @@ static int correct(struct batch *batch, struct ledger_entry *entry) {
         rc = batch_load_names(batch, booked.name_numbers, entry->names);
     if (rc == 0)
         rc = recording_correct(batch, entry, &booked);
+    if (rc == 0)
+        rc = tell_parents(batch, entry, booked.parent);
     return rc == 0 ? end_settling(batch, booked.hold) : rc;
 }
 

@@ -346,9 +346,9 @@ static int64_t difference(const struct ledger_entry *usage, enum entry_field fie
     return usage->given & field ? said - booked : 0;
 }
 
-/* What a late child spent beyond what was booked is taken from what its parents hold, like what
- * it spends in time; and their own settling leaves it out. */
-static int tell_parents(struct batch *batch, const struct ledger_entry *correction) {
+/* What a child spent beyond what was booked is taken from what its parents hold, like what it
+ * spends in time; and their own settling leaves it out. */
+int resolving_tell_parents(struct batch *batch, const struct ledger_entry *correction) {
     struct ending *ending = calloc(1, sizeof *ending);
     if (ending == NULL)
         return ENOMEM;
@@ -411,7 +411,7 @@ static int settle_late(struct batch *batch, struct ledger_request *request,
     ended.settled = true;
     rc = keys_put_resolved(batch->txn, keys, request->hold, &ended);
     if (rc == 0)
-        rc = tell_parents(batch, &entry);
+        rc = resolving_tell_parents(batch, &entry);
     if (rc == 0)
         rc = recording_correct(batch, &entry, &booked);
     request->id = entry.id;

@@ -147,6 +147,34 @@ static void a_correction_of_what_the_ledger_resolved_resolves_it(void **state) {
     close_ledger(ledger);
 }
 
+/* What a run used is told with all that its children did: what is corrected of a child is left
+ * out of it as well, before the run ends and after. */
+static void a_correction_of_a_child_is_no_part_of_what_its_run_books(void **state) {
+    struct ledger_rule rule = rule_of("cost", MEASURE_COST, 1000);
+    struct ledger *ledger = open_at_start(*state, &rule, 1);
+    static const int64_t corrections[] = {7, -5, 0};
+    for (size_t i = 0; i < LENGTH(corrections); i++) {
+        for (int late = 0; late < 2; late++) {
+            ledger_sum before = net_cost(ledger);
+            struct ledger_entry run = run_of("ada", 100), call = priced("ada", 20);
+            uint64_t parent = reserve(ledger, &run, 0), child = reserve(ledger, &call, parent);
+            assert_int_equal(settle(ledger, child, 20), 0);
+            uint64_t entry = last.id;
+            assert_sum_equal(held_of(ledger, "cost"), 80);
+            assert_int_equal(correct(ledger, entry, corrections[i]), 0);
+            int64_t more = corrections[i] > 0 ? corrections[i] : 0;
+            assert_sum_equal(held_of(ledger, "cost"), 80 - more);
+            if (late)
+                assert_int_equal(request(ledger, OPERATION_ABORT, parent, NULL), 0);
+            assert_int_equal(settle(ledger, parent, 90), 0);
+            assert_sum_equal(net_cost(ledger) - before, 90);
+            assert_sum_equal(held_of(ledger, "cost"), 0);
+            assert_books_agree(ledger);
+        }
+    }
+    close_ledger(ledger);
+}
+
 static void whoever_goes_over_a_limit_is_told(void **state) {
     struct ledger_rule rules[] = {rule_of("cost", MEASURE_COST, 100),
                                   of(rule_of("user", MEASURE_COST, 30), DIMENSION_USER, NULL)};
@@ -314,6 +342,7 @@ int main(void) {
         in_directory(only_records_of_work_are_corrected),
         in_directory(what_had_no_cost_is_given_one_once),
         in_directory(a_correction_of_what_the_ledger_resolved_resolves_it),
+        in_directory(a_correction_of_a_child_is_no_part_of_what_its_run_books),
         in_directory(whoever_goes_over_a_limit_is_told),
         in_directory(a_run_id_names_one_record),
         in_directory(two_of_one_run_id_in_a_batch_are_one),
