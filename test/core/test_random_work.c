@@ -107,7 +107,7 @@ static uint32_t random_rules(struct ledger_rule *rules) {
 /* ---- opening ------------------------------------------------------------------------------ */
 
 static void open_world(struct world *world) {
-    static struct declared_series families[4];
+    static struct declared_series families[5];
     struct ledger_rule rules[RULES_MAX];
     struct ledger_policy policy = policy_of(rules, 0);
     struct ledger_options options = options_for(world->directory);
@@ -115,6 +115,7 @@ static void open_world(struct world *world) {
     families[1] = FAMILY(DIMENSION_ORG);
     families[2] = FAMILY(DIMENSION_ORG, DIMENSION_USER);
     families[3] = FAMILY(DIMENSION_MODEL);
+    families[4] = FAMILY(DIMENSION_USER, DIMENSION_STATUS);
     options.policy = &policy;
     options.series = families;
     options.series_count = world->families;
@@ -127,7 +128,7 @@ static void reopen_world(struct world *world) {
     close_ledger(world->ledger);
     if (random_below(3) == 0)
         world->boot_id[0]++;
-    if (world->families < 4)
+    if (world->families < 5)
         world->families += random_below(2);
     open_world(world);
 }
@@ -646,7 +647,7 @@ static void in_many_worlds(const char *directory, size_t families) {
 }
 
 static void whatever_is_done_the_books_agree(void **state) {
-    in_many_worlds(*state, 4);
+    in_many_worlds(*state, 5);
 }
 
 static void the_same_while_series_are_declared_and_built(void **state) {
