@@ -288,16 +288,19 @@ static int put_entry(struct batch *batch, const struct ledger_entry *entry,
     return mdb_cursor_put(batch->entries, &key, &value, MDB_APPEND | MDB_NOOVERWRITE);
 }
 
-int batch_fetch(struct batch *batch, uint64_t id, struct ledger_entry *entry) {
+int batch_find(struct batch *batch, uint64_t id, struct ledger_entry *entry) {
     uint8_t bytes[8];
     MDB_val key = {sizeof bytes, bytes}, value;
     put_be64(bytes, id);
     int rc = mdb_get(batch->txn, batch_dbi(batch, DB_ENTRIES), &key, &value);
     entry->id = id;
-    if (rc == MDB_NOTFOUND)
-        return LEDGER_E_DAMAGED;
     return rc != 0 ? rc
                    : entry_read_stored(batch->ledger->decoder, value.mv_data, value.mv_size, entry);
+}
+
+int batch_fetch(struct batch *batch, uint64_t id, struct ledger_entry *entry) {
+    int rc = batch_find(batch, id, entry);
+    return rc == MDB_NOTFOUND ? LEDGER_E_DAMAGED : rc;
 }
 
 /* What the entry adds to a rule's measure. */

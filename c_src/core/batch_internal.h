@@ -105,8 +105,10 @@ int batch_load_names(struct batch *batch, const uint32_t *numbers, struct ledger
 int batch_find_series(struct batch *batch, int family, const struct ledger_text *names, bool make,
                       uint32_t *series);
 bool batch_has_family(const struct batch *batch, int family, const struct ledger_text *names);
-/* Reads an entry; its names are numbers. */
+/* Reads an entry that must be there; its names are numbers. */
 int batch_fetch(struct batch *batch, uint64_t id, struct ledger_entry *entry);
+/* The same of one that may not be: MDB_NOTFOUND. */
+int batch_find(struct batch *batch, uint64_t id, struct ledger_entry *entry);
 
 /* Gives the entry its id and its overrun flag, and books it. `corrected`: see entry_amounts(). */
 int batch_book(struct batch *batch, struct ledger_entry *entry,

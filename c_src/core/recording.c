@@ -89,11 +89,10 @@ static int tell_parents(struct batch *batch, const struct ledger_entry *entry, u
 
 /* A record that the request names by its id. */
 static int fetch_record(struct batch *batch, uint64_t id, struct ledger_entry *record) {
-    int rc = id == 0 ? LEDGER_E_DAMAGED : batch_fetch(batch, id, record);
-    if (rc == LEDGER_E_DAMAGED)
-        return LEDGER_E_NO_ENTRY;
-    bool is_record = record->kind == KIND_INVOCATION || record->kind == KIND_RUN;
-    return rc == 0 && !is_record ? LEDGER_E_NO_ENTRY : rc;
+    int rc = batch_find(batch, id, record);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? LEDGER_E_NO_ENTRY : rc;
+    return record->kind == KIND_INVOCATION || record->kind == KIND_RUN ? 0 : LEDGER_E_NO_ENTRY;
 }
 
 static bool has_names(const struct ledger_entry *entry) {
@@ -126,8 +125,8 @@ static int redact(struct batch *batch, struct ledger_entry *entry) {
     struct ledger_entry record;
     if (has_names(entry))
         return LEDGER_E_BAD_ENTRY;
-    int rc = entry->link == 0 ? LEDGER_E_NO_ENTRY : batch_fetch(batch, entry->link, &record);
-    if (rc == LEDGER_E_DAMAGED)
+    int rc = batch_find(batch, entry->link, &record);
+    if (rc == MDB_NOTFOUND)
         rc = LEDGER_E_NO_ENTRY;
     if (rc == 0)
         rc = payloads_find(batch->txn, payloads, entry->link, &payload);

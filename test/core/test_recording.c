@@ -320,6 +320,29 @@ static void a_withdrawn_run_can_be_asked_for_again(void **state) {
     close_ledger(ledger);
 }
 
+/* Neither is it taken for one that is not there. */
+static void what_cannot_be_read_is_not_corrected(void **state) {
+    struct ledger *ledger = open_at_start(*state, NULL, 0);
+    struct ledger_entry call = priced("ada", 5);
+    uint64_t id = book_entry(ledger, &call);
+    struct ledger_entry entries[] = {correction_of(id, 1), redaction_of(id)};
+    uint8_t bytes[8];
+    MDB_txn *txn;
+    MDB_val key = {sizeof bytes, bytes}, value = {3, "\x93\x01\x01"};
+    put_be64(bytes, id);
+    assert_int_equal(mdb_txn_begin(ledger->storage.env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_put(txn, ledger->storage.databases[DB_ENTRIES], &key, &value, 0), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    for (size_t i = 0; i < LENGTH(entries); i++) {
+        struct drafts drafts = {0};
+        add_draft(&drafts, &entries[i]);
+        assert_int_equal(commit(ledger, &drafts, START_US), LEDGER_E_DAMAGED);
+        free_drafts(&drafts);
+    }
+    assert_int_equal(facts_of(ledger).entries, 1);
+    close_ledger(ledger);
+}
+
 static void what_occurs_ahead_of_time_is_refused(void **state) {
     struct ledger *ledger = open_at_start(*state, NULL, 0);
     struct ledger_entry call = priced("ada", 5);
@@ -349,6 +372,7 @@ int main(void) {
         in_directory(a_hold_carries_its_run_id_to_what_becomes_of_it),
         in_directory(what_settles_has_no_run_id_of_its_own),
         in_directory(a_withdrawn_run_can_be_asked_for_again),
+        in_directory(what_cannot_be_read_is_not_corrected),
         in_directory(what_occurs_ahead_of_time_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
