@@ -22,6 +22,7 @@ PACKAGES := gcc make libc6-dev liblmdb-dev libmsgpack-dev libjson-c-dev libssl-d
             erlang-proper rebar3 \
             libcmocka-dev python3 python3-lmdb python3-msgpack
 CHECK_PACKAGES := clang-format cppcheck valgrind
+BENCH_PACKAGES := erlang-p1-sqlite3
 
 missing = $(shell for package in $(1); do \
             dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed \
@@ -37,11 +38,13 @@ define install
 	fi
 endef
 
-.PHONY: deps check-deps
+.PHONY: deps check-deps bench-deps
 deps: ## install what is missing from Debian's packages (root or sudo)
 	$(call install,$(PACKAGES))
 check-deps: deps
 	$(call install,$(CHECK_PACKAGES))
+bench-deps: deps
+	$(call install,$(BENCH_PACKAGES))
 
 # ---- the C side -------------------------------------------------------------------------------
 
@@ -98,11 +101,12 @@ shell: compile ## a named node with a ledger open; look into it from a second on
 	@$(ERL) -pa $(EBIN) -sname cost_ledger -setcookie cost_ledger \
 	  -cost_ledger path '"_build/shell/ledger"' -eval '{ok, _} = application:ensure_all_started(cost_ledger), cost_ledger:i().'
 
+# Parts of it: make bench BENCH="invocations budgets million records"
 .PHONY: bench
-bench: compile ## what it costs, as ratios to peers of the same run (2 minutes)
+bench: bench-deps compile ## what it costs, as ratios to peers of the same run (6 minutes)
 	@mkdir -p _build/bench
 	@erlc +warnings_as_errors -o _build/bench test/bench/*.erl
-	@$(RUN) -pa _build/bench -run cost_ledger_bench main _build/bench/data
+	@$(RUN) -pa _build/bench -run cost_ledger_bench main _build/bench/data $(BENCH)
 
 # ---- tests ------------------------------------------------------------------------------------
 

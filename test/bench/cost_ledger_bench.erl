@@ -12,7 +12,7 @@
 -export([main/1]).
 
 -import(cost_ledger_bench_tools, [open/1, open/2, close/1, time/1, parallel/2, rate/3, repeat/2,
-                                  fill/2, ratio/5, figure/3, figure/4, median/1]).
+                                  fill/2, ratio/5, figure/3, median/1, used_bytes/1]).
 -export([init/1, handle_call/3, handle_cast/2]).
 
 -define(STATE, executing).
@@ -28,7 +28,8 @@ main(Arguments) ->
             halt(case Reason of normal -> 0; _ -> 1 end)
     end.
 
-run([Directory]) ->
+%% All of it, or the parts that are named.
+run([Directory | Parts]) ->
     _ = file:del_dir_r(Directory),
     ok = filelib:ensure_path(Directory),
     %% An hour's cap must not be met: a denial is another path.
@@ -37,14 +38,22 @@ run([Directory]) ->
     put(options, #{budgets => Budgets}),
     io:format("~n~-52ts ~8ts ~18ts  ~ts~n",
               ["ratio to the peer of the same run", "median", "(low .. high)", "limit"]),
-    gate(),
-    record_one(),
-    record_many(),
-    cost_ledger_bench_budgets:main(),
-    at_a_million(),
+    [part(Part) || Part <- ["invocations", "budgets", "million", "records"],
+                   Parts =:= [] orelse lists:member(Part, Parts)],
     io:nl(),
     _ = file:del_dir_r(Directory),
     ok.
+
+part("invocations") ->
+    gate(),
+    record_one(),
+    record_many();
+part("budgets") ->
+    cost_ledger_bench_budgets:main();
+part("million") ->
+    at_a_million();
+part("records") ->
+    cost_ledger_bench_records:main().
 
 %%% The gate -----------------------------------------------------------------------------------
 
@@ -195,8 +204,3 @@ at_a_million() ->
 
 stats(Ledger) ->
     time(fun() -> repeat(2000, fun() -> #{} = cost_ledger:stats(Ledger) end) end) / 2000.
-
-%% What the files take on the disk, holes not counted.
-used_bytes(Directory) ->
-    [Blocks | _] = string:lexemes(os:cmd("du -s -B1 " ++ Directory), "\t"),
-    list_to_integer(Blocks).

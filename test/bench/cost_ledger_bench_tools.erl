@@ -2,8 +2,8 @@
 %%% begin at once, and ratios of two things that take turns.
 -module(cost_ledger_bench_tools).
 
--export([open/1, open/2, close/1, time/1, parallel/2, rate/3, repeat/2, fill/2, fill/3, ratio/5,
-         figure/3, figure/4, median/1]).
+-export([open/1, open/2, close/1, time/1, parallel/2, parallel_with/2, rate/3, rate/4, repeat/2,
+         fill/2, fill/3, ratio/5, figure/3, figure/4, median/1, used_bytes/1]).
 
 -define(META, #{duration_ms => 1200, prompt_type => code_completion}).
 
@@ -27,10 +27,14 @@ time(Fun) ->
 
 %% Runs Fun in so many processes that begin at once; their results.
 parallel(Count, Fun) ->
+    parallel_with(lists:seq(1, Count), fun(_) -> Fun() end).
+
+%% The same, one process for each argument.
+parallel_with(Arguments, Fun) ->
     Self = self(),
     Pids = [spawn_link(fun() ->
-                               receive go -> Self ! {self(), Fun()} end
-                       end) || _ <- lists:seq(1, Count)],
+                               receive go -> Self ! {self(), Fun(Argument)} end
+                       end) || Argument <- Arguments],
     [Pid ! go || Pid <- Pids],
     [receive {Pid, Result} -> Result end || Pid <- Pids].
 
@@ -55,6 +59,23 @@ rate(Callers, Each, Fun) ->
     Took = time(fun() -> parallel(Callers, fun() -> repeat(Each, Fun) end) end),
     Callers * Each * 1.0e9 / Took.
 
+%% The same of Fun(Made), each of another that Make made before the clock runs.
+rate(Callers, Each, Make, Fun) ->
+    Self = self(),
+    Pids = [spawn_link(fun() ->
+                               Made = [Make() || _ <- lists:seq(1, Each)],
+                               Self ! {self(), ready},
+                               receive go -> ok end,
+                               lists:foreach(Fun, Made),
+                               Self ! {self(), done}
+                       end) || _ <- lists:seq(1, Callers)],
+    [receive {Pid, ready} -> ok end || Pid <- Pids],
+    Took = time(fun() ->
+                        [Pid ! go || Pid <- Pids],
+                        [receive {Pid, done} -> ok end || Pid <- Pids]
+                end),
+    Callers * Each * 1.0e9 / Took.
+
 repeat(0, _Fun) -> ok;
 repeat(N, Fun) -> Fun(), repeat(N - 1, Fun).
 
@@ -70,3 +91,8 @@ fill(Ledger, Count, Meta) ->
                                                                                 executing, Meta)
                                      end)
                       end).
+
+%% What files take on the disk, holes not counted.
+used_bytes(Path) ->
+    [Blocks | _] = string:lexemes(os:cmd("du -s -B1 " ++ Path), "\t"),
+    list_to_integer(Blocks).

@@ -1,0 +1,283 @@
+%%% What a million records of real shape cost to book, to list, to sum up and to find: against
+%%% limits, against ten thousand of them, against plain invocations, and against SQLite, which has the
+%%% same records (see cost_ledger_bench_sqlite).
+-module(cost_ledger_bench_records).
+
+-export([main/0]).
+
+-import(cost_ledger_bench_tools, [open/2, close/1, time/1, rate/4, repeat/2, ratio/5, figure/3,
+                                  figure/4, median/1, used_bytes/1]).
+
+-define(META, #{duration_ms => 1200, prompt_type => code_completion}).
+-define(MILLION, 1000000).
+-define(SMALL, 10000).
+-define(FIRST_MS, 1750000000000).
+-define(SPREAD_MS, (30 * 86400000)).
+-define(SERIES, [[project], [user], [agent], [model], [project, agent], [project, status]]).
+-define(PAGE, #{limit => 50}).
+-define(LOADERS, 500).
+%% Every so many loaders, one moves the clock.
+-define(CLOCKS, 25).
+%% Records that are booked in the rounds have numbers that none of the loaded ones has.
+-define(ROUNDS_FROM, 10000000).
+
+-spec main() -> ok.
+main() ->
+    put(numbers, atomics:new(1, [])),
+    dimensions(),
+    load(small, ?SMALL),
+    load(large, ?MILLION),
+    figure("bytes of file a record, at 1,000,000", bytes_of(large), "<= 2000"),
+    pages(),
+    sums(),
+    runs(),
+    close(small),
+    sqlite(),
+    close(large).
+
+%%% Booking ------------------------------------------------------------------------------------
+
+%% Plain invocations in a ledger of their own. What the limit is about has dimensions, tokens, a
+%% breakdown and a run_id, but nothing open-ended.
+dimensions() ->
+    open(plain, get(options)),
+    open(named, (get(options))#{series => ?SERIES}),
+    Numbers = get(numbers),
+    Plain = fun() ->
+                    rate(1000, 30, fun() -> ok end,
+                         fun(_) -> ok = cost_ledger:record_invocation(plain, executing, ?META) end)
+            end,
+    Booked = fun(Make) ->
+                     fun() ->
+                             rate(1000, 15, fun() -> Make(next(Numbers)) end,
+                                  fun(Record) -> {ok, _} = cost_ledger:record(named, Record) end)
+                     end
+             end,
+    ratio("records/s, five dimensions / plain, 1,000 callers", 7,
+          Booked(fun cost_ledger_bench_shape:bare/1), Plain, ">= 0.30"),
+    ratio("the same with a payload of 1 KB / plain", 7,
+          Booked(fun cost_ledger_bench_shape:record/1), Plain, "(no limit)"),
+    close(plain),
+    close(named).
+
+next(Numbers) -> ?ROUNDS_FROM + atomics:add_get(Numbers, 1, 1).
+
+%% Many callers book while some of them move the clock, so that what is committed together lies
+%% close to each other in time.
+load(Ledger, Count) ->
+    open(Ledger, (get(options))#{series => ?SERIES, clock => manual}),
+    ok = cost_ledger:set_clock(Ledger, ?FIRST_MS),
+    Progress = progress("booked", Count),
+    Each = Count div ?LOADERS,
+    Took = time(fun() -> cost_ledger_bench_tools:parallel_with(
+                           lists:seq(0, ?LOADERS - 1),
+                           fun(I) -> load(Ledger, I, Each, ?SPREAD_MS div Count, Progress) end)
+                end),
+    io:format(standard_error, "(~b records a second)~n", [round(Count * 1.0e9 / Took)]),
+    %% Where the spread ends, whatever the last ones found.
+    ok = cost_ledger:advance_clock(Ledger, 1).
+
+load(_Ledger, _I, 0, _Apart, _Progress) ->
+    ok;
+load(Ledger, I, Left, Apart, Progress) ->
+    case I rem ?CLOCKS of
+        0 -> ok = cost_ledger:advance_clock(Ledger, ?CLOCKS * Apart);
+        _ -> ok
+    end,
+    {ok, _} = cost_ledger:record(Ledger, cost_ledger_bench_shape:record(I + ?LOADERS * (Left - 1))),
+    Progress(1),
+    load(Ledger, I, Left - 1, Apart, Progress).
+
+progress(What, Count) when Count < ?MILLION ->
+    io:format(standard_error, "(~ts: ~b records ...)~n", [What, Count]),
+    fun(_) -> ok end;
+progress(What, Count) ->
+    Counter = atomics:new(1, []),
+    Step = Count div 5,
+    fun(More) ->
+            Now = atomics:add_get(Counter, 1, More),
+            case Now div Step > (Now - More) div Step of
+                true -> io:format(standard_error, "(~ts: ~b of ~b records ...)~n", [What, Now, Count]);
+                false -> ok
+            end
+    end.
+
+bytes_of(Ledger) ->
+    used_bytes(filename:join(get(directory), Ledger)) / ?MILLION.
+
+%%% Reading, against limits ----------------------------------------------------------------------
+
+pages() ->
+    microseconds("us a first page of 50, of a project", 300, fun() -> page(project()) end, "< 100"),
+    microseconds("us a first page, of a project's agent", 300,
+                 fun() -> page(maps:merge(project(), agent())) end, "< 100"),
+    microseconds("us a first page, of what failed in a project", 300,
+                 fun() -> page((project())#{status => failed}) end, "< 100").
+
+page(Filter) ->
+    {ok, #{records := [_ | _] = Records}} = cost_ledger:list(large, Filter, ?PAGE),
+    Records.
+
+project() -> #{project => cost_ledger_bench_shape:project(rand:uniform(20) - 1)}.
+agent() -> #{agent => cost_ledger_bench_shape:agent(rand:uniform(12) - 1)}.
+
+sums() ->
+    microseconds("us the totals of a project over a random range", 1000,
+                 fun() -> totals(large, project(), range()) end, "< 100"),
+    Cost = fun(Ledger) ->
+                   fun() -> per_call(1000, fun() -> totals(Ledger, project(), range()) end) end
+           end,
+    ratio("totals at 1,000,000 records / at 10,000", 15, Cost(large), Cost(small), "<= 1.5").
+
+range() ->
+    A = rand:uniform(?SPREAD_MS), B = rand:uniform(?SPREAD_MS),
+    {?FIRST_MS + min(A, B), ?FIRST_MS + max(A, B)}.
+
+totals(Ledger, Filter, {Since, Until}) ->
+    {ok, Totals} = cost_ledger:totals(Ledger, Filter#{since => Since, until => Until}),
+    Totals.
+
+runs() ->
+    microseconds("us a record by its run_id", 2000,
+                 fun() -> fetch(cost_ledger_bench_shape:run_id(number())) end, "< 20").
+
+number() -> rand:uniform(?MILLION) - 1.
+
+fetch(RunId) ->
+    {ok, #{run_id := RunId} = Record} = cost_ledger:fetch_run(large, RunId),
+    Record.
+
+%% Medians of rounds in processes of their own.
+microseconds(Title, Calls, Fun, Limit) ->
+    Times = lists:sort([per_call(Calls, Fun) / 1000 || _ <- lists:seq(1, 11)]),
+    figure(Title, median(Times), io_lib:format("(~.1f .. ~.1f)", [hd(Times), lists:last(Times)]),
+           Limit).
+
+%% Nanoseconds.
+per_call(Calls, Fun) ->
+    [Took] = cost_ledger_bench_tools:parallel(1, fun() -> time(fun() -> repeat(Calls, Fun) end) end),
+    Took / Calls.
+
+%%% Beside SQLite --------------------------------------------------------------------------------
+
+sqlite() ->
+    File = filename:join(get(directory), "peer.sqlite"),
+    Peer = cost_ledger_bench_sqlite:open(File),
+    copy(Peer),
+    say_the_same(Peer),
+    io:format("~n~-52ts~n", ["ours / SQLite, WAL, synchronous=FULL, 1,000,000 records"]),
+    beside("first page of 50, of a project", 300, fun page/1, 50,
+           fun(Filter) -> cost_ledger_bench_sqlite:page(Peer, maps:get(project, Filter)) end,
+           fun project/0),
+    beside("first page, of a project's agent", 300, fun page/1, 50,
+           fun(#{project := Project, agent := Agent}) ->
+                   cost_ledger_bench_sqlite:page(Peer, Project, Agent)
+           end, fun() -> maps:merge(project(), agent()) end),
+    beside("first page, of what failed in a project", 300,
+           fun(Filter) -> page(Filter#{status => failed}) end, 50,
+           fun(Filter) -> cost_ledger_bench_sqlite:failed(Peer, maps:get(project, Filter)) end,
+           fun project/0),
+    beside("sums of a project over a random range", 1000,
+           fun({Filter, Range}) -> totals(large, Filter, Range) end, 10,
+           fun({Filter, {Since, Until}}) ->
+                   cost_ledger_bench_sqlite:sums(Peer, maps:get(project, Filter), Since, Until)
+           end, fun() -> {project(), range()} end),
+    beside("one record by its run_id", 2000, fun fetch/1, 1000,
+           fun(RunId) -> cost_ledger_bench_sqlite:get(Peer, RunId) end,
+           fun() -> cost_ledger_bench_shape:run_id(number()) end),
+    figure("bytes of file a record", bytes_of(large) / (used_bytes(File) / ?MILLION), "< 1"),
+    booking(Peer),
+    cost_ledger_bench_sqlite:close(Peer),
+    [ok = file:delete(Name) || Name <- filelib:wildcard(File ++ "*")],
+    ok.
+
+%% Both are asked the same, and it takes how long of each.
+beside(Title, OurCalls, Ours, PeerCalls, Peer, Question) ->
+    Cost = fun(Calls, Fun) ->
+                   fun() ->
+                           Questions = [Question() || _ <- lists:seq(1, Calls)],
+                           [Took] = cost_ledger_bench_tools:parallel(
+                                      1, fun() -> time(fun() -> lists:foreach(Fun, Questions) end) end),
+                           Took / Calls
+                   end
+           end,
+    ratio(Title, 11, Cost(OurCalls, Ours), Cost(PeerCalls, Peer), "< 1").
+
+%% The rows of SQLite are made of what the ledger has, and have its ids.
+copy(Peer) ->
+    Progress = progress("copied to SQLite", ?MILLION),
+    Inserter = spawn_link(fun() -> insert(Peer, Progress) end),
+    Took = time(fun() ->
+                        {ok, {Rows, Count, _}} =
+                            cost_ledger:fold(large, #{}, fun(Record, Acc) -> add(Record, Acc, Inserter) end,
+                                             {[], 0, 0}),
+                        0 = Count,
+                        [] = Rows,
+                        Inserter ! {self(), flush},
+                        receive {Inserter, flushed} -> ok end
+                end),
+    io:format(standard_error, "(~b records a second)~n", [round(?MILLION * 1.0e9 / Took)]),
+    ok = cost_ledger_bench_sqlite:checkpoint(Peer).
+
+%% Two batches are on their way at most.
+add(Record, {Rows, 9999, Sent}, Inserter) ->
+    Inserter ! {self(), lists:reverse([cost_ledger_bench_sqlite:row(Record) | Rows])},
+    case Sent of
+        0 -> ok;
+        _ -> receive {Inserter, inserted} -> ok end
+    end,
+    {[], 0, 1};
+add(Record, {Rows, Count, Sent}, _Inserter) ->
+    {[cost_ledger_bench_sqlite:row(Record) | Rows], Count + 1, Sent}.
+
+insert(Peer, Progress) ->
+    receive
+        {From, flush} ->
+            From ! {self(), flushed};
+        {From, Rows} ->
+            ok = cost_ledger_bench_sqlite:load(Peer, Rows),
+            Progress(length(Rows)),
+            From ! {self(), inserted},
+            insert(Peer, Progress)
+    end.
+
+%% What is measured would be worth nothing otherwise.
+say_the_same(Peer) ->
+    lists:foreach(
+      fun(_) ->
+              #{project := Project} = Filter = project(),
+              {Since, Until} = Range = range(),
+              #{invocations := #{count := Count, cost := Cost, min_cost := Min, max_duration_ms := Max}} =
+                  totals(large, Filter, Range),
+              #{count := Count, cost := Cost, min_cost := Min, max_duration_ms := Max} =
+                  cost_ledger_bench_sqlite:sums(Peer, Project, Since, Until),
+              Ids = ids(page(Filter)),
+              Ids = ids(cost_ledger_bench_sqlite:page(Peer, Project)),
+              Failed = ids(page(Filter#{status => failed})),
+              Failed = ids(cost_ledger_bench_sqlite:failed(Peer, Project)),
+              #{agent := Agent} = One = fetch(cost_ledger_bench_shape:run_id(number())),
+              #{agent := Agent} = cost_ledger_bench_sqlite:get(Peer, maps:get(run_id, One))
+      end, lists:seq(1, 20)).
+
+ids(Records) -> [{Id, Cost} || #{id := Id, cost := Cost} <- Records].
+
+%% The texts of SQLite are made before the clock runs; the ledger packs its own while it runs.
+booking(Peer) ->
+    Numbers = get(numbers),
+    New = fun() -> cost_ledger_bench_shape:record(next(Numbers)) end,
+    Row = fun() -> cost_ledger_bench_sqlite:row(New()) end,
+    Book = fun(Record) -> {ok, _} = cost_ledger:record(large, Record) end,
+    One = fun(Make, Fun) ->
+                  fun() ->
+                          Made = [Make() || _ <- lists:seq(1, 200)],
+                          time(fun() -> lists:foreach(Fun, Made) end) / 200
+                  end
+          end,
+    ratio("one durable record, one caller", 9, One(New, Book),
+          One(Row, fun(Each) -> ok = cost_ledger_bench_sqlite:record(Peer, Each) end), "< 1"),
+    Ours = fun() -> rate(1000, 10, New, Book) end,
+    Theirs = fun() ->
+                     rate(1000, 10, Row,
+                          fun(Each) -> ok = cost_ledger_bench_sqlite:record_grouped(Peer, Each) end)
+             end,
+    ratio("records/s, 1,000 callers", 7, Ours, Theirs, "> 1").
