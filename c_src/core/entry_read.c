@@ -182,6 +182,51 @@ static bool read_position(const msgpack_object *object, size_t position, enum fo
     }
 }
 
+static void make_text_object(msgpack_object *object, msgpack_object_type type, const uint8_t *at,
+                             size_t size) {
+    object->type = type;
+    if (type == MSGPACK_OBJECT_STR)
+        object->via.str = (msgpack_object_str){(uint32_t)size, (const char *)at};
+    else
+        object->via.bin = (msgpack_object_bin){(uint32_t)size, (const char *)at};
+}
+
+/* What nearly every field is: nil, a number that is not negative, a short text. msgpack-c sets up
+ * a whole parser for each call. False: not one of these. The bytes are known to be all there. */
+static bool read_plain(const uint8_t *at, size_t *offset, msgpack_object *object) {
+    at += *offset;
+    uint8_t type = *at++;
+    size_t size = 0;
+    if (type <= 0x7f || type == 0xc0) { /* fixint, nil */
+        object->type = type == 0xc0 ? MSGPACK_OBJECT_NIL : MSGPACK_OBJECT_POSITIVE_INTEGER;
+        object->via.u64 = type;
+    } else if (type >= 0xcc && type <= 0xcf) { /* uint of 1, 2, 4, 8 bytes */
+        size = (size_t)1 << (type - 0xcc);
+        object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
+        object->via.u64 = 0;
+        for (size_t i = 0; i < size; i++)
+            object->via.u64 = object->via.u64 << 8 | at[i];
+    } else if (type >= 0xa0 && type <= 0xbf) { /* fixstr */
+        size = type & 0x1f;
+        make_text_object(object, MSGPACK_OBJECT_STR, at, size);
+    } else if (type == 0xd9 || type == 0xc4) { /* str, bin of up to 255 bytes */
+        size = 1 + (size_t)*at;
+        make_text_object(object, type == 0xd9 ? MSGPACK_OBJECT_STR : MSGPACK_OBJECT_BIN, at + 1,
+                         size - 1);
+    } else {
+        return false;
+    }
+    *offset += 1 + size;
+    return true;
+}
+
+static int read_object(struct entry_decoder *decoder, const void *data, size_t size, size_t *offset,
+                       msgpack_object *object) {
+    if (read_plain(data, offset, object))
+        return MSGPACK_UNPACK_SUCCESS;
+    return msgpack_unpack(data, size, offset, &decoder->zone, object);
+}
+
 /* The head of the outer array is read here and its elements one by one, because msgpack-c does
  * not say where an element's own bytes lie, and `change` is kept as bytes. */
 static bool read_array_head(const uint8_t *data, size_t size, size_t *count, size_t *offset) {
@@ -211,7 +256,7 @@ static int read_form(struct entry_decoder *decoder, const void *data, size_t siz
     for (size_t position = 0; position < count; position++) {
         msgpack_object object;
         size_t start = offset;
-        int rc = msgpack_unpack(data, size, &offset, &decoder->zone, &object);
+        int rc = read_object(decoder, data, size, &offset, &object);
         if (rc == MSGPACK_UNPACK_NOMEM_ERROR)
             return ENOMEM;
         if (rc != MSGPACK_UNPACK_SUCCESS && rc != MSGPACK_UNPACK_EXTRA_BYTES)
