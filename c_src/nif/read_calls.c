@@ -56,10 +56,17 @@ static bool add_entry(void *context, const struct ledger_entry *entry) {
     return true;
 }
 
+struct records {
+    struct rows rows;
+    struct name_terms names;
+};
+
 static void add_record(void *context, const struct ledger_entry *entry,
                        const struct ledger_payload *payload) {
-    struct rows *rows = context;
-    rows->list = enif_make_list_cell(rows->env, make_record(rows->env, entry, payload), rows->list);
+    struct records *records = context;
+    struct rows *rows = &records->rows;
+    ERL_NIF_TERM row = make_record(rows->env, &records->names, entry, payload);
+    rows->list = enif_make_list_cell(rows->env, row, rows->list);
 }
 
 static bool get_kinds(ErlNifEnv *env, ERL_NIF_TERM list, uint32_t *kinds) {
@@ -109,7 +116,7 @@ static bool get_query(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_text *nam
 
 /* {ok, [Record], Matched, Next | done, Total | unknown} */
 NIF(nif_list) {
-    struct rows rows = {env, enif_make_list(env, 0)};
+    struct records records = {.rows = {env, enif_make_list(env, 0)}};
     struct ledger_text names[DIMENSION_LIMIT] = {0};
     struct ledger_list_query query;
     struct ledger_page page;
@@ -120,9 +127,9 @@ NIF(nif_list) {
         return BADARG;
     if (!handle_enter(handle))
         return atom_closed;
-    int rc = ledger_list(handle->ledger, &query, is_count ? NULL : add_record, &rows, &page);
+    int rc = ledger_list(handle->ledger, &query, is_count ? NULL : add_record, &records, &page);
     handle_leave(handle);
-    if (rc != 0 || !enif_make_reverse_list(env, rows.list, &list))
+    if (rc != 0 || !enif_make_reverse_list(env, records.rows.list, &list))
         return make_error(env, rc);
     return enif_make_tuple5(env, atom_ok, list, enif_make_uint64(env, page.matched),
                             page.done ? atom_done : enif_make_uint64(env, page.next),
@@ -138,29 +145,29 @@ static ERL_NIF_TERM make_one(struct rows *rows, int rc) {
 }
 
 NIF(nif_record) {
-    struct rows rows = {env, enif_make_list(env, 0)};
+    struct records records = {.rows = {env, enif_make_list(env, 0)}};
     uint64_t id;
     WITH_HANDLE(handle);
     if (!get_word(env, argv[1], &id))
         return BADARG;
     if (!handle_enter(handle))
         return atom_closed;
-    int rc = ledger_read_record(handle->ledger, id, add_record, &rows);
+    int rc = ledger_read_record(handle->ledger, id, add_record, &records);
     handle_leave(handle);
-    return make_one(&rows, rc);
+    return make_one(&records.rows, rc);
 }
 
 NIF(nif_run) {
-    struct rows rows = {env, enif_make_list(env, 0)};
+    struct records records = {.rows = {env, enif_make_list(env, 0)}};
     struct ledger_text run_id;
     WITH_HANDLE(handle);
     if (!get_text(env, argv[1], &run_id))
         return BADARG;
     if (!handle_enter(handle))
         return atom_closed;
-    int rc = ledger_read_run(handle->ledger, run_id, add_record, &rows);
+    int rc = ledger_read_run(handle->ledger, run_id, add_record, &records);
     handle_leave(handle);
-    return make_one(&rows, rc);
+    return make_one(&records.rows, rc);
 }
 
 static bool get_sums_filter(ErlNifEnv *env, const ERL_NIF_TERM argv[], struct ledger_text *names,

@@ -7,9 +7,19 @@
 
 #include "../core/ledger.h"
 
+/* Terms of names, by where the library has their texts: a page has few names in many rows. Good for
+ * one environment and one call of the library. */
+#define NAME_TERMS 128
+struct name_terms {
+    struct {
+        const char *text;
+        ERL_NIF_TERM term;
+    } slots[NAME_TERMS];
+};
+
 /* cost_ledger_record:record(). State and prompt type are atoms where the VM has them and they are
  * ASCII; other names, and those, are binaries. */
-ERL_NIF_TERM make_record(ErlNifEnv *env, const struct ledger_entry *entry,
+ERL_NIF_TERM make_record(ErlNifEnv *env, struct name_terms *names, const struct ledger_entry *entry,
                          const struct ledger_payload *payload);
 
 /* {[Column], [{Min, Max} | none]}: columns as totals.h has them; extremes of cost and duration_ms
