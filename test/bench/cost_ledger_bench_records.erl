@@ -5,8 +5,8 @@
 
 -export([main/0]).
 
--import(cost_ledger_bench_tools, [open/2, close/1, time/1, rate/4, repeat/2, ratio/5, figure/3,
-                                  figure/4, median/1, used_bytes/1]).
+-import(cost_ledger_bench_tools, [open/2, close/1, time/1, parallel/2, parallel_with/2, rate/4,
+                                  ratio/5, figure/3, figure/4, median/1, used_bytes/1]).
 
 -define(META, #{duration_ms => 1200, prompt_type => code_completion}).
 -define(MILLION, 1000000).
@@ -15,9 +15,13 @@
 -define(SPREAD_MS, (30 * 86400000)).
 -define(SERIES, [[project], [user], [agent], [model], [project, agent], [project, status]]).
 -define(PAGE, #{limit => 50}).
--define(LOADERS, 500).
+-define(LOADERS, 1000).
 %% Every so many loaders, one moves the clock.
 -define(CLOCKS, 25).
+%% Rows that are sent together, so many times at most, and rows of one transaction of SQLite.
+-define(COPIED_AT_ONCE, 100).
+-define(COPIES_ON_THE_WAY, 5).
+-define(COPIED_IN_ONE, 20000).
 %% Records that are booked in the rounds have numbers that none of the loaded ones has.
 -define(ROUNDS_FROM, 10000000).
 
@@ -69,7 +73,7 @@ load(Ledger, Count) ->
     ok = cost_ledger:set_clock(Ledger, ?FIRST_MS),
     Progress = progress("booked", Count),
     Each = Count div ?LOADERS,
-    Took = time(fun() -> cost_ledger_bench_tools:parallel_with(
+    Took = time(fun() -> parallel_with(
                            lists:seq(0, ?LOADERS - 1),
                            fun(I) -> load(Ledger, I, Each, ?SPREAD_MS div Count, Progress) end)
                 end),
@@ -108,26 +112,30 @@ bytes_of(Ledger) ->
 %%% Reading, against limits ----------------------------------------------------------------------
 
 pages() ->
-    microseconds("us a first page of 50, of a project", 300, fun() -> page(project()) end, "< 100"),
-    microseconds("us a first page, of a project's agent", 300,
-                 fun() -> page(maps:merge(project(), agent())) end, "< 100"),
-    microseconds("us a first page, of what failed in a project", 300,
-                 fun() -> page((project())#{status => failed}) end, "< 100").
+    microseconds("us a first page of 50, of a project", 300, fun page/1, fun project/0, "< 100"),
+    microseconds("us a first page, of a project's agent", 300, fun page/1,
+                 fun project_and_agent/0, "< 100"),
+    microseconds("us a first page, of what failed in a project", 300, fun page/1,
+                 fun failed_in_project/0, "< 100").
 
 page(Filter) ->
     {ok, #{records := [_ | _] = Records}} = cost_ledger:list(large, Filter, ?PAGE),
     Records.
 
 project() -> #{project => cost_ledger_bench_shape:project(rand:uniform(20) - 1)}.
-agent() -> #{agent => cost_ledger_bench_shape:agent(rand:uniform(12) - 1)}.
+failed_in_project() -> (project())#{status => failed}.
+project_and_agent() ->
+    (project())#{agent => cost_ledger_bench_shape:agent(rand:uniform(12) - 1)}.
 
 sums() ->
-    microseconds("us the totals of a project over a random range", 1000,
-                 fun() -> totals(large, project(), range()) end, "< 100"),
-    Cost = fun(Ledger) ->
-                   fun() -> per_call(1000, fun() -> totals(Ledger, project(), range()) end) end
-           end,
-    ratio("totals at 1,000,000 records / at 10,000", 15, Cost(large), Cost(small), "<= 1.5").
+    Of = fun(Ledger) -> fun({Filter, Range}) -> totals(Ledger, Filter, Range) end end,
+    microseconds("us the totals of a project over a random range", 1000, Of(large),
+                 fun project_and_range/0, "< 100"),
+    ratio("totals at 1,000,000 records / at 10,000", 15,
+          fun() -> per_call(1000, Of(large), fun project_and_range/0) end,
+          fun() -> per_call(1000, Of(small), fun project_and_range/0) end, "<= 1.5").
+
+project_and_range() -> {project(), range()}.
 
 range() ->
     A = rand:uniform(?SPREAD_MS), B = rand:uniform(?SPREAD_MS),
@@ -138,24 +146,24 @@ totals(Ledger, Filter, {Since, Until}) ->
     Totals.
 
 runs() ->
-    microseconds("us a record by its run_id", 2000,
-                 fun() -> fetch(cost_ledger_bench_shape:run_id(number())) end, "< 20").
+    microseconds("us a record by its run_id", 2000, fun fetch/1, fun run_id/0, "< 20").
 
-number() -> rand:uniform(?MILLION) - 1.
+run_id() -> cost_ledger_bench_shape:run_id(rand:uniform(?MILLION) - 1).
 
 fetch(RunId) ->
     {ok, #{run_id := RunId} = Record} = cost_ledger:fetch_run(large, RunId),
     Record.
 
-%% Medians of rounds in processes of their own.
-microseconds(Title, Calls, Fun, Limit) ->
-    Times = lists:sort([per_call(Calls, Fun) / 1000 || _ <- lists:seq(1, 11)]),
+microseconds(Title, Calls, Fun, Question, Limit) ->
+    _ = per_call(Calls, Fun, Question),
+    Times = lists:sort([per_call(Calls, Fun, Question) / 1000 || _ <- lists:seq(1, 11)]),
     figure(Title, median(Times), io_lib:format("(~.1f .. ~.1f)", [hd(Times), lists:last(Times)]),
            Limit).
 
-%% Nanoseconds.
-per_call(Calls, Fun) ->
-    [Took] = cost_ledger_bench_tools:parallel(1, fun() -> time(fun() -> repeat(Calls, Fun) end) end),
+%% Nanoseconds of one call, in a process of its own; what is asked was made up before.
+per_call(Calls, Fun, Question) ->
+    Questions = [Question() || _ <- lists:seq(1, Calls)],
+    [Took] = parallel(1, fun() -> time(fun() -> lists:foreach(Fun, Questions) end) end),
     Took / Calls.
 
 %%% Beside SQLite --------------------------------------------------------------------------------
@@ -167,79 +175,75 @@ sqlite() ->
     say_the_same(Peer),
     io:format("~n~-52ts~n", ["ours / SQLite, WAL, synchronous=FULL, 1,000,000 records"]),
     beside("first page of 50, of a project", 300, fun page/1, 50,
-           fun(Filter) -> cost_ledger_bench_sqlite:page(Peer, maps:get(project, Filter)) end,
+           fun(#{project := Project}) -> cost_ledger_bench_sqlite:page(Peer, Project) end,
            fun project/0),
     beside("first page, of a project's agent", 300, fun page/1, 50,
            fun(#{project := Project, agent := Agent}) ->
                    cost_ledger_bench_sqlite:page(Peer, Project, Agent)
-           end, fun() -> maps:merge(project(), agent()) end),
-    beside("first page, of what failed in a project", 300,
-           fun(Filter) -> page(Filter#{status => failed}) end, 50,
-           fun(Filter) -> cost_ledger_bench_sqlite:failed(Peer, maps:get(project, Filter)) end,
-           fun project/0),
+           end, fun project_and_agent/0),
+    beside("first page, of what failed in a project", 300, fun page/1, 50,
+           fun(#{project := Project}) -> cost_ledger_bench_sqlite:failed(Peer, Project) end,
+           fun failed_in_project/0),
     beside("sums of a project over a random range", 1000,
            fun({Filter, Range}) -> totals(large, Filter, Range) end, 10,
-           fun({Filter, {Since, Until}}) ->
-                   cost_ledger_bench_sqlite:sums(Peer, maps:get(project, Filter), Since, Until)
-           end, fun() -> {project(), range()} end),
+           fun({#{project := Project}, {Since, Until}}) ->
+                   cost_ledger_bench_sqlite:sums(Peer, Project, Since, Until)
+           end, fun project_and_range/0),
     beside("one record by its run_id", 2000, fun fetch/1, 1000,
-           fun(RunId) -> cost_ledger_bench_sqlite:get(Peer, RunId) end,
-           fun() -> cost_ledger_bench_shape:run_id(number()) end),
+           fun(RunId) -> cost_ledger_bench_sqlite:get(Peer, RunId) end, fun run_id/0),
     figure("bytes of file a record", bytes_of(large) / (used_bytes(File) / ?MILLION), "< 1"),
     booking(Peer),
     cost_ledger_bench_sqlite:close(Peer),
     [ok = file:delete(Name) || Name <- filelib:wildcard(File ++ "*")],
     ok.
 
-%% Both are asked the same, and it takes how long of each.
+%% Both are asked alike; SQLite less often, where that takes it long.
 beside(Title, OurCalls, Ours, PeerCalls, Peer, Question) ->
-    Cost = fun(Calls, Fun) ->
-                   fun() ->
-                           Questions = [Question() || _ <- lists:seq(1, Calls)],
-                           [Took] = cost_ledger_bench_tools:parallel(
-                                      1, fun() -> time(fun() -> lists:foreach(Fun, Questions) end) end),
-                           Took / Calls
-                   end
-           end,
-    ratio(Title, 11, Cost(OurCalls, Ours), Cost(PeerCalls, Peer), "< 1").
+    ratio(Title, 11, fun() -> per_call(OurCalls, Ours, Question) end,
+          fun() -> per_call(PeerCalls, Peer, Question) end, "< 1").
 
 %% The rows of SQLite are made of what the ledger has, and have its ids.
 copy(Peer) ->
+    Self = self(),
     Progress = progress("copied to SQLite", ?MILLION),
-    Inserter = spawn_link(fun() -> insert(Peer, Progress) end),
+    Inserter = spawn_link(fun() ->
+                                  [Self ! {self(), ready} || _ <- lists:seq(1, ?COPIES_ON_THE_WAY)],
+                                  insert(Peer, Self, Progress, ?MILLION)
+                          end),
     Took = time(fun() ->
-                        {ok, {Rows, Count, _}} =
-                            cost_ledger:fold(large, #{}, fun(Record, Acc) -> add(Record, Acc, Inserter) end,
-                                             {[], 0, 0}),
-                        0 = Count,
-                        [] = Rows,
-                        Inserter ! {self(), flush},
-                        receive {Inserter, flushed} -> ok end
+                        {ok, {[], 0}} =
+                            cost_ledger:fold(large, #{},
+                                             fun(Record, Acc) -> add(Record, Acc, Inserter) end,
+                                             {[], 0}),
+                        [receive {Inserter, ready} -> ok end || _ <- lists:seq(1, ?COPIES_ON_THE_WAY)]
                 end),
     io:format(standard_error, "(~b records a second)~n", [round(?MILLION * 1.0e9 / Took)]),
     ok = cost_ledger_bench_sqlite:checkpoint(Peer).
 
-%% Two batches are on their way at most.
-add(Record, {Rows, 9999, Sent}, Inserter) ->
-    Inserter ! {self(), lists:reverse([cost_ledger_bench_sqlite:row(Record) | Rows])},
-    case Sent of
-        0 -> ok;
-        _ -> receive {Inserter, inserted} -> ok end
-    end,
-    {[], 0, 1};
-add(Record, {Rows, Count, Sent}, _Inserter) ->
-    {[cost_ledger_bench_sqlite:row(Record) | Rows], Count + 1, Sent}.
+%% The next rows are made while those before are inserted; a hundred at a time, because processes
+%% with much in them are busy collecting garbage.
+add(Record, {Rows, Count}, _Inserter) when Count + 1 < ?COPIED_AT_ONCE ->
+    {[cost_ledger_bench_sqlite:row(Record) | Rows], Count + 1};
+add(Record, {Rows, _Count}, Inserter) ->
+    receive {Inserter, ready} -> ok end,
+    Inserter ! {rows, lists:reverse([cost_ledger_bench_sqlite:row(Record) | Rows])},
+    {[], 0}.
 
-insert(Peer, Progress) ->
-    receive
-        {From, flush} ->
-            From ! {self(), flushed};
-        {From, Rows} ->
-            ok = cost_ledger_bench_sqlite:load(Peer, Rows),
-            Progress(length(Rows)),
-            From ! {self(), inserted},
-            insert(Peer, Progress)
-    end.
+insert(_Peer, _From, _Progress, 0) ->
+    ok;
+insert(Peer, From, Progress, Left) ->
+    ok = case Left rem ?COPIED_IN_ONE of
+             0 -> cost_ledger_bench_sqlite:begin_transaction(Peer);
+             _ -> ok
+         end,
+    receive {rows, Rows} -> ok = cost_ledger_bench_sqlite:insert(Peer, Rows) end,
+    Progress(?COPIED_AT_ONCE),
+    ok = case (Left - ?COPIED_AT_ONCE) rem ?COPIED_IN_ONE of
+             0 -> cost_ledger_bench_sqlite:commit(Peer);
+             _ -> ok
+         end,
+    From ! {self(), ready},
+    insert(Peer, From, Progress, Left - ?COPIED_AT_ONCE).
 
 %% What is measured would be worth nothing otherwise.
 say_the_same(Peer) ->
@@ -255,7 +259,7 @@ say_the_same(Peer) ->
               Ids = ids(cost_ledger_bench_sqlite:page(Peer, Project)),
               Failed = ids(page(Filter#{status => failed})),
               Failed = ids(cost_ledger_bench_sqlite:failed(Peer, Project)),
-              #{agent := Agent} = One = fetch(cost_ledger_bench_shape:run_id(number())),
+              #{agent := Agent} = One = fetch(run_id()),
               #{agent := Agent} = cost_ledger_bench_sqlite:get(Peer, maps:get(run_id, One))
       end, lists:seq(1, 20)).
 

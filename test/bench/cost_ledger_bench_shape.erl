@@ -47,14 +47,15 @@ status(_) -> completed.
 
 project(Number) -> name(<<"project-">>, Number).
 agent(Number) -> name(<<"agent-">>, Number).
-name(Prefix, Number) -> <<Prefix/binary, (integer_to_binary(Number))/binary>>.
+%% Of the smallest kind that a binary can be, as names that come from outside are.
+name(Prefix, Number) -> list_to_binary([Prefix, integer_to_binary(Number)]).
 
 %% As long as a UUID, and in no order.
 run_id(N) ->
     <<A:8/binary, B:4/binary, C:4/binary, D:4/binary, E:12/binary>> =
         <<(hex(hash(N, a, 1 bsl 32)))/binary, (hex(hash(N, b, 1 bsl 32)))/binary,
           (hex(N bsr 32))/binary, (hex(N band 16#ffffffff))/binary>>,
-    <<A/binary, $-, B/binary, $-, C/binary, $-, D/binary, $-, E/binary>>.
+    list_to_binary([A, $-, B, $-, C, $-, D, $-, E]).
 
 hex(Word) ->
     << <<(digit(Nibble))>> || <<Nibble:4>> <= <<Word:32>> >>.

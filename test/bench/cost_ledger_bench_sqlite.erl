@@ -15,7 +15,7 @@
 -module(cost_ledger_bench_sqlite).
 -behaviour(gen_server).
 
--export([open/1, close/1, row/1, load/2, record/2, record_grouped/2, page/2, page/3, failed/2,
+-export([open/1, close/1, row/1, begin_transaction/1, insert/2, commit/1, record/2, record_grouped/2, page/2, page/3, failed/2,
          sums/4, get/2, checkpoint/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
@@ -46,7 +46,7 @@ open(File) ->
                  get = prepare(Db, ["SELECT ", names(?COLUMNS), " FROM records WHERE run_id = ?"]),
                  page = page_sql("project = ?"), page_of_two = page_sql("project = ? AND agent = ?"),
                  failed = page_sql("project = ? AND status = 'failed'")},
-    {ok, Writer} = gen_server:start_link(?MODULE, Peer, []),
+    {ok, Writer} = gen_server:start_link(?MODULE, Peer, [{spawn_opt, [{min_heap_size, 1 bsl 20}]}]),
     Peer#peer{writer = Writer}.
 
 close(#peer{db = Db, writer = Writer}) ->
@@ -180,14 +180,10 @@ record(#peer{inserts = Inserts} = Peer, Row) ->
 record_grouped(#peer{writer = Writer}, Row) ->
     gen_server:call(Writer, {record, Row}, infinity).
 
-%% So many rows in one transaction.
-load(Peer, Rows) ->
-    ok = begin_transaction(Peer),
-    ok = insert(Peer, Rows, length(Rows)),
-    commit(Peer).
-
 begin_transaction(#peer{db = Db}) -> sqlite3:sql_exec_timeout(Db, "BEGIN", infinity).
 commit(#peer{db = Db}) -> sqlite3:sql_exec_timeout(Db, "COMMIT", infinity).
+
+insert(Peer, Rows) -> insert(Peer, Rows, length(Rows)).
 
 insert(_Peer, [], 0) ->
     ok;
@@ -225,6 +221,8 @@ flush(#writer{peer = Peer, waiting = [{From, Row}], count = 1} = Writer) ->
     Writer#writer{waiting = [], count = 0};
 flush(#writer{peer = Peer, waiting = Waiting} = Writer) ->
     {Froms, Rows} = lists:unzip(lists:reverse(Waiting)),
-    ok = load(Peer, Rows),
+    ok = begin_transaction(Peer),
+    ok = insert(Peer, Rows),
+    ok = commit(Peer),
     [gen_server:reply(From, ok) || From <- Froms],
     Writer#writer{waiting = [], count = 0}.
