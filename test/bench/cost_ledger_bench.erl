@@ -1,6 +1,6 @@
 %%% What the ledger costs, each figure as a ratio to a peer or a limit measured in the same run:
 %%% the two take turns, round by round, and the median of the rounds' ratios is printed, with the
-%%% lowest and the highest. Run by `make bench`.
+%%% lowest and the highest. Run by `make bench`; a part of it by `make bench BENCH=records`.
 %%%
 %%% The peers are what the GenServer ledger that this replaces did:
 %%%   gate    two ets:lookup in a read_concurrency table, on {hourly, State} and {daily, State}

@@ -1,6 +1,6 @@
 %%% What a million records of real shape cost to book, to list, to sum up and to find: against
-%%% limits, against ten thousand of them, against plain invocations, and against SQLite, which has the
-%%% same records (see cost_ledger_bench_sqlite).
+%%% limits, against ten thousand of them, against plain invocations, and against SQLite, which has
+%%% the same records (see cost_ledger_bench_sqlite).
 -module(cost_ledger_bench_records).
 
 -export([main/0]).
@@ -101,7 +101,8 @@ progress(What, Count) ->
     fun(More) ->
             Now = atomics:add_get(Counter, 1, More),
             case Now div Step > (Now - More) div Step of
-                true -> io:format(standard_error, "(~ts: ~b of ~b records ...)~n", [What, Now, Count]);
+                true -> io:format(standard_error, "(~ts: ~b of ~b records ...)~n",
+                                  [What, Now, Count]);
                 false -> ok
             end
     end.
@@ -191,7 +192,10 @@ sqlite() ->
            end, fun project_and_range/0),
     beside("one record by its run_id", 2000, fun fetch/1, 1000,
            fun(RunId) -> cost_ledger_bench_sqlite:get(Peer, RunId) end, fun run_id/0),
-    figure("bytes of file a record", bytes_of(large) / (used_bytes(File) / ?MILLION), "< 1"),
+    OurBytes = bytes_of(large),
+    Bytes = used_bytes(File) / ?MILLION,
+    ratio(io_lib:format("bytes of file a record (~b / ~b)", [round(OurBytes), round(Bytes)]), 1,
+          fun() -> OurBytes end, fun() -> Bytes end, "< 1"),
     booking(Peer),
     cost_ledger_bench_sqlite:close(Peer),
     [ok = file:delete(Name) || Name <- filelib:wildcard(File ++ "*")],
@@ -207,7 +211,8 @@ copy(Peer) ->
     Self = self(),
     Progress = progress("copied to SQLite", ?MILLION),
     Inserter = spawn_link(fun() ->
-                                  [Self ! {self(), ready} || _ <- lists:seq(1, ?COPIES_ON_THE_WAY)],
+                                  [Self ! {self(), ready}
+                                   || _ <- lists:seq(1, ?COPIES_ON_THE_WAY)],
                                   insert(Peer, Self, Progress, ?MILLION)
                           end),
     Took = time(fun() ->
@@ -215,7 +220,8 @@ copy(Peer) ->
                             cost_ledger:fold(large, #{},
                                              fun(Record, Acc) -> add(Record, Acc, Inserter) end,
                                              {[], 0}),
-                        [receive {Inserter, ready} -> ok end || _ <- lists:seq(1, ?COPIES_ON_THE_WAY)]
+                        [receive {Inserter, ready} -> ok end
+                         || _ <- lists:seq(1, ?COPIES_ON_THE_WAY)]
                 end),
     io:format(standard_error, "(~b records a second)~n", [round(?MILLION * 1.0e9 / Took)]),
     ok = cost_ledger_bench_sqlite:checkpoint(Peer).
@@ -251,8 +257,8 @@ say_the_same(Peer) ->
       fun(_) ->
               #{project := Project} = Filter = project(),
               {Since, Until} = Range = range(),
-              #{invocations := #{count := Count, cost := Cost, min_cost := Min, max_duration_ms := Max}} =
-                  totals(large, Filter, Range),
+              #{invocations := #{count := Count, cost := Cost, min_cost := Min,
+                                 max_duration_ms := Max}} = totals(large, Filter, Range),
               #{count := Count, cost := Cost, min_cost := Min, max_duration_ms := Max} =
                   cost_ledger_bench_sqlite:sums(Peer, Project, Since, Until),
               Ids = ids(page(Filter)),

@@ -1,4 +1,5 @@
-%%% Records of real shape, about 1 KB each: the N-th is always the same, spread over names by hashes.
+%%% Records of real shape, about 1 KB each: the N-th is always the same; hashes spread them over
+%%% names.
 -module(cost_ledger_bench_shape).
 
 -export([record/1, bare/1, run_id/1, project/1, agent/1]).
@@ -11,17 +12,19 @@
 %% What a hub says of one invocation.
 record(N) ->
     Bare = #{cost := Cost, duration_ms := Duration} = bare(N),
-    Whole = Bare#{intent => <<"Find out why the build of branch ", (run_id(N))/binary, " fails, and mend it">>,
+    Whole = Bare#{intent => <<"Find out why the build of branch ", (run_id(N))/binary,
+                              " fails, and mend it">>,
                   input => #{prompt => prompt(N), files => [<<"src/parser.c">>, <<"src/lexer.c">>,
                                                             <<"test/parser_test.c">>],
                              temperature => 0.2},
-                  output => #{text => answer(N), finish_reason => stop, changed => [<<"src/parser.c">>]},
+                  output => #{text => answer(N), finish_reason => stop,
+                              changed => [<<"src/parser.c">>]},
                   trace => #{duration_ms => Duration, tool_calls => 2, api_calls => 1,
                              steps => [step(read_file, Duration div 10, 0, N),
                                        step(complete, Duration div 2, Cost div 2, N + 1),
                                        step(run_tests, Duration div 4, 0, N + 2)]}},
     case Bare of
-        #{status := failed} -> Whole#{error_message => <<"tool run_tests: exit status 2 after 3 attempts">>};
+        #{status := failed} -> Whole#{error_message => <<"run_tests: exit status 2, 3 attempts">>};
         _ -> Whole
     end.
 
@@ -65,11 +68,13 @@ digit(Nibble) -> $a - 10 + Nibble.
 
 prompt(N) ->
     <<"The tests of the parser fail since the last merge. Look into the lexer first, it treats "
-      "a comment at the end of a file as an open one. Attempt ", (integer_to_binary(N))/binary, ".">>.
+      "a comment at the end of a file as an open one. Attempt ", (integer_to_binary(N))/binary,
+      ".">>.
 
 answer(N) ->
     <<"A comment that ends with the file was never closed: lex_comment() waited for a newline. It "
-      "closes at the end of the input now, and case ", (integer_to_binary(N))/binary, " covers it.">>.
+      "closes at the end of the input now, and case ", (integer_to_binary(N))/binary,
+      " covers it.">>.
 
 step(Action, Duration, Cost, N) ->
     #{action => atom_to_binary(Action), timestamp => 1750000000000 + N, duration_ms => Duration,

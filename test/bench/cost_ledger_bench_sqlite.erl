@@ -2,8 +2,8 @@
 %%% with the indexes that the same questions need. Where there was a choice, it is in the favour of
 %%% SQLite:
 %%%
-%%%   - nested parts (breakdown, input, output, trace) are JSON texts, made before the clock runs and
-%%%     never decoded; the words of a row (kind, state, status) stay binaries
+%%%   - nested parts (breakdown, input, output, trace) are JSON texts, made before the clock runs
+%%%     and never decoded; the words of a row (kind, state, status) stay binaries
 %%%   - statements are prepared once where a row or two come back; a page is one call of the binding
 %%%     with its statement in it, because a prepared one is asked row by row
 %%%   - only the index whose sums are measured covers them; the ledger sums up all of its series
@@ -15,8 +15,8 @@
 -module(cost_ledger_bench_sqlite).
 -behaviour(gen_server).
 
--export([open/1, close/1, row/1, begin_transaction/1, insert/2, commit/1, record/2, record_grouped/2, page/2, page/3, failed/2,
-         sums/4, get/2, checkpoint/1]).
+-export([open/1, close/1, row/1, begin_transaction/1, insert/2, commit/1, checkpoint/1,
+         record/2, record_grouped/2, page/2, page/3, failed/2, sums/4, get/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -define(COLUMNS, [<<"id">>, <<"created_at">>, <<"kind">>, <<"state">>, <<"status">>,
@@ -44,7 +44,8 @@ open(File) ->
     Peer = #peer{db = Db, inserts = [{Size, prepare(Db, insert_sql(Size))} || Size <- ?SIZES],
                  sums = prepare(Db, sums_sql()),
                  get = prepare(Db, ["SELECT ", names(?COLUMNS), " FROM records WHERE run_id = ?"]),
-                 page = page_sql("project = ?"), page_of_two = page_sql("project = ? AND agent = ?"),
+                 page = page_sql("project = ?"),
+                 page_of_two = page_sql("project = ? AND agent = ?"),
                  failed = page_sql("project = ? AND status = 'failed'")},
     {ok, Writer} = gen_server:start_link(?MODULE, Peer, [{spawn_opt, [{min_heap_size, 1 bsl 20}]}]),
     Peer#peer{writer = Writer}.
@@ -77,7 +78,8 @@ names(Columns) -> lists:join(",", Columns).
 
 insert_sql(Rows) ->
     Row = ["(", lists:join(",", ["?" || _ <- ?COLUMNS]), ")"],
-    ["INSERT INTO records (", names(?COLUMNS), ") VALUES ", lists:join(",", lists:duplicate(Rows, Row))].
+    ["INSERT INTO records (", names(?COLUMNS), ") VALUES ",
+     lists:join(",", lists:duplicate(Rows, Row))].
 
 page_sql(Where) ->
     ["SELECT ", names(lists:sublist(?COLUMNS, ?WITHOUT_PAYLOAD)), " FROM records WHERE ", Where,
@@ -98,8 +100,9 @@ row(#{run_id := RunId, kind := Kind, state := State, status := Status, duration_
     Id = maps:get(id, Record, null),
     CreatedAt = case Id of null -> erlang:system_time(microsecond); _ -> Id end,
     [Id, CreatedAt, atom_to_binary(Kind), atom_to_binary(State), atom_to_binary(Status), Duration,
-     Org, Project, User, Agent, Model, RunId, Cost, maps:get(input, Tokens), maps:get(output, Tokens),
-     maps:get(cache_read, Tokens), json_text(Breakdown), maps:get(intent, Record),
+     Org, Project, User, Agent, Model, RunId, Cost, maps:get(input, Tokens),
+     maps:get(output, Tokens), maps:get(cache_read, Tokens), json_text(Breakdown),
+     maps:get(intent, Record),
      json_text(maps:get(input, Record)), json_text(maps:get(output, Record)),
      maps:get(error_message, Record, null), json_text(maps:get(trace, Record))].
 
@@ -107,7 +110,8 @@ json_text(Term) -> iolist_to_binary(json(Term)).
 
 %% Of what the records of this bench have: no text with a quote or a control character.
 json(Map) when is_map(Map) ->
-    [${, lists:join($,, [[$", key(Key), "\":", json(Value)] || {Key, Value} <- maps:to_list(Map)]), $}];
+    [${, lists:join($,, [[$", key(Key), "\":", json(Value)]
+                         || {Key, Value} <- maps:to_list(Map)]), $}];
 json(List) when is_list(List) -> [$[, lists:join($,, [json(Each) || Each <- List]), $]];
 json(Text) when is_binary(Text) -> [$", Text, $"];
 json(Atom) when is_atom(Atom) -> [$", atom_to_binary(Atom), $"];
@@ -129,9 +133,10 @@ map({Id, CreatedAt, Kind, State, Status, Duration, Org, Project, User, Agent, Mo
 whole_map({Id, CreatedAt, Kind, State, Status, Duration, Org, Project, User, Agent, Model, RunId,
            Cost, InputTokens, OutputTokens, CacheRead, Breakdown, Intent, Input, Output, Error,
            Trace}) ->
-    Map = #{id => Id, timestamp => CreatedAt div 1000, kind => Kind, state => State, status => Status,
-            duration_ms => Duration, org => Org, project => Project, user => User, agent => Agent,
-            model => Model, run_id => RunId, cost => Cost, breakdown => Breakdown,
+    Map = #{id => Id, timestamp => CreatedAt div 1000, kind => Kind, state => State,
+            status => Status, duration_ms => Duration, org => Org, project => Project,
+            user => User, agent => Agent, model => Model, run_id => RunId, cost => Cost,
+            breakdown => Breakdown,
             tokens => #{input => InputTokens, output => OutputTokens, cache_read => CacheRead,
                         cache_creation => 0, reasoning => 0},
             intent => Intent, input => Input, output => Output, trace => Trace},
@@ -155,9 +160,9 @@ sums(#peer{sums = Statement} = Peer, Project, SinceMs, UntilMs) ->
      AverageDuration, MinDuration, MaxDuration, Input, Output, CacheRead} =
         one(Peer, Statement, [Project, SinceMs * 1000, (UntilMs + 1) * 1000]),
     #{count => Count, completed => Completed, failed => Failed, aborted => Aborted, cost => Cost,
-      average_cost => AverageCost, min_cost => MinCost, max_cost => MaxCost, duration_ms => Duration,
-      average_duration_ms => AverageDuration, min_duration_ms => MinDuration,
-      max_duration_ms => MaxDuration,
+      average_cost => AverageCost, min_cost => MinCost, max_cost => MaxCost,
+      duration_ms => Duration, average_duration_ms => AverageDuration,
+      min_duration_ms => MinDuration, max_duration_ms => MaxDuration,
       tokens => #{input => Input, output => Output, cache_read => CacheRead}}.
 
 get(#peer{get = Statement} = Peer, RunId) ->
