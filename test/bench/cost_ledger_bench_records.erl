@@ -174,7 +174,7 @@ sqlite() ->
     Peer = cost_ledger_bench_sqlite:open(File),
     copy(Peer),
     say_the_same(Peer),
-    io:format("~n~-52ts~n", ["ours / SQLite, WAL, synchronous=FULL, 1,000,000 records"]),
+    io:format("~nours / SQLite, WAL, synchronous=FULL, 1,000,000 records~n"),
     beside("first page of 50, of a project", 300, fun page/1, 50,
            fun(#{project := Project}) -> cost_ledger_bench_sqlite:page(Peer, Project) end,
            fun project/0),
