@@ -470,7 +470,17 @@ reserve(Attributes) -> reserve(?DEFAULT_LEDGER, Attributes).
 -spec reserve(ledger(), cost_ledger_record:attributes()) ->
           {ok, cost_ledger_holds:hold()} | {error, reason()}.
 reserve(Ledger, Attributes) ->
-    reach(reserve, [Ledger, Attributes], fun reserved_in/2, fun cost_ledger_holds:reserve/2).
+    Reserved = reach(reserve, [Ledger, Attributes], fun reserved_in/2,
+                     fun cost_ledger_holds:reserve/2),
+    case Reserved of
+        {ok, Hold} ->
+            case cost_ledger_scope:is_scope(Ledger) of
+                true -> {ok, cost_ledger_holds:through(Ledger, Hold)};
+                false -> Reserved
+            end;
+        _ ->
+            Reserved
+    end.
 
 %% What a scope takes from a parent must be its own.
 reserved_in(Scope, Attributes) ->

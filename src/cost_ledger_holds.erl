@@ -5,13 +5,14 @@
 -include("cost_ledger.hrl").
 
 -export([reserve/2, settle/2, release/2, meter/2, transfer/3, abort/1, info/1, list/1]).
--export([settle_own/2, meter_own/2, id/1]).
+-export([settle_own/2, meter_own/2, id/1, through/2]).
 -export_type([hold/0]).
 
 -record(hold,
         {ledger :: atom(),
          identity :: non_neg_integer(),
-         id :: pos_integer()}).
+         id :: pos_integer(),
+         scope = undefined :: undefined | cost_ledger_scope:scope()}). % it was reserved through
 
 %% Names the ledger and the hold, nothing else: it may be sent, stored, and used after a restart.
 -opaque hold() :: #hold{}.
@@ -112,6 +113,17 @@ meter(Hold, Usage) ->
 meter_own(Hold, Usage) ->
     with_usage(Hold, meter, own, Usage, fun done/1).
 
+%% A hold that was reserved through a scope is settled within it.
+-spec through(cost_ledger_scope:scope(), hold()) -> hold().
+through(Scope, #hold{} = Hold) ->
+    Hold#hold{scope = Scope}.
+
+with_usage(#hold{scope = Scope} = Hold, Name, Whose, Usage, Answer) when Scope =/= undefined ->
+    case cost_ledger_scope:is_scope(Scope) andalso cost_ledger_scope:allows(Scope, Usage) of
+        false -> {invalid, 1, "must be a hold, as reserve returned it"};
+        ok -> with_usage(Hold#hold{scope = undefined}, Name, Whose, Usage, Answer);
+        Error -> Error
+    end;
 with_usage(Hold, Name, Whose, Usage, Answer) ->
     with_hold(Hold,
               fun(Ledger, Id) ->

@@ -4,7 +4,7 @@
 %%% no wall inside a VM: code that runs there can call the ledger by its name.
 -module(cost_ledger_scope).
 
--export([new/2, is_scope/1, ledger/1, booked/2, booked/3, narrowed/2, sees/2, refuse/1]).
+-export([new/2, is_scope/1, ledger/1, booked/2, booked/3, narrowed/2, allows/2, sees/2, refuse/1]).
 -export_type([scope/0]).
 
 -record(cost_ledger_scope,
@@ -83,6 +83,19 @@ with_names(#cost_ledger_scope{values = Values, names = Names}, Map) ->
     end.
 
 is_absent(Value) -> Value =:= undefined orelse Value =:= nil.
+
+%% What is said of something that is the scope's already.
+-spec allows(scope(), term()) -> ok | {error, term()}.
+allows(Scope, Given) ->
+    case cost_ledger_record:to_map(Given) of
+        {ok, Map} ->
+            case with_names(Scope, Map) of
+                {ok, _} -> ok;
+                Error -> Error
+            end;
+        error ->
+            ok % whoever checks it says what is wrong
+    end.
 
 %% A state stays the atom that it was given as.
 given_as(Values, Map) ->

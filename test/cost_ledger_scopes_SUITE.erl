@@ -34,6 +34,7 @@ groups() ->
        entries_of_others_are_not_there,
        booking_is_under_its_own_name,
        nobody_books_as_another_user,
+       a_hold_is_settled_within_its_scope,
        a_parent_of_another_user_is_refused,
        a_scope_of_a_scope_is_narrower,
        a_scope_of_a_state_keeps_to_it,
@@ -229,6 +230,18 @@ nobody_books_as_another_user(Config) ->
         refused(fun() -> cost_ledger:record_invocation(S, executing, [{user, <<"u2">>}]) end)
     end),
     ?assertEqual(0, live(L)),
+    close(L).
+
+a_hold_is_settled_within_its_scope(Config) ->
+    L = open(Config),
+    {ok, Scope} = cost_ledger:scope(L, #{agent => <<"a1">>}),
+    {ok, Hold} = cost_ledger:reserve(Scope, #{state => executing, cost => 5}),
+    [?assertMatch({error, {out_of_scope, _}}, Call(Hold, #{cost => 5, agent => Agent}))
+     || Call <- [fun cost_ledger:settle/2, fun cost_ledger:meter/2],
+        Agent <- [<<"a2">>, a2]],
+    ok = cost_ledger:meter(Hold, #{cost => 4}),
+    {ok, #{id := Id}} = cost_ledger:settle(Hold, #{cost => 5, agent => a1}),
+    ?assertMatch({ok, #{agent := <<"a1">>}}, cost_ledger:fetch(Scope, Id)),
     close(L).
 
 a_parent_of_another_user_is_refused(Config) ->
