@@ -11,11 +11,15 @@
 -record(hold,
         {ledger :: atom(),
          identity :: non_neg_integer(),
-         id :: pos_integer(),
-         scope = undefined :: undefined | cost_ledger_scope:scope()}). % it was reserved through
+         id :: pos_integer()}).
+
+%% One that was reserved through a scope.
+-record(scoped_hold,
+        {scope :: cost_ledger_scope:scope(),
+         hold :: #hold{}}).
 
 %% Names the ledger and the hold, nothing else: it may be sent, stored, and used after a restart.
--opaque hold() :: #hold{}.
+-opaque hold() :: #hold{} | #scoped_hold{}.
 
 %% What comes back may be anything by then.
 -define(IS_HOLD(Name, Identity, Id),
@@ -71,6 +75,8 @@ reserved(_Ledger, Error) ->
 
 parent(_Ledger, none) ->
     {ok, 0};
+parent(Ledger, #scoped_hold{hold = #hold{} = Hold}) ->
+    parent(Ledger, Hold);
 parent(#ledger{name = Name, identity = Identity},
        #hold{ledger = Name, identity = Identity, id = Id})
   when ?IS_HOLD(Name, Identity, Id) ->
@@ -116,12 +122,12 @@ meter_own(Hold, Usage) ->
 %% A hold that was reserved through a scope is settled within it.
 -spec through(cost_ledger_scope:scope(), hold()) -> hold().
 through(Scope, #hold{} = Hold) ->
-    Hold#hold{scope = Scope}.
+    #scoped_hold{scope = Scope, hold = Hold}.
 
-with_usage(#hold{scope = Scope} = Hold, Name, Whose, Usage, Answer) when Scope =/= undefined ->
+with_usage(#scoped_hold{scope = Scope, hold = Hold}, Name, Whose, Usage, Answer) ->
     case cost_ledger_scope:is_scope(Scope) andalso cost_ledger_scope:allows(Scope, Usage) of
-        false -> {invalid, 1, "must be a hold, as reserve returned it"};
-        ok -> with_usage(Hold#hold{scope = undefined}, Name, Whose, Usage, Answer);
+        ok -> with_usage(Hold, Name, Whose, Usage, Answer);
+        false -> no_hold(Scope);
         Error -> Error
     end;
 with_usage(Hold, Name, Whose, Usage, Answer) ->
@@ -202,6 +208,7 @@ abort(Hold) ->
 
 %% Of the hold, and of nothing else in its ledger.
 -spec id(hold()) -> pos_integer().
+id(#scoped_hold{hold = Hold}) -> id(Hold);
 id(#hold{id = Id}) -> Id.
 
 -spec info(term()) -> {ok, map()} | {error, term()} | invalid().
@@ -237,6 +244,8 @@ list(Handle, From, Slices) ->
             Error
     end.
 
+with_hold(#scoped_hold{hold = #hold{} = Hold}, Fun) ->
+    with_hold(Hold, Fun);
 with_hold(#hold{ledger = Name, identity = Identity, id = Id}, Fun)
   when ?IS_HOLD(Name, Identity, Id) ->
     case cost_ledger_registry:find(Name) of
@@ -245,5 +254,8 @@ with_hold(#hold{ledger = Name, identity = Identity, id = Id}, Fun)
         undefined -> {error, unavailable}
     end;
 with_hold(Other, _Fun) ->
+    no_hold(Other).
+
+no_hold(Other) ->
     {invalid, 1, ["must be a hold, as reserve returned it, not ",
                   cost_ledger_error:describe(Other)]}.
