@@ -81,9 +81,6 @@ static ledger_sum wanted(const struct ledger_filter *filter, const struct totals
 static int totals_between(struct reading *reading, uint32_t series, uint64_t since, uint64_t until,
                           struct totals *totals) {
     struct totals before;
-    memset(totals, 0, sizeof *totals);
-    if (since >= until)
-        return 0;
     int rc = series_totals_before(reading->series, series, since, &before);
     if (rc == 0)
         rc = series_totals_before(reading->series, series, until, totals);

@@ -299,9 +299,7 @@ static void add_correction(const struct books *books, struct booked *booked,
     for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++)
         if (dimension != DIMENSION_STATUS)
             assert_int_equal(booked->names[dimension], corrected->names[dimension]);
-    booked->names[DIMENSION_STATUS] = entry->flags & ENTRY_COMPLETES
-                                          ? STATUS_NUMBER(STATUS_COMPLETED)
-                                          : corrected->names[DIMENSION_STATUS];
+    booked->names[DIMENSION_STATUS] = corrected->names[DIMENSION_STATUS];
     correct(corrected, entry);
     adds[COLUMN_CORRECTIONS]++;
     adds[COLUMN_CORRECTIONS_COST] += at_least_0(entry->cost);
