@@ -527,6 +527,19 @@ static int do_without_draft(struct batch *batch, struct ledger_request *request)
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+/* Whether a request that comes again has the payload that it had. What was taken away since then
+ * is not known any more: whatever is said in its place then is the same. */
+static int check_payload(struct batch *batch, uint64_t id, const struct ledger_entry *entry) {
+    struct ledger_payload payload;
+    int rc = payloads_find(batch->txn, batch_dbi(batch, DB_PAYLOADS), id, &payload);
+    if (rc != 0 || payload.redacted_by != 0)
+        return rc;
+    bool same = payload.map.size == entry->payload.size &&
+                (payload.map.size == 0 ||
+                 memcmp(payload.map.data, entry->payload.data, payload.map.size) == 0);
+    return same ? 0 : LEDGER_E_CONFLICT;
+}
+
 /* A request that was done before has the same answer; another one under its id, or its run_id, has
  * none. */
 static int find_done(struct batch *batch, struct ledger_request *request,
@@ -550,6 +563,11 @@ static int find_done(struct batch *batch, struct ledger_request *request,
     if (has_ended || row.operation != request->operation || entry->request_digest == NULL ||
         memcmp(row.digest, entry->request_digest, ENTRY_DIGEST_BYTES) != 0)
         return LEDGER_E_CONFLICT;
+    /* The other operations book no payload: a hold has none of its own. */
+    if (row.operation == OPERATION_RECORD || row.operation == OPERATION_SETTLE)
+        rc = check_payload(batch, row.id, entry);
+    if (rc != 0)
+        return rc;
     *done = request->repeated = true;
     /* Its client_id is taken by this as well, if it was found by its run_id. */
     if (is_run && entry->client_id.data != NULL) {

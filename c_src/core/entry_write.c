@@ -262,14 +262,16 @@ int entry_write_draft(struct entry_buffer *buffer, const struct ledger_entry *en
     return write_form(buffer, entry, FORM_DRAFT, NULL, 0);
 }
 
-/* The SHA-256 of what a request says: of the same request it is the same, whatever its client_id
- * and its salt. `buffer` is used beyond its end. */
+/* The SHA-256 of what a request says: of the same request it is the same, whatever its client_id.
+ * Without the payload: it stays when that is taken away, has no salt, and would let it be guessed.
+ * `buffer` is used beyond its end. */
 static int digest_request(struct entry_buffer *buffer, const struct ledger_entry *entry,
                           struct ledger_text extra, uint8_t digest[ENTRY_DIGEST_BYTES]) {
     struct ledger_entry said = *entry;
     size_t start = buffer->size;
     said.client_id = (struct ledger_text){0};
     said.salt = NULL;
+    said.payload = (struct ledger_text){0};
     said.given &= ~(uint32_t)(ENTRY_REQUEST_DIGEST | ENTRY_DIGEST);
     int rc = write_form(buffer, &said, FORM_DRAFT, NULL, 0);
     if (extra.size > 0)

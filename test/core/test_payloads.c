@@ -105,6 +105,33 @@ static struct seen seen_at(struct ledger *ledger, uint64_t id) {
     return seen;
 }
 
+/* As long as the payload is there, it is part of the request; once it is gone, nobody learns from
+ * the answer what it was. */
+static void a_repeat_has_the_payload_that_is_there(void **state) {
+    struct ledger *ledger = open_ledger(*state);
+    struct ledger_entry run = with_payload(priced(NULL, 5), "\x81\xa1k\xa1v"), other, plain;
+    run.client_id = text("the request");
+    other = with_payload(run, "\x81\xa1k\xa1w");
+    plain = run;
+    plain.payload = (struct ledger_text){0};
+    uint64_t id = book_entry(ledger, &run);
+    assert_int_equal(record(ledger, &run), 0);
+    assert_true(last.repeated && last.id == id);
+    assert_int_equal(record(ledger, &other), LEDGER_E_CONFLICT);
+    assert_int_equal(record(ledger, &plain), LEDGER_E_CONFLICT);
+    struct ledger_entry redaction = redaction_of(id);
+    assert_int_equal(record(ledger, &redaction), 0);
+    struct ledger_entry *again[] = {&run, &other, &plain};
+    for (size_t i = 0; i < LENGTH(again); i++) {
+        assert_int_equal(record(ledger, again[i]), 0);
+        assert_true(last.repeated && last.id == id);
+    }
+    plain.cost++;
+    assert_int_equal(record(ledger, &plain), LEDGER_E_CONFLICT);
+    assert_books_agree(ledger);
+    close_ledger(ledger);
+}
+
 static void an_entry_is_bound_to_what_was_said_with_it(void **state) {
     struct ledger *ledger = open_ledger(*state);
     struct ledger_entry entry = with_payload(priced(NULL, 5), "\x81\xa1k\xa1v");
@@ -229,6 +256,7 @@ int main(void) {
         on_scratch(a_map_comes_back_with_its_salt),
         on_scratch(what_is_taken_away_is_named_by_what_took_it),
         on_scratch(bytes_that_are_no_row_are_damage),
+        in_directory(a_repeat_has_the_payload_that_is_there),
         in_directory(an_entry_is_bound_to_what_was_said_with_it),
         in_directory(a_list_tells_payloads_where_they_are_asked_for),
         in_directory(redaction_leaves_every_number_as_it_was),
