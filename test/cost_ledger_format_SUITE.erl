@@ -964,11 +964,11 @@ every_kind_of_record(Config) ->
     {ok, _} = cost_ledger:redact(Ledger, Run, ?BY),
     Expected = numbers(
                  [{kinds, [{invocation, 4}, {run, 2}, {correction, 3}, {price, 2}, {redaction, 2}]},
-                  {flags, [{prices, 1}, {completes, 0}, {late, 0}]},
+                  {flags, [{prices, 1}, {completes, 0}, {late, 0}, {of_completed, 3}]},
                   {totals, [{runs_unpriced, 1}, {corrected_runs_unpriced, -1}, {runs_cost, 9},
                             {runs_duration_ms, 9}, {duration_ms, 5}, {corrections_cost, 11},
                             {corrected_cost, -922}, {cost, 922 + 5000 + 43 + 2 + 9 + 11},
-                            {completed_cost, 922 + 5000 + 2}, {cache_savings, 1346 + 5}]}]),
+                            {completed_cost, 922 + 5000 + 2 + 11}, {cache_savings, 1346 + 5}]}]),
     Open = expect(Expected#{"payloads" => 3, "redacted" => 2, "prices" => 3, "run_ids" => 3,
                             "keys" => 3 + 3 + 2 + 3}, directory(Config)),
     ok = cost_ledger:stop(Ledger),
@@ -2080,7 +2080,7 @@ example_with_records() ->
      "02 01 a0 01 0b 9e 0f 9e 0f 00 00 00 00"].
 
 example_run_digest() ->
-    "41 06 90 7e 6e 9b 36 81 1a 1e a4 77 e9 a9 76 1a 11 fb ce 44 28 5a df e4 3a dc 58 8b 9a 65 f4 15".
+    "34 15 38 97 aa 61 1c c2 f6 1e 7a f5 1b 4f 44 a6 06 7e d9 05 c8 c3 1f e7 ff 35 2b 77 2f 28 c7 c3".
 
 example_payload() ->
     "82 aa 61 74 74 72 69 62 75 74 65 73 81 d6 01 6d 6f 6f 64 d6 01 63 61 6c 6d"

@@ -49,6 +49,7 @@ groups() ->
        a_released_run_may_be_tried_again]},
      {corrections, [parallel],
       [a_correction_is_net_in_sums_and_gross_in_budgets,
+       a_correction_of_what_completed_counts_against_budgets_of_that,
        nothing_is_corrected_below_zero,
        a_correction_prices_what_was_unpriced,
        what_a_dead_owner_left_is_corrected_once,
@@ -430,6 +431,20 @@ a_correction_is_net_in_sums_and_gross_in_budgets(Config) ->
                  listed(L, #{kind => correction, user => <<"u1">>}, #{})),
     close(L).
 
+a_correction_of_what_completed_counts_against_budgets_of_that(Config) ->
+    L = open(Config, #{rules => [rule(<<"cap">>, #{user => each}, completed_credits, lifetime,
+                                      1000)]}),
+    Call = #{state => executing, user => <<"u1">>, credits => 900},
+    Id = record(L, Call),
+    Failed = record(L, Call#{status => failed}),
+    record(L, (maps:remove(cost, correction(Failed, 0)))#{credits => 70}),
+    ?assertMatch(#{used := 900}, told(L, #{user => <<"u1">>}, <<"cap">>)),
+    record(L, (maps:remove(cost, correction(Id, 0)))#{credits => 60}),
+    record(L, (maps:remove(cost, correction(Id, 0)))#{credits => -500}),
+    ?assertMatch(#{used := 960}, told(L, #{user => <<"u1">>}, <<"cap">>)),
+    ?assertMatch({error, {budget_exhausted, _}}, cost_ledger:reserve(L, Call#{credits => 50})),
+    close(L).
+
 nothing_is_corrected_below_zero(Config) ->
     L = open(Config),
     Id = record(L, #{state => executing, cost => 100, credits => 1, tokens => #{input => 5}}),
@@ -536,13 +551,18 @@ redacting_takes_the_words_and_leaves_the_numbers(Config) ->
     ?assertEqual(Expected, fetched(L, Id)),
     close(L).
 
+%% As long as its words are there they are part of what makes it the same; afterwards nobody learns
+%% from the answer what they were.
 a_redacted_run_is_still_booked_once(Config) ->
     L = open(Config),
     Id = record(L, whole()),
+    Other = (whole())#{input => <<"other">>},
+    ?assertEqual({error, {conflict, Id}}, cost_ledger:record(L, Other)),
     {ok, By} = cost_ledger:redact(L, Id, ?BY#{id => <<"x">>}),
     ?assertEqual({ok, By}, cost_ledger:redact(L, Id, ?BY#{id => <<"x">>})),
     ?assertEqual({ok, Id}, cost_ledger:record(L, whole())),
-    ?assertEqual({error, {conflict, Id}}, cost_ledger:record(L, (whole())#{input => <<"other">>})),
+    ?assertEqual({ok, Id}, cost_ledger:record(L, Other)),
+    ?assertEqual({error, {conflict, Id}}, cost_ledger:record(L, (whole())#{duration_ms => 1})),
     ?assertNot(is_map_key(input, fetched(L, Id))),
     close(L).
 

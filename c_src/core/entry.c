@@ -143,6 +143,12 @@ static void add_completed(const struct ledger_entry *entry, const struct ledger_
     amounts_set(amounts, COLUMN_COMPLETED_CREDITS, credits > 0 ? credits : 0);
 }
 
+/* What a call that completed turns out to have cost beyond that: gross, like what it cost. */
+static void add_to_completed(const struct ledger_entry *entry, struct amounts *amounts) {
+    amounts_set(amounts, COLUMN_COMPLETED_COST, entry->cost > 0 ? entry->cost : 0);
+    amounts_set(amounts, COLUMN_COMPLETED_CREDITS, entry->credits > 0 ? entry->credits : 0);
+}
+
 static void add_correction(const struct ledger_entry *entry, const struct ledger_entry *corrected,
                            struct amounts *amounts) {
     amounts_set(amounts, COLUMN_CORRECTIONS, 1);
@@ -154,6 +160,8 @@ static void add_correction(const struct ledger_entry *entry, const struct ledger
                        COLUMN_CORRECTED_INPUT_TOKENS + class);
     if (entry->flags & ENTRY_COMPLETES)
         add_completed(entry, corrected, amounts);
+    else if (entry->flags & ENTRY_OF_COMPLETED)
+        add_to_completed(entry, amounts);
     if (entry->flags & ENTRY_PRICES)
         amounts_set(amounts,
                     corrected->kind == KIND_RUN ? COLUMN_CORRECTED_RUNS_UNPRICED

@@ -27,7 +27,7 @@
  *   18 hold           nil | id of the hold that this entry resolves
  *   19 parent         nil | id of the hold or entry of the run that this is part of
  *   20 policy_version nil | version of the policy that decided, where it is not the one in force
- *   21 request_digest nil | 32 bytes: SHA-256 of the request, for client_id and run_id
+ *   21 request_digest nil | 32 bytes: SHA-256 of the request without payload, for an id's sake
  *   22 parent_run     nil | string: run_id of the run that this one is part of, or came from
  *
  * and in drafts alone:
@@ -129,11 +129,12 @@ enum entry_field {
 
 /* Bits are on disk: append only. */
 enum entry_flag {
-    ENTRY_OVERRUN = 1 << 0,    /* a rule that it added to was beyond its limit afterwards */
-    ENTRY_LATE = 1 << 1,       /* its caller settled after the ledger had */
-    ENTRY_COMPLETES = 1 << 2,  /* of a correction: what it links to was completed after all */
-    ENTRY_UNATTENDED = 1 << 3, /* the ledger resolved the hold, not its caller */
-    ENTRY_PRICES = 1 << 4,     /* of a correction: what it links to had no cost until then */
+    ENTRY_OVERRUN = 1 << 0,      /* a rule that it added to was beyond its limit afterwards */
+    ENTRY_LATE = 1 << 1,         /* its caller settled after the ledger had */
+    ENTRY_COMPLETES = 1 << 2,    /* of a correction: what it links to was completed after all */
+    ENTRY_UNATTENDED = 1 << 3,   /* the ledger resolved the hold, not its caller */
+    ENTRY_PRICES = 1 << 4,       /* of a correction: what it links to had no cost until then */
+    ENTRY_OF_COMPLETED = 1 << 5, /* of a correction: what it links to had completed before */
 };
 
 /* Text and bytes point into what the entry was decoded from, or to the caller's own memory. */
@@ -188,8 +189,8 @@ int entry_buffer_append(void *buffer, const char *bytes, size_t size);
 /* Both append to `buffer`: 0, ENOMEM, or LEDGER_E_BAD_ENTRY (see entry_check). */
 int entry_write_draft(struct entry_buffer *buffer, const struct ledger_entry *entry);
 /* A draft of a request. With a client_id or a run_id it gets the SHA-256 of the rest of it: the
- * entry but for its client_id, and `extra`, which is what the request says besides. A payload is
- * salted, and bound by its digest. Or LEDGER_E_CRYPTO. */
+ * entry but for its client_id and payload, and `extra`, which is what the request says besides. A
+ * payload is salted, and bound by its digest. Or LEDGER_E_CRYPTO. */
 int entry_write_request(struct entry_buffer *buffer, const struct ledger_entry *entry,
                         struct ledger_text extra);
 int entry_write_stored(struct entry_buffer *buffer, const struct ledger_entry *entry,

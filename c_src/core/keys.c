@@ -101,6 +101,8 @@ static void id_key(struct key *key, enum key_kind kind, uint64_t id) {
     key->val = (MDB_val){9, key->bytes};
 }
 
+enum corrected_bit { CORRECTED_PRICED = 1, CORRECTED_COMPLETED = 2 };
+
 int keys_find_corrected(MDB_txn *txn, MDB_dbi dbi, uint64_t entry,
                         struct key_corrected *corrected) {
     struct key key;
@@ -111,7 +113,9 @@ int keys_find_corrected(MDB_txn *txn, MDB_dbi dbi, uint64_t entry,
     if (rc != 0)
         return rc == MDB_NOTFOUND ? 0 : rc;
     struct byte_reader reader = byte_reader(value.mv_data, value.mv_size);
-    corrected->priced = read_byte(&reader) != 0;
+    uint8_t bits = read_byte(&reader);
+    corrected->priced = bits & CORRECTED_PRICED;
+    corrected->completed = bits & CORRECTED_COMPLETED;
     amounts_read(&reader, &corrected->amounts);
     return reader.damaged || reader.at != reader.end ? LEDGER_E_DAMAGED : 0;
 }
@@ -121,7 +125,8 @@ int keys_put_corrected(MDB_txn *txn, MDB_dbi dbi, uint64_t entry,
     struct key key;
     uint8_t data[1 + AMOUNTS_BYTES_MAX];
     id_key(&key, KEY_CORRECTED, entry);
-    data[0] = corrected->priced;
+    data[0] = (uint8_t)((corrected->priced ? CORRECTED_PRICED : 0) |
+                        (corrected->completed ? CORRECTED_COMPLETED : 0));
     MDB_val value = {1 + amounts_write(data + 1, &corrected->amounts), data};
     return mdb_put(txn, dbi, &key.val, &value, 0);
 }

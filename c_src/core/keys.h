@@ -63,6 +63,7 @@ int keys_delete_run(MDB_txn *txn, MDB_dbi dbi, struct ledger_text run_id);
 /* What was corrected of an entry so far. */
 struct key_corrected {
     bool priced;            /* it had no cost, until a correction gave it one */
+    bool completed;         /* by a late settlement: its own status says otherwise */
     struct amounts amounts; /* cost, credits, tokens: sums of what the corrections said */
 };
 /* Zeros where nothing was. */

@@ -62,6 +62,9 @@ int recording_correct(struct batch *batch, struct ledger_entry *entry,
     if (entry->given & ENTRY_COST && lacked)
         entry->flags |= ENTRY_PRICES;
     sum.priced = corrected.priced || entry->flags & ENTRY_PRICES;
+    if (booked->status == STATUS_COMPLETED || corrected.completed)
+        entry->flags |= ENTRY_OF_COMPLETED;
+    sum.completed = corrected.completed || entry->flags & ENTRY_COMPLETES;
     if (rc == 0)
         rc = batch_book(batch, entry, booked);
     return rc == 0 ? keys_put_corrected(batch->txn, keys, entry->link, &sum) : rc;

@@ -265,6 +265,7 @@ static void check_corrected(const struct books *books) {
         assert_int_equal(
             keys_find_corrected(books->txn, books_dbi(books, DB_KEYS), entry->id, &corrected), 0);
         assert_int_equal(corrected.priced, entry->is_priced_later);
+        assert_int_equal(corrected.completed, entry->is_completed_later);
         for (int k = 0; k < BOOKS_AMOUNTS; k++) {
             int column = k == 0   ? COLUMN_COST
                          : k == 1 ? COLUMN_CREDITS

@@ -37,6 +37,7 @@ struct booked {
     struct ledger_text run_id;
     bool is_corrected;
     bool is_priced_later;             /* a correction gave it the cost that it lacked */
+    bool is_completed_later;          /* a late settlement said that it was completed */
     int64_t corrected[BOOKS_AMOUNTS]; /* cost, credits, tokens: what corrections said */
     bool adds_any;
     int64_t adds[COLUMN_COUNT];

@@ -310,8 +310,16 @@ static void add_correction(const struct books *books, struct booked *booked,
     for (int i = 0; i < TOKENS_CLASSES; i++)
         adds[(entry->tokens[i] > 0 ? COLUMN_INPUT_TOKENS : COLUMN_CORRECTED_INPUT_TOKENS) + i] +=
             entry->tokens[i];
+    bool completed = corrected->status == STATUS_COMPLETED || corrected->is_completed_later;
+    assert_int_equal((entry->flags & ENTRY_OF_COMPLETED) != 0, completed);
+    if (completed) {
+        assert_false(entry->flags & ENTRY_COMPLETES);
+        adds[COLUMN_COMPLETED_COST] += at_least_0(entry->cost);
+        adds[COLUMN_COMPLETED_CREDITS] += at_least_0(entry->credits);
+    }
     if (!(entry->flags & ENTRY_COMPLETES))
         return;
+    corrected->is_completed_later = true;
     adds[is_run ? COLUMN_RUNS_COMPLETED : COLUMN_COMPLETED]++;
     adds[is_run ? COLUMN_LATE_RUNS_COMPLETED : COLUMN_LATE_COMPLETED]++;
     adds[COLUMN_COMPLETED_COST] += at_least_0(corrected->cost + entry->cost);

@@ -124,6 +124,35 @@ static void what_had_no_cost_is_given_one_once(void **state) {
     close_ledger(ledger);
 }
 
+/* What a completed call cost more is held against the budgets of completed calls; what it cost less
+ * opens none of them. */
+static void corrections_of_what_completed_are_of_completed_calls(void **state) {
+    struct ledger *ledger = open_at_start(*state, NULL, 0);
+    struct ledger_entry call = priced(NULL, 10), failed = call;
+    failed.status = STATUS_FAILED;
+    uint64_t id = book_entry(ledger, &call);
+    assert_int_equal(correct(ledger, id, 5), 0);
+    assert_true(last.flags & ENTRY_OF_COMPLETED);
+    assert_int_equal(correct(ledger, id, -7), 0);
+    assert_sum_equal(sums_of(ledger, NULL).totals.column[COLUMN_COMPLETED_COST], 15);
+    assert_int_equal(correct(ledger, book_entry(ledger, &failed), 5), 0);
+    assert_false(last.flags & ENTRY_OF_COMPLETED);
+    assert_sum_equal(sums_of(ledger, NULL).totals.column[COLUMN_COMPLETED_COST], 15);
+    /* nobody settled it in time; it had completed all the same, and costs more in the end */
+    uint64_t hold = reserve_for(ledger, &call, 0, 1);
+    at_time(ledger, START_US + 10000);
+    expire(ledger);
+    uint64_t expired = effects.expiries[0].entry;
+    assert_int_equal(settle(ledger, hold, 30), 0);
+    assert_true(last.flags & ENTRY_COMPLETES);
+    assert_int_equal(correct(ledger, expired, 4), 0);
+    assert_true(last.flags & ENTRY_OF_COMPLETED);
+    assert_int_equal(last.flags & ENTRY_COMPLETES, 0);
+    assert_sum_equal(sums_of(ledger, NULL).totals.column[COLUMN_COMPLETED_COST], 15 + 30 + 4);
+    assert_books_agree(ledger);
+    close_ledger(ledger);
+}
+
 /* What nobody settled, and somebody corrected, is not settled on top of it. */
 static void a_correction_of_what_the_ledger_resolved_resolves_it(void **state) {
     struct ledger *ledger = open_at_start(*state, NULL, 0);
@@ -181,14 +210,14 @@ static void whoever_goes_over_a_limit_is_told(void **state) {
     struct ledger *ledger = open_at_start(*state, rules, 2);
     struct ledger_entry call = priced("ada", 30), run = run_of("bob", 31);
     uint64_t id = book_entry(ledger, &call);
-    assert_int_equal(fetched(ledger, id).flags, 0);
+    assert_int_equal(fetched(ledger, id).flags & ENTRY_OVERRUN, 0);
     assert_int_equal(record(ledger, &run), 0);
-    assert_int_equal(last.flags, ENTRY_OVERRUN);
+    assert_int_equal(last.flags & ENTRY_OVERRUN, ENTRY_OVERRUN);
     assert_int_equal(correct(ledger, id, -20), 0); /* which frees nothing: limits are gross */
-    assert_int_equal(last.flags, 0);
+    assert_int_equal(last.flags & ENTRY_OVERRUN, 0);
     assert_int_equal(correct(ledger, id, 1), 0);
-    assert_int_equal(last.flags, ENTRY_OVERRUN);
-    assert_int_equal(fetched(ledger, last.id).flags, ENTRY_OVERRUN);
+    assert_int_equal(last.flags & ENTRY_OVERRUN, ENTRY_OVERRUN);
+    assert_int_equal(fetched(ledger, last.id).flags & ENTRY_OVERRUN, ENTRY_OVERRUN);
     assert_sum_equal(used_of(ledger, "cost"), 62);
     assert_books_agree(ledger);
     close_ledger(ledger);
@@ -365,6 +394,7 @@ int main(void) {
         in_directory(only_records_of_work_are_corrected),
         in_directory(what_had_no_cost_is_given_one_once),
         in_directory(a_correction_of_what_the_ledger_resolved_resolves_it),
+        in_directory(corrections_of_what_completed_are_of_completed_calls),
         in_directory(a_correction_of_a_child_is_no_part_of_what_its_run_books),
         in_directory(whoever_goes_over_a_limit_is_told),
         in_directory(a_run_id_names_one_record),

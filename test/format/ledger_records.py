@@ -5,8 +5,8 @@ from bisect import bisect_right
 
 import msgpack
 
-from ledger_rows import (AMOUNT_MAX, CORRECTION, COMPLETES, INVOCATION, LATE, MODEL,
-                         OCCURRED_AT_MAX, PRICES, PROVIDER, REDACTION, RUN, TOKEN_CLASSES,
+from ledger_rows import (AMOUNT_MAX, CORRECTION, COMPLETED, COMPLETES, INVOCATION, LATE, MODEL,
+                         OCCURRED_AT_MAX, OF_COMPLETED, PRICES, PROVIDER, REDACTION, RUN, TOKEN_CLASSES,
                          UNATTENDED, Bad, add, be, is_text, is_uint, require,
                          totals_bytes, u64, varint)
 
@@ -106,7 +106,7 @@ class Corrections:
     """What they come to together, of each entry."""
 
     def __init__(self):
-        self.of = {}  # entry id -> [priced, sums by column]
+        self.of = {}  # entry id -> [priced, completed, sums by column]
 
     def add(self, entry, booked):
         if entry.kind != CORRECTION:
@@ -116,20 +116,23 @@ class Corrections:
         require(entry.names == booked.names, "is not called as what it corrects")
         require(entry.flags & COMPLETES == 0 or booked.flags & UNATTENDED, "flags: completes")
         is_first = entry.link not in self.of
-        priced, sums = self.of.setdefault(entry.link, [False, {}])
+        priced, completed, sums = self.of.setdefault(entry.link, [False, False, {}])
         require(is_first or not entry.flags & LATE, "a settlement after another correction")
         prices = entry.cost is not None and booked.cost is None and not priced
-        self.of[entry.link][0] = priced or prices
+        self.of[entry.link][:2] = [priced or prices,
+                                   completed or bool(entry.flags & COMPLETES)]
         add(sums, entry.booked())
         net = dict(booked.booked())
         add(net, sums)
         require(all(0 <= value <= AMOUNT_MAX for value in net.values()),
                 "corrects more than there was")
         require(prices == bool(entry.flags & PRICES), "flags: prices")
+        require((completed or booked.status == COMPLETED) == bool(entry.flags & OF_COMPLETED),
+                "flags: of_completed")
 
     def rows(self):
-        for id, (priced, sums) in self.of.items():
-            yield b"\6" + u64(id), bytes([priced]) + totals_bytes(sums)
+        for id, (priced, completed, sums) in self.of.items():
+            yield b"\6" + u64(id), bytes([priced + 2 * completed]) + totals_bytes(sums)
 
 
 # ---- prices -------------------------------------------------------------------------------------

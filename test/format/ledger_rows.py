@@ -16,7 +16,7 @@ KINDS = ["invocation", "run", "grant", "release", "correction", "policy", "reset
 INVOCATION, RUN, GRANT, RELEASE, CORRECTION, POLICY, RESET, PRICE, REDACTION = range(1, 10)
 COMPLETED, FAILED, ABORTED = 1, 2, 3
 STATUSES = {COMPLETED: "completed", FAILED: "failed", ABORTED: "aborted"}
-OVERRUN, LATE, COMPLETES, UNATTENDED, PRICES = 1, 2, 4, 8, 16
+OVERRUN, LATE, COMPLETES, UNATTENDED, PRICES, OF_COMPLETED = 1, 2, 4, 8, 16, 32
 STATE, MODEL, PROVIDER, STATUS = 1, 6, 7, 8
 DIMENSIONS = {1, 2, 3, 4, 5, 6, 7, 9, *range(32, 48)}
 STATUS_NUMBERS = 0xfffffff0  # of the names in dimension 8: this and the status
@@ -263,6 +263,7 @@ class Entry:
         require(self.flags & COMPLETES == 0 or self.flags & LATE, "flags: completes")
         require(self.flags & PRICES == 0 or (self.kind == CORRECTION and self.cost is not None),
                 "flags: prices")
+        require(self.flags & OF_COMPLETED == 0 or self.kind == CORRECTION, "flags: of_completed")
         require(self.flags & OVERRUN == 0 or is_work or self.kind == CORRECTION,
                 "flags: overrun")
         require(self.duration_ms == 0 or is_work, "duration_ms")
@@ -379,6 +380,9 @@ class Entry:
             for name in "cost", "credits":
                 whole = (getattr(corrected, name) or 0) + (getattr(self, name) or 0)
                 by_name["completed_" + name] = max(whole, 0)
+        elif self.flags & OF_COMPLETED:
+            for name in "cost", "credits":
+                by_name["completed_" + name] = max(getattr(self, name) or 0, 0)
         if self.flags & PRICES:
             by_name["corrected_runs_unpriced" if is_run else "corrected_unpriced"] = -1
         return by_name

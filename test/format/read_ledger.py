@@ -25,8 +25,8 @@ try:
     from ledger_records import Corrections, Payloads, PriceBook
     from ledger_rows import (
         COLUMN, COMPLETES, CORRECTION, FOREVER, GRANT, HELD_COLUMNS, ID_LIMIT, INVOCATION,
-        KINDS, LATE, METER, OVERRUN, POLICY, PRICE, PRICES, REDACTION, RELEASE, RESERVE, RESET, RUN,
-        SETS_POLICY, STATE, STATUS, TOKEN_CLASSES, TRANSFER, UNATTENDED, Bad, Entry, Held, Hold,
+        KINDS, LATE, METER, OF_COMPLETED, OVERRUN, POLICY, PRICE, PRICES, REDACTION, RELEASE, RESERVE,
+        RESET, RUN, SETS_POLICY, STATE, STATUS, TOKEN_CLASSES, TRANSFER, UNATTENDED, Bad, Entry, Held, Hold,
         Mark, Request, add, are_dimensions, be, client_key, describe_keys, describe_names,
         describe_reset, describe_rollup, describe_series, is_uint, mark_name, request_row,
         request_value, require, run_key, totals_bytes, u32s, u64, unpack, varint)
@@ -365,11 +365,14 @@ class Ledger:
         """Adds to `children` of every hold what was booked below it."""
         known = set(parents)
         for entry in self.entries.values():
-            if entry.hold is None:
+            booked = entry
+            if entry.kind == CORRECTION and entry.hold is None:
+                booked = self.entries.get(entry.link, entry)
+            if booked.hold is None:
                 continue
             if entry.kind != CORRECTION and not self.is_remembered(entry, lenders):
                 known.discard(entry.hold)
-            above = entry.parent
+            above = booked.parent
             for _ in range(DEPTH):
                 if above not in known:
                     break
@@ -628,7 +631,7 @@ class Ledger:
             "flags": {name: sum(bool(entry.flags & bit) for entry in self.entries.values())
                       for name, bit in [("overrun", OVERRUN), ("late", LATE),
                                         ("completes", COMPLETES), ("unattended", UNATTENDED),
-                                        ("prices", PRICES)]},
+                                        ("prices", PRICES), ("of_completed", OF_COMPLETED)]},
             "payloads": self.payloads.count, "redacted": self.payloads.redacted,
             "prices": sum(map(len, self.book.prices.values())),
             "run_ids": sum(bool(what.run_id)
