@@ -39,7 +39,8 @@ groups() ->
        pages_repeat_and_lose_nothing_while_records_arrive,
        records_survive_a_restart,
        small_calls_are_not_rounded,
-       what_has_not_happened_yet_is_not_booked]},
+       what_has_not_happened_yet_is_not_booked,
+       what_just_happened_by_the_wall_clock_is_booked]},
      {once, [parallel],
       [a_run_twice_is_one_record,
        a_hundred_senders_of_one_run_make_one_record,
@@ -300,15 +301,31 @@ what_has_not_happened_yet_is_not_booked(Config) ->
     L = open(Config),
     Call = #{state => executing},
     unchanged(L, fun() ->
-                         ?assertEqual(occurs_ahead, failing(cost_ledger:record(
-                                                              L, Call#{occurred_at => ?NOON + 1})))
+                         {error, {occurs_ahead, Text}} =
+                             cost_ledger:record(L, Call#{occurred_at => ?NOON + 60001}),
+                         mentions(Text, "accept_clock")
                  end),
     ?assertMatch(#{occurred_at := ?NOON, timestamp := ?NOON},
                  fetched(L, record(L, Call#{occurred_at => ?NOON}))),
     ?assertMatch(#{occurred_at := 0}, fetched(L, record(L, Call#{occurred_at => 0}))),
     {ok, Hold} = cost_ledger:reserve(L, Call),
-    ?assertEqual(occurs_ahead, failing(cost_ledger:settle(Hold, #{occurred_at => ?NOON + 1}))),
+    ?assertEqual(occurs_ahead, failing(cost_ledger:settle(Hold, #{occurred_at => ?NOON + 60001}))),
     {ok, _} = cost_ledger:settle(Hold, #{occurred_at => ?NOON - 1}),
+    close(L).
+
+%% Ledger time may be behind the wall clock that a caller goes by: its spend is not lost, and its
+%% request, sent again when ledger time has gone on, is the same one.
+what_just_happened_by_the_wall_clock_is_booked(Config) ->
+    L = open(Config),
+    Run = #{kind => run, run_id => <<"r">>, cost => 7, occurred_at => ?NOON + 60000},
+    Id = record(L, Run),
+    ?assertMatch(#{occurred_at := ?NOON, timestamp := ?NOON, cost := 7}, fetched(L, Id)),
+    {ok, Hold} = cost_ledger:reserve(L, #{state => executing}),
+    {ok, #{id := Settled}} = cost_ledger:settle(Hold, #{cost => 5, occurred_at => ?NOON + 1}),
+    ?assertMatch(#{occurred_at := ?NOON, cost := 5}, fetched(L, Settled)),
+    _ = at(L, ?NOON + 30000),
+    ?assertEqual({ok, Id}, cost_ledger:record(L, Run)),
+    ?assertMatch(#{occurred_at := ?NOON}, fetched(L, Id)),
     close(L).
 
 %%% Once ---------------------------------------------------------------------------------------
