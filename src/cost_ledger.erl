@@ -659,8 +659,13 @@ stats(Ledger) ->
 history() -> history(?DEFAULT_LEDGER, #{}).
 
 -spec history(history_options() | ledger()) -> [cost_ledger_record:record()] | {error, reason()}.
-history(Ledger) when is_atom(Ledger) -> history(Ledger, #{});
-history(Options) -> history(?DEFAULT_LEDGER, Options).
+history(Ledger) when is_atom(Ledger) ->
+    history(Ledger, #{});
+history(Given) ->
+    case cost_ledger_scope:is_scope(Given) of
+        true -> history(Given, #{});
+        false -> history(?DEFAULT_LEDGER, Given)
+    end.
 
 %% Invocations, newest first. state: of that one only; since: from that ms on, inclusive; limit:
 %% at most so many, 100 by default.
