@@ -26,6 +26,7 @@ groups() ->
        what_is_no_record_is_refused,
        the_largest_that_is_allowed_is_kept,
        a_huge_integer_takes_no_time,
+       a_stored_number_that_is_none_is_read,
        wrong_queries_are_refused]}].
 
 init_per_suite(Config) ->
@@ -180,6 +181,28 @@ a_huge_integer_takes_no_time(Config) ->
         end)
     end),
     ?assert(Us < 10000000),
+    close(L).
+
+%% Anyone may send the writer a draft whose payload has a float that no term is.
+a_stored_number_that_is_none_is_read(Config) ->
+    L = open(Config),
+    Ledger = cost_ledger_registry:find(L),
+    Payload = cost_ledger_nif:pack(#{<<"output">> => [1.5, x], <<"input">> => 1.5}, 1000),
+    Ids = [begin
+               Wrong = binary:replace(Payload, <<1.5/float>>, Float, [global]),
+               Draft = cost_ledger_nif:encode({run, completed, [], 0, undefined, undefined,
+                                               undefined, undefined, 0, undefined, <<>>,
+                                               {undefined, undefined, 0, undefined, undefined,
+                                                Wrong}}),
+               {ok, Id, _} = cost_ledger_queue:call(Ledger, record, Draft),
+               Id
+           end || Float <- [<<16#7ff8000000000000:64>>, <<16#7ff0000000000001:64>>,
+                            <<16#7ff0000000000000:64>>, <<16#fff0000000000000:64>>]],
+    Listed = cost_ledger_test_records:listed(L, #{}, #{payload => true, order => oldest}),
+    ?assertMatch([#{output := [undefined, x], input := undefined} | _], Listed),
+    ?assertEqual(Ids, [Id || #{id := Id} <- Listed]),
+    ?assertEqual(Listed, [fetched(L, Id) || Id <- Ids]),
+    ?assertEqual({ok, length(Ids)}, cost_ledger:fold(L, #{}, fun(_, N) -> N + 1 end, 0)),
     close(L).
 
 wrong_queries_are_refused(Config) ->

@@ -1,5 +1,6 @@
 #include "payload_term.h"
 
+#include <math.h>
 #include <msgpack.h>
 #include <stdlib.h>
 #include <string.h>
@@ -311,8 +312,8 @@ static ERL_NIF_TERM make_object(ErlNifEnv *env, const msgpack_object *object) {
         return enif_make_uint64(env, object->via.u64);
     case MSGPACK_OBJECT_NEGATIVE_INTEGER:
         return enif_make_int64(env, object->via.i64);
-    case MSGPACK_OBJECT_FLOAT64:
-        return enif_make_double(env, object->via.f64);
+    case MSGPACK_OBJECT_FLOAT64: /* NaN is no term, and making one would raise badarg */
+        return isfinite(object->via.f64) ? enif_make_double(env, object->via.f64) : atom_undefined;
     case MSGPACK_OBJECT_STR:
         return make_text(env, (struct ledger_text){object->via.str.ptr, object->via.str.size});
     case MSGPACK_OBJECT_BIN:
