@@ -26,6 +26,7 @@ groups() ->
        what_is_no_record_is_refused,
        the_largest_that_is_allowed_is_kept,
        a_huge_integer_takes_no_time,
+       a_huge_term_keeps_no_scheduler,
        a_stored_number_that_is_none_is_read,
        wrong_queries_are_refused]}].
 
@@ -182,6 +183,72 @@ a_huge_integer_takes_no_time(Config) ->
     end),
     ?assert(Us < 10000000),
     close(L).
+
+%% Not even where nothing is written yet of what is too much: keys that are sorted first, lists that
+%% are counted first, and both on many levels.
+a_huge_term_keeps_no_scheduler(_Config) ->
+    Map = maps:from_keys(lists:seq(1, 300000), x),
+    Texts = maps:from_keys([binary:copy(<<Number:32>>, 30) || Number <- lists:seq(1, 6000)], x),
+    Nested = lists:foldl(fun(_, Inner) -> (maps:from_keys(lists:seq(1, 7000), 1))#{0 => Inner} end,
+                         #{}, lists:seq(1, 20)),
+    Lists = lists:foldl(fun(_, Inner) -> [Inner | lists:duplicate(300000, 1)] end, [],
+                        lists:seq(1, 20)),
+    [begin
+         Pack = fun() -> {error, too_much} = cost_ledger_nif:pack(#{<<"input">> => Term}, Max) end,
+         {Us, _} = longest_run(Pack),
+         ?assert(Us < 10000, {Name, Max, Us})
+     end || {Name, Term} <- [{map, Map}, {list_of_maps, [Map]}, {texts, Texts}, {nested, Nested},
+                             {lists, Lists}, {list, lists:seq(1, 3000000)}],
+            Max <- [4096, 65536]],
+    %% And what fits is packed as before, on either kind.
+    [begin
+         Pairs = [{Number, <<Number>>} || Number <- lists:seq(1, Count)],
+         Packed = cost_ledger_nif:pack(#{<<"input">> => maps:from_list(Pairs)}, 1 bsl 20),
+         ?assertEqual(Packed, cost_ledger_nif:pack(#{<<"input">> => maps:from_list(Pairs)},
+                                                   byte_size(Packed))),
+         ?assertEqual({error, too_much},
+                      cost_ledger_nif:pack(#{<<"input">> => maps:from_list(Pairs)},
+                                           byte_size(Packed) div 2))
+     end || Count <- [1, 100, 2000, 20000]].
+
+%% The longest time that a process calling Fun keeps a normal scheduler, the least of three tries;
+%% and whether it was on another one.
+longest_run(Fun) ->
+    Runs = [run(Fun) || _ <- lists:seq(1, 3)],
+    {lists:min([Us || {Us, _} <- Runs]), lists:any(fun({_, Elsewhere}) -> Elsewhere end, Runs)}.
+
+%% Fun's terms are copied before.
+run(Fun) ->
+    {Pid, Monitor} = spawn_monitor(fun() ->
+                                           receive go -> ok end,
+                                           Fun(),
+                                           receive go -> ok end
+                                   end),
+    true = erlang:garbage_collect(Pid),
+    1 = erlang:trace(Pid, true, [running, scheduler_id, monotonic_timestamp]),
+    [Pid ! go || _ <- [1, 2]],
+    receive {'DOWN', Monitor, process, Pid, Reason} -> normal = Reason end,
+    Delivered = erlang:trace_delivered(Pid),
+    receive {trace_delivered, Pid, Delivered} -> ok end,
+    runs(Pid, erlang:system_info(schedulers), 0, false).
+
+runs(Pid, Normal, Longest, Elsewhere) ->
+    receive
+        {trace_ts, Pid, in, _, Scheduler, From} when Scheduler =< Normal ->
+            receive
+                {trace_ts, Pid, out, _, _, Until} ->
+                    Us = erlang:convert_time_unit(Until - From, native, microsecond),
+                    runs(Pid, Normal, max(Longest, Us), Elsewhere)
+            after 0 ->
+                    runs(Pid, Normal, Longest, Elsewhere)
+            end;
+        {trace_ts, Pid, in, _, _, _} ->
+            runs(Pid, Normal, Longest, true);
+        {trace_ts, Pid, _, _, _, _} ->
+            runs(Pid, Normal, Longest, Elsewhere)
+    after 0 ->
+            {Longest, Elsewhere}
+    end.
 
 %% Anyone may send the writer a draft whose payload has a float that no term is.
 a_stored_number_that_is_none_is_read(Config) ->

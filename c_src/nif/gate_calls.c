@@ -108,7 +108,8 @@ NIF(nif_submit) {
     return result;
 }
 
-/* What a payload may take on a normal scheduler: well below a millisecond. */
+/* What a payload may take on a normal scheduler: a millisecond, where it is all keys to be sorted,
+ * and mostly far less. */
 #define PACKED_HERE_MAX 16384
 
 static ERL_NIF_TERM make_packed(ErlNifEnv *env, enum payload_result result,
