@@ -27,6 +27,7 @@ groups() ->
        the_largest_that_is_allowed_is_kept,
        a_huge_integer_takes_no_time,
        a_huge_term_keeps_no_scheduler,
+       a_large_entry_is_digested_elsewhere,
        a_stored_number_that_is_none_is_read,
        wrong_queries_are_refused]}].
 
@@ -128,8 +129,11 @@ what_is_too_large_is_refused(Config) ->
                       #{input => maps:from_keys(lists:seq(1, 300000), x)},
                       #{trace => #{steps => lists:duplicate(100000, #{action => <<"a">>})}}]],
         Larger = binary:copy(Large, 40),
-        [mentions(refused(fun() -> cost_ledger:record(L, (?CALL)#{Key => Larger}) end), Word)
-         || {Key, Word} <- [{input, "64 MiB"}, {intent, intent}]]
+        mentions(refused(fun() -> cost_ledger:record(L, (?CALL)#{intent => Larger}) end), intent),
+        {error, {entry_too_large, Text}} = cost_ledger:record(L, (?CALL)#{input => Larger}),
+        mentions(Text, "1048576"),
+        ?assertEqual(entry_too_large,
+                     failing(cost_ledger:record_invocation(L, executing, #{input => Larger})))
     end),
     {ok, Hold} = cost_ledger:reserve(L, ?CALL),
     ?assertEqual(entry_too_large, failing(cost_ledger:settle(Hold, #{output => Large}))),
@@ -211,6 +215,34 @@ a_huge_term_keeps_no_scheduler(_Config) ->
                                            byte_size(Packed) div 2))
      end || Count <- [1, 100, 2000, 20000]].
 
+%% An entry with a payload that is packed, and one with many prices; not those that are small.
+a_large_entry_is_digested_elsewhere(_Config) ->
+    Encode = fun(Kind, Names, Change, Payload) ->
+                     fun() ->
+                             Status = case Kind of run -> completed; price -> none end,
+                             Rest = {undefined, undefined, 0, undefined, undefined, Payload},
+                             Draft = cost_ledger_nif:encode(
+                                       {Kind, Status, Names, 0, undefined, undefined, undefined,
+                                        Change, 0, <<"id">>, <<>>, Rest}),
+                             true = is_binary(Draft)
+                     end
+             end,
+    Prices = fun(Count) -> #{<<"by">> => <<"x">>, <<"reason">> => <<"x">>,
+                             <<"prices">> => [[integer_to_binary(Number), [1, 1, 1, 1, 1]]
+                                              || Number <- lists:seq(1, Count)]} end,
+    Payload = fun(Size) -> cost_ledger_nif:pack(#{<<"input">> => binary:copy(<<"x">>, Size)},
+                                                1 bsl 26) end,
+    [begin
+         {Us, Elsewhere} = longest_run(Encode(Kind, Names, Change, Packed)),
+         ?assertEqual({Name, IsLarge}, {Name, Elsewhere}),
+         ?assert(Us < 10000, {Name, Us})
+     end || {Name, Kind, Names, Change, Packed, IsLarge} <-
+                [{small, run, [], undefined, Payload(8000), false},
+                 {large, run, [], undefined, Payload(20000), true},
+                 {larger, run, [], undefined, Payload(40 bsl 20), true},
+                 {names, run, [{2, binary:copy(<<"n">>, 65535)}], undefined, undefined, true},
+                 {prices, price, [], Prices(10000), undefined, true}]].
+
 %% The longest time that a process calling Fun keeps a normal scheduler, the least of three tries;
 %% and whether it was on another one.
 longest_run(Fun) ->
@@ -230,22 +262,23 @@ run(Fun) ->
     receive {'DOWN', Monitor, process, Pid, Reason} -> normal = Reason end,
     Delivered = erlang:trace_delivered(Pid),
     receive {trace_delivered, Pid, Delivered} -> ok end,
-    runs(Pid, erlang:system_info(schedulers), 0, false).
+    runs(Pid, 0, false).
 
-runs(Pid, Normal, Longest, Elsewhere) ->
+%% Dirty schedulers have no number: 0.
+runs(Pid, Longest, Elsewhere) ->
     receive
-        {trace_ts, Pid, in, _, Scheduler, From} when Scheduler =< Normal ->
+        {trace_ts, Pid, in, _, 0, _} ->
+            runs(Pid, Longest, true);
+        {trace_ts, Pid, in, _, _, From} ->
             receive
-                {trace_ts, Pid, out, _, _, Until} ->
+                {trace_ts, Pid, _, _, _, Until} ->
                     Us = erlang:convert_time_unit(Until - From, native, microsecond),
-                    runs(Pid, Normal, max(Longest, Us), Elsewhere)
+                    runs(Pid, max(Longest, Us), Elsewhere)
             after 0 ->
-                    runs(Pid, Normal, Longest, Elsewhere)
+                    runs(Pid, Longest, Elsewhere)
             end;
-        {trace_ts, Pid, in, _, _, _} ->
-            runs(Pid, Normal, Longest, true);
         {trace_ts, Pid, _, _, _, _} ->
-            runs(Pid, Normal, Longest, Elsewhere)
+            runs(Pid, Longest, Elsewhere)
     after 0 ->
             {Longest, Elsewhere}
     end.
