@@ -69,6 +69,7 @@ groups() ->
        a_time_that_ends_before_it_begins_has_nothing,
        pages_have_their_limits,
        every_kind_of_entry_is_listed,
+       large_entries_are_listed_in_slices,
        failed_lists_failures_only]}].
 
 init_per_suite(Config) ->
@@ -615,6 +616,46 @@ every_kind_of_entry_is_listed(Config) ->
     ?assertMatch({ok, #{total := 4}},
                  cost_ledger:list(L, #{kind => [release, grant, correction, run], user => <<"u1">>},
                                   #{total => true})),
+    close(L).
+
+%% No call of the library reads more than some megabytes of entries; a page is full nevertheless.
+large_entries_are_listed_in_slices(Config) ->
+    L = open(Config),
+    Run = record(L, #{kind => run, user => <<"u1">>, model => <<"m">>}),
+    Name = binary:copy(<<"n">>, 90),
+    Prices = maps:from_list([{<<Name/binary, (integer_to_binary(Number))/binary>>,
+                              #{input => 1, output => 1}} || Number <- lists:seq(1, 8000)]),
+    Ids = [begin {ok, Id} = cost_ledger:set_prices(L, Prices, ?BY), Id end
+           || _ <- lists:seq(1, 7)],
+    Handle = element(3, cost_ledger_registry:find(L)),
+    Slice = fun(Kind, Payload) -> cost_ledger_nif:list(Handle, {[], [Kind], [], 0, 1 bsl 63, oldest,
+                                                                Payload, 1000, 5000, false, 0}) end,
+    [begin
+         {ok, Records, Matched, Next, unknown} = Slice(price, Payload),
+         ?assertEqual({length(Records), true}, {Matched, Matched > 2 andalso Matched < 7}),
+         ?assertEqual(lists:nth(Matched, Ids) + 1, Next)
+     end || Payload <- [false, true]],
+    ?assertMatch({ok, [], 0, Next, unknown} when is_integer(Next), Slice(redaction, false)),
+    Pages = fun(Page) -> [Id || #{id := Id} <- listed(L, #{kind => price}, Page)] end,
+    [begin
+         ?assertEqual(Ids, Pages(#{order => oldest, limit => 7, payload => Payload})),
+         ?assertEqual(lists:reverse(Ids), Pages(#{limit => 1000, payload => Payload})),
+         ?assertEqual(tl(Ids), lists:reverse(Pages(#{limit => 6, payload => Payload})))
+     end || Payload <- [false, true]],
+    ?assertMatch({ok, #{total := 7, records := [_, _]}},
+                 cost_ledger:list(L, #{kind => price}, #{limit => 2, total => true})),
+    ?assertEqual({ok, #{records => [], total => 0}},
+                 cost_ledger:list(L, #{kind => redaction}, #{total => true})),
+    ?assertMatch([#{id := Run}], listed(L, #{kind => [run, redaction], user => <<"u1">>}, #{})),
+    %% Many prices are as a payload is.
+    [Whole | _] = all(L, #{kind => price}),
+    #{change := #{<<"prices">> := Rows, <<"by">> := <<"ops">>} = Change} = Whole,
+    ?assertEqual(8000, length(Rows)),
+    ?assertEqual(Whole, fetched(L, hd(Ids))),
+    Oldest = #{order => oldest, limit => 1},
+    ?assertEqual([Whole], listed(L, #{kind => price}, Oldest#{payload => true})),
+    ?assertEqual([Whole#{change := maps:remove(<<"prices">>, Change)}],
+                 listed(L, #{kind => price}, Oldest)),
     close(L).
 
 sums_are_told_apart_by_status(Config) ->
