@@ -209,15 +209,17 @@ not_open(Function, [Ledger | _] = Arguments) ->
         false -> ?BADARG(Function, Arguments, 1, never_opened(Ledger))
     end.
 
-book(#ledger{name = Name} = Record, State, Meta) ->
-    case cost_ledger_record:draft(State, Meta) of
+book(#ledger{name = Name, max_entry_size = BytesMax} = Record, State, Meta) ->
+    case cost_ledger_record:draft(State, Meta, BytesMax) of
         {ok, Draft, DurationMs, PromptType} ->
             case cost_ledger_queue:call(Record, record, Draft) of
                 {ok, _Id, _Flags} -> cost_ledger_events:invocation(Name, State, DurationMs, PromptType);
                 {error, _} = Error -> Error
             end;
         {invalid, Text} ->
-            ?BADARG(record_invocation, [Name, State, Meta], 3, Text)
+            ?BADARG(record_invocation, [Name, State, Meta], 3, Text);
+        {error, _} = Error ->
+            Error
     end.
 
 -spec record(cost_ledger_record:given()) -> {ok, Id :: pos_integer()} | {error, reason()}.
@@ -659,8 +661,13 @@ stats(Ledger) ->
 history() -> history(?DEFAULT_LEDGER, #{}).
 
 -spec history(history_options() | ledger()) -> [cost_ledger_record:record()] | {error, reason()}.
-history(Ledger) when is_atom(Ledger) -> history(Ledger, #{});
-history(Options) -> history(?DEFAULT_LEDGER, Options).
+history(Ledger) when is_atom(Ledger) ->
+    history(Ledger, #{});
+history(Given) ->
+    case cost_ledger_scope:is_scope(Given) of
+        true -> history(Given, #{});
+        false -> history(?DEFAULT_LEDGER, Given)
+    end.
 
 %% Invocations, newest first. state: of that one only; since: from that ms on, inclusive; limit:
 %% at most so many, 100 by default.

@@ -2,7 +2,7 @@
 %%% and packed in the caller; c_src/nif/payload_term.h says how terms are written.
 -module(cost_ledger_payload).
 
--export([is_field/1, field/2, pack/1]).
+-export([is_field/1, field/2, pack/1, pack/2]).
 -export_type([trace/0, step/0]).
 
 %% What happened, step by step. Both may have more keys than these.
@@ -14,7 +14,7 @@
 
 -define(AMOUNT_MAX, 1000000000000000).
 -define(TEXT_BYTES_MAX, (1 bsl 24)).
-%% More than any ledger should take; that of one ledger is looked at when it is sent.
+%% More than any ledger takes.
 -define(BYTES_MAX, (64 bsl 20)).
 %% The same as PAYLOAD_DEPTH_MAX there, less the map of the payload itself.
 -define(DEPTH_MAX, 23).
@@ -72,13 +72,22 @@ count(Path, Value) ->
     invalid([path(Path), " must be an integer from 0 to 10^15, not ",
              cost_ledger_error:describe(Value)]).
 
+%% For whichever ledger: how much that one takes is looked at when it is sent.
 -spec pack(#{atom() => term()}) -> {ok, binary()} | {invalid, iodata()}.
 pack(Fields) ->
+    case pack(Fields, ?BYTES_MAX) of
+        too_much -> {invalid, "what the record says takes more than 64 MiB: record less"};
+        Packed -> Packed
+    end.
+
+%% In so many bytes.
+-spec pack(#{atom() => term()}, BytesMax :: pos_integer()) ->
+          {ok, binary()} | {invalid, iodata()} | too_much.
+pack(Fields, BytesMax) ->
     Payload = maps:from_list([{atom_to_binary(Key), Value} || {Key, Value} <- maps:to_list(Fields)]),
-    case cost_ledger_nif:pack(Payload, ?BYTES_MAX) of
+    case cost_ledger_nif:pack(Payload, BytesMax) of
         Packed when is_binary(Packed) -> {ok, Packed};
-        {error, too_much} ->
-            {invalid, "what the record says takes more than 64 MiB: record less"};
+        {error, too_much} -> too_much;
         {error, _Reason} -> {invalid, explain(maps:to_list(Fields))}
     end.
 

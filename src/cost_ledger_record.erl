@@ -2,8 +2,8 @@
 %%% and entries as the API gives them back. Runs in the caller: the writer only gets drafts.
 -module(cost_ledger_record).
 
--export([draft/2, record/1, attempt/1, usage/1, metering/1, of_hold/2, encode/3, attempt_term/1,
-         id/1, to_map/1, scope_names/1, from_hold/2, owner/1, known/1]).
+-export([draft/3, record/1, attempt/1, usage/1, metering/1, of_hold/2, encode/3, encode/4,
+         attempt_term/1, id/1, to_map/1, scope_names/1, from_hold/2, owner/1, known/1]).
 -export_type([meta/0, given/0, attributes/0, usage/0, status/0, tokens/0, breakdown/0, record/0,
               fields/0]).
 
@@ -103,26 +103,27 @@
          rest = #{} :: #{owner => pid(), deadline_ms => pos_integer(), parent => term()}}).
 
 -opaque fields() :: #fields{}.
+-type too_large() :: {error, {entry_too_large, binary()}}.
 
 %%% What callers say ---------------------------------------------------------------------------
 
 %% `invalid` comes with what is wrong, naming the key.
--spec draft(atom(), term()) ->
+-spec draft(atom(), term(), BytesMax :: pos_integer()) ->
           {ok, cost_ledger_nif:draft(), DurationMs :: non_neg_integer(),
-           PromptType :: atom() | binary()} | {invalid, iodata()}.
-draft(State, Meta) when is_map(Meta) ->
+           PromptType :: atom() | binary()} | {invalid, iodata()} | too_large().
+draft(State, Meta, BytesMax) when is_map(Meta) ->
     PromptType = prompt_type(Meta),
     First = #fields{names = [{?STATE, atom_to_binary(State)}]},
     case fold(meta, Meta#{prompt_type => PromptType}, First) of
         {ok, #fields{duration_ms = Duration} = Fields} ->
-            case encode(invocation, Fields, <<>>) of
+            case encode(invocation, Fields, <<>>, BytesMax) of
                 {ok, Draft} -> {ok, Draft, Duration, PromptType};
-                {invalid, _} = Invalid -> Invalid
+                Wrong -> Wrong
             end;
         {invalid, _} = Invalid ->
             Invalid
     end;
-draft(_State, Other) ->
+draft(_State, Other, _BytesMax) ->
     {invalid, ["metadata must be a map, like #{duration_ms => 1200}, not ",
                cost_ledger_error:describe(Other)]}.
 
@@ -278,6 +279,25 @@ encode(Kind, #fields{payload = Payload} = Fields, Extra) when map_size(Payload) 
     end;
 encode(Kind, Fields, Extra) ->
     encode_term(to_term(Kind, Fields, Extra, undefined)).
+
+%% For a ledger whose entries have so many bytes: what is larger is not packed to its end, copied
+%% and digested before it is refused.
+-spec encode(invocation | run | correction | usage, fields(), Extra :: binary(),
+             BytesMax :: pos_integer()) ->
+          {ok, cost_ledger_nif:draft()} | {invalid, iodata()} | too_large().
+encode(Kind, #fields{payload = Payload} = Fields, Extra, BytesMax) when map_size(Payload) > 0 ->
+    case cost_ledger_payload:pack(Payload, BytesMax) of
+        {ok, Packed} -> encode_term(to_term(Kind, Fields, Extra, Packed));
+        {invalid, _} = Invalid -> Invalid;
+        too_much -> too_large(BytesMax)
+    end;
+encode(Kind, Fields, Extra, _BytesMax) ->
+    encode(Kind, Fields, Extra).
+
+too_large(BytesMax) ->
+    Text = io_lib:format("the entry has more than ~b bytes, max_entry_size is ~b",
+                         [BytesMax, BytesMax]),
+    {error, {entry_too_large, unicode:characters_to_binary(Text)}}.
 
 encode_term(Term) ->
     case cost_ledger_nif:encode(Term) of

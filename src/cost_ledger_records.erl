@@ -28,10 +28,11 @@ tell(#ledger{name = Name}, #{kind := invocation, state := State, duration_ms := 
 tell(_Ledger, _What, Answer) ->
     Answer.
 
-book(Ledger, Kind, Fields) ->
-    case cost_ledger_record:encode(Kind, Fields, <<>>) of
+book(#ledger{max_entry_size = BytesMax} = Ledger, Kind, Fields) ->
+    case cost_ledger_record:encode(Kind, Fields, <<>>, BytesMax) of
         {ok, Draft} -> booked(cost_ledger_queue:call(Ledger, record, Draft));
-        {invalid, Text} -> {invalid, 2, Text}
+        {invalid, Text} -> {invalid, 2, Text};
+        {error, _} = Error -> Error
     end.
 
 booked({ok, Id, _Flags}) -> {ok, Id};

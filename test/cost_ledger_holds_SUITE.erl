@@ -1552,7 +1552,7 @@ no_request_is_more_than_its_own_failure(Config) ->
     #ledger{handle = Handle} = cost_ledger_registry:find(L),
     {ok, Hold} = cost_ledger:reserve(L, paid(75)),
     {hold, L, _, Id} = Hold,
-    {ok, Draft, _, _} = cost_ledger_record:draft(executing, #{cost => 1}),
+    {ok, Draft, _, _} = cost_ledger_record:draft(executing, #{cost => 1}, 1 bsl 20),
     Children = [child(L, Child) || Child <- [owner, writer]],
     Before = snapshot(L),
     Wrong = wrong_requests(Id, Draft),
@@ -1603,7 +1603,7 @@ no_message_ends_the_writer(Config) ->
     at(L, ?NOON),
     {ok, Hold} = cost_ledger:reserve(L, paid(75)),
     {hold, L, _, Id} = Hold,
-    {ok, Draft, _, _} = cost_ledger_record:draft(executing, #{cost => 1}),
+    {ok, Draft, _, _} = cost_ledger_record:draft(executing, #{cost => 1}, 1 bsl 20),
     Owner = child(L, owner),
     Nobody = spawn(fun() -> receive after infinity -> ok end end),
     Alias = erlang:monitor(process, Nobody, [{alias, explicit_unalias}]),
@@ -1636,7 +1636,7 @@ ends_the_writer(L, Message) ->
 an_owner_that_is_none_ends_no_writer(Config) ->
     L = open(Config, cap(500)),
     at(L, ?NOON),
-    {ok, Draft, _, _} = cost_ledger_record:draft(executing, #{cost => 1}),
+    {ok, Draft, _, _} = cost_ledger_record:draft(executing, #{cost => 1}, 1 bsl 20),
     Written = term_to_binary(self()),
     Writer = child(L, writer),
     [begin

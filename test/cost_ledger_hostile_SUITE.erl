@@ -26,6 +26,9 @@ groups() ->
        what_is_no_record_is_refused,
        the_largest_that_is_allowed_is_kept,
        a_huge_integer_takes_no_time,
+       a_huge_term_keeps_no_scheduler,
+       a_large_entry_is_digested_elsewhere,
+       a_stored_number_that_is_none_is_read,
        wrong_queries_are_refused]}].
 
 init_per_suite(Config) ->
@@ -126,8 +129,11 @@ what_is_too_large_is_refused(Config) ->
                       #{input => maps:from_keys(lists:seq(1, 300000), x)},
                       #{trace => #{steps => lists:duplicate(100000, #{action => <<"a">>})}}]],
         Larger = binary:copy(Large, 40),
-        [mentions(refused(fun() -> cost_ledger:record(L, (?CALL)#{Key => Larger}) end), Word)
-         || {Key, Word} <- [{input, "64 MiB"}, {intent, intent}]]
+        mentions(refused(fun() -> cost_ledger:record(L, (?CALL)#{intent => Larger}) end), intent),
+        {error, {entry_too_large, Text}} = cost_ledger:record(L, (?CALL)#{input => Larger}),
+        mentions(Text, "1048576"),
+        ?assertEqual(entry_too_large,
+                     failing(cost_ledger:record_invocation(L, executing, #{input => Larger})))
     end),
     {ok, Hold} = cost_ledger:reserve(L, ?CALL),
     ?assertEqual(entry_too_large, failing(cost_ledger:settle(Hold, #{output => Large}))),
@@ -180,6 +186,123 @@ a_huge_integer_takes_no_time(Config) ->
         end)
     end),
     ?assert(Us < 10000000),
+    close(L).
+
+%% Not even where nothing is written yet of what is too much: keys that are sorted first, lists that
+%% are counted first, and both on many levels.
+a_huge_term_keeps_no_scheduler(_Config) ->
+    Map = maps:from_keys(lists:seq(1, 300000), x),
+    Texts = maps:from_keys([binary:copy(<<Number:32>>, 30) || Number <- lists:seq(1, 6000)], x),
+    Nested = lists:foldl(fun(_, Inner) -> (maps:from_keys(lists:seq(1, 7000), 1))#{0 => Inner} end,
+                         #{}, lists:seq(1, 20)),
+    Lists = lists:foldl(fun(_, Inner) -> [Inner | lists:duplicate(300000, 1)] end, [],
+                        lists:seq(1, 20)),
+    [begin
+         Pack = fun() -> {error, too_much} = cost_ledger_nif:pack(#{<<"input">> => Term}, Max) end,
+         {Us, _} = longest_run(Pack),
+         ?assert(Us < 10000, {Name, Max, Us})
+     end || {Name, Term} <- [{map, Map}, {list_of_maps, [Map]}, {texts, Texts}, {nested, Nested},
+                             {lists, Lists}, {list, lists:seq(1, 3000000)}],
+            Max <- [4096, 65536]],
+    %% And what fits is packed as before, on either kind.
+    [begin
+         Pairs = [{Number, <<Number>>} || Number <- lists:seq(1, Count)],
+         Packed = cost_ledger_nif:pack(#{<<"input">> => maps:from_list(Pairs)}, 1 bsl 20),
+         ?assertEqual(Packed, cost_ledger_nif:pack(#{<<"input">> => maps:from_list(Pairs)},
+                                                   byte_size(Packed))),
+         ?assertEqual({error, too_much},
+                      cost_ledger_nif:pack(#{<<"input">> => maps:from_list(Pairs)},
+                                           byte_size(Packed) div 2))
+     end || Count <- [1, 100, 2000, 20000]].
+
+%% An entry with a payload that is packed, and one with many prices; not those that are small.
+a_large_entry_is_digested_elsewhere(_Config) ->
+    Encode = fun(Kind, Names, Change, Payload) ->
+                     fun() ->
+                             Status = case Kind of run -> completed; price -> none end,
+                             Rest = {undefined, undefined, 0, undefined, undefined, Payload},
+                             Draft = cost_ledger_nif:encode(
+                                       {Kind, Status, Names, 0, undefined, undefined, undefined,
+                                        Change, 0, <<"id">>, <<>>, Rest}),
+                             true = is_binary(Draft)
+                     end
+             end,
+    Prices = fun(Count) -> #{<<"by">> => <<"x">>, <<"reason">> => <<"x">>,
+                             <<"prices">> => [[integer_to_binary(Number), [1, 1, 1, 1, 1]]
+                                              || Number <- lists:seq(1, Count)]} end,
+    Payload = fun(Size) -> cost_ledger_nif:pack(#{<<"input">> => binary:copy(<<"x">>, Size)},
+                                                1 bsl 26) end,
+    [begin
+         {Us, Elsewhere} = longest_run(Encode(Kind, Names, Change, Packed)),
+         ?assertEqual({Name, IsLarge}, {Name, Elsewhere}),
+         ?assert(Us < 10000, {Name, Us})
+     end || {Name, Kind, Names, Change, Packed, IsLarge} <-
+                [{small, run, [], undefined, Payload(8000), false},
+                 {large, run, [], undefined, Payload(20000), true},
+                 {larger, run, [], undefined, Payload(40 bsl 20), true},
+                 {names, run, [{2, binary:copy(<<"n">>, 65535)}], undefined, undefined, true},
+                 {prices, price, [], Prices(10000), undefined, true}]].
+
+%% The longest time that a process calling Fun keeps a normal scheduler, the least of three tries;
+%% and whether it was on another one.
+longest_run(Fun) ->
+    Runs = [run(Fun) || _ <- lists:seq(1, 3)],
+    {lists:min([Us || {Us, _} <- Runs]), lists:any(fun({_, Elsewhere}) -> Elsewhere end, Runs)}.
+
+%% Fun's terms are copied before.
+run(Fun) ->
+    {Pid, Monitor} = spawn_monitor(fun() ->
+                                           receive go -> ok end,
+                                           Fun(),
+                                           receive go -> ok end
+                                   end),
+    true = erlang:garbage_collect(Pid),
+    1 = erlang:trace(Pid, true, [running, scheduler_id, monotonic_timestamp]),
+    [Pid ! go || _ <- [1, 2]],
+    receive {'DOWN', Monitor, process, Pid, Reason} -> normal = Reason end,
+    Delivered = erlang:trace_delivered(Pid),
+    receive {trace_delivered, Pid, Delivered} -> ok end,
+    runs(Pid, 0, false).
+
+%% Dirty schedulers have no number: 0.
+runs(Pid, Longest, Elsewhere) ->
+    receive
+        {trace_ts, Pid, in, _, 0, _} ->
+            runs(Pid, Longest, true);
+        {trace_ts, Pid, in, _, _, From} ->
+            receive
+                {trace_ts, Pid, _, _, _, Until} ->
+                    Us = erlang:convert_time_unit(Until - From, native, microsecond),
+                    runs(Pid, max(Longest, Us), Elsewhere)
+            after 0 ->
+                    runs(Pid, Longest, Elsewhere)
+            end;
+        {trace_ts, Pid, _, _, _, _} ->
+            runs(Pid, Longest, Elsewhere)
+    after 0 ->
+            {Longest, Elsewhere}
+    end.
+
+%% Anyone may send the writer a draft whose payload has a float that no term is.
+a_stored_number_that_is_none_is_read(Config) ->
+    L = open(Config),
+    Ledger = cost_ledger_registry:find(L),
+    Payload = cost_ledger_nif:pack(#{<<"output">> => [1.5, x], <<"input">> => 1.5}, 1000),
+    Ids = [begin
+               Wrong = binary:replace(Payload, <<1.5/float>>, Float, [global]),
+               Draft = cost_ledger_nif:encode({run, completed, [], 0, undefined, undefined,
+                                               undefined, undefined, 0, undefined, <<>>,
+                                               {undefined, undefined, 0, undefined, undefined,
+                                                Wrong}}),
+               {ok, Id, _} = cost_ledger_queue:call(Ledger, record, Draft),
+               Id
+           end || Float <- [<<16#7ff8000000000000:64>>, <<16#7ff0000000000001:64>>,
+                            <<16#7ff0000000000000:64>>, <<16#fff0000000000000:64>>]],
+    Listed = cost_ledger_test_records:listed(L, #{}, #{payload => true, order => oldest}),
+    ?assertMatch([#{output := [undefined, x], input := undefined} | _], Listed),
+    ?assertEqual(Ids, [Id || #{id := Id} <- Listed]),
+    ?assertEqual(Listed, [fetched(L, Id) || Id <- Ids]),
+    ?assertEqual({ok, length(Ids)}, cost_ledger:fold(L, #{}, fun(_, N) -> N + 1 end, 0)),
     close(L).
 
 wrong_queries_are_refused(Config) ->

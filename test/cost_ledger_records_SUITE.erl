@@ -39,7 +39,8 @@ groups() ->
        pages_repeat_and_lose_nothing_while_records_arrive,
        records_survive_a_restart,
        small_calls_are_not_rounded,
-       what_has_not_happened_yet_is_not_booked]},
+       what_has_not_happened_yet_is_not_booked,
+       what_just_happened_by_the_wall_clock_is_booked]},
      {once, [parallel],
       [a_run_twice_is_one_record,
        a_hundred_senders_of_one_run_make_one_record,
@@ -69,6 +70,7 @@ groups() ->
        a_time_that_ends_before_it_begins_has_nothing,
        pages_have_their_limits,
        every_kind_of_entry_is_listed,
+       large_entries_are_listed_in_slices,
        failed_lists_failures_only]}].
 
 init_per_suite(Config) ->
@@ -301,15 +303,31 @@ what_has_not_happened_yet_is_not_booked(Config) ->
     L = open(Config),
     Call = #{state => executing},
     unchanged(L, fun() ->
-                         ?assertEqual(occurs_ahead, failing(cost_ledger:record(
-                                                              L, Call#{occurred_at => ?NOON + 1})))
+                         {error, {occurs_ahead, Text}} =
+                             cost_ledger:record(L, Call#{occurred_at => ?NOON + 60001}),
+                         mentions(Text, "accept_clock")
                  end),
     ?assertMatch(#{occurred_at := ?NOON, timestamp := ?NOON},
                  fetched(L, record(L, Call#{occurred_at => ?NOON}))),
     ?assertMatch(#{occurred_at := 0}, fetched(L, record(L, Call#{occurred_at => 0}))),
     {ok, Hold} = cost_ledger:reserve(L, Call),
-    ?assertEqual(occurs_ahead, failing(cost_ledger:settle(Hold, #{occurred_at => ?NOON + 1}))),
+    ?assertEqual(occurs_ahead, failing(cost_ledger:settle(Hold, #{occurred_at => ?NOON + 60001}))),
     {ok, _} = cost_ledger:settle(Hold, #{occurred_at => ?NOON - 1}),
+    close(L).
+
+%% Ledger time may be behind the wall clock that a caller goes by: its spend is not lost, and its
+%% request, sent again when ledger time has gone on, is the same one.
+what_just_happened_by_the_wall_clock_is_booked(Config) ->
+    L = open(Config),
+    Run = #{kind => run, run_id => <<"r">>, cost => 7, occurred_at => ?NOON + 60000},
+    Id = record(L, Run),
+    ?assertMatch(#{occurred_at := ?NOON, timestamp := ?NOON, cost := 7}, fetched(L, Id)),
+    {ok, Hold} = cost_ledger:reserve(L, #{state => executing}),
+    {ok, #{id := Settled}} = cost_ledger:settle(Hold, #{cost => 5, occurred_at => ?NOON + 1}),
+    ?assertMatch(#{occurred_at := ?NOON, cost := 5}, fetched(L, Settled)),
+    _ = at(L, ?NOON + 30000),
+    ?assertEqual({ok, Id}, cost_ledger:record(L, Run)),
+    ?assertMatch(#{occurred_at := ?NOON}, fetched(L, Id)),
     close(L).
 
 %%% Once ---------------------------------------------------------------------------------------
@@ -618,6 +636,46 @@ every_kind_of_entry_is_listed(Config) ->
     ?assertMatch({ok, #{total := 4}},
                  cost_ledger:list(L, #{kind => [release, grant, correction, run], user => <<"u1">>},
                                   #{total => true})),
+    close(L).
+
+%% No call of the library reads more than some megabytes of entries; a page is full nevertheless.
+large_entries_are_listed_in_slices(Config) ->
+    L = open(Config),
+    Run = record(L, #{kind => run, user => <<"u1">>, model => <<"m">>}),
+    Name = binary:copy(<<"n">>, 90),
+    Prices = maps:from_list([{<<Name/binary, (integer_to_binary(Number))/binary>>,
+                              #{input => 1, output => 1}} || Number <- lists:seq(1, 8000)]),
+    Ids = [begin {ok, Id} = cost_ledger:set_prices(L, Prices, ?BY), Id end
+           || _ <- lists:seq(1, 7)],
+    Handle = element(3, cost_ledger_registry:find(L)),
+    Slice = fun(Kind, Payload) -> cost_ledger_nif:list(Handle, {[], [Kind], [], 0, 1 bsl 63, oldest,
+                                                                Payload, 1000, 5000, false, 0}) end,
+    [begin
+         {ok, Records, Matched, Next, unknown} = Slice(price, Payload),
+         ?assertEqual({length(Records), true}, {Matched, Matched > 2 andalso Matched < 7}),
+         ?assertEqual(lists:nth(Matched, Ids) + 1, Next)
+     end || Payload <- [false, true]],
+    ?assertMatch({ok, [], 0, Next, unknown} when is_integer(Next), Slice(redaction, false)),
+    Pages = fun(Page) -> [Id || #{id := Id} <- listed(L, #{kind => price}, Page)] end,
+    [begin
+         ?assertEqual(Ids, Pages(#{order => oldest, limit => 7, payload => Payload})),
+         ?assertEqual(lists:reverse(Ids), Pages(#{limit => 1000, payload => Payload})),
+         ?assertEqual(tl(Ids), lists:reverse(Pages(#{limit => 6, payload => Payload})))
+     end || Payload <- [false, true]],
+    ?assertMatch({ok, #{total := 7, records := [_, _]}},
+                 cost_ledger:list(L, #{kind => price}, #{limit => 2, total => true})),
+    ?assertEqual({ok, #{records => [], total => 0}},
+                 cost_ledger:list(L, #{kind => redaction}, #{total => true})),
+    ?assertMatch([#{id := Run}], listed(L, #{kind => [run, redaction], user => <<"u1">>}, #{})),
+    %% Many prices are as a payload is.
+    [Whole | _] = all(L, #{kind => price}),
+    #{change := #{<<"prices">> := Rows, <<"by">> := <<"ops">>} = Change} = Whole,
+    ?assertEqual(8000, length(Rows)),
+    ?assertEqual(Whole, fetched(L, hd(Ids))),
+    Oldest = #{order => oldest, limit => 1},
+    ?assertEqual([Whole], listed(L, #{kind => price}, Oldest#{payload => true})),
+    ?assertEqual([Whole#{change := maps:remove(<<"prices">>, Change)}],
+                 listed(L, #{kind => price}, Oldest)),
     close(L).
 
 sums_are_told_apart_by_status(Config) ->

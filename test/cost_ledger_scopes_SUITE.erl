@@ -134,6 +134,7 @@ reading_answers_what_is_its_own(Config) ->
     ?assertEqual(Own, Ids(all(S, #{}))),
     ?assertEqual(Own, Ids(all(S, ?U1))),
     ?assertEqual(lists:reverse(Own), Ids(listed(S, #{}, #{}))),
+    ?assertEqual(lists:reverse(Own), Ids(cost_ledger:history(S))),
     ?assertEqual(lists:reverse(Own), Ids(cost_ledger:history(S, #{}))),
     ?assertEqual(lists:reverse(Own), Ids(cost_ledger:history(S, #{state => executing}))),
     ?assertEqual([], cost_ledger:history(S, #{state => improving})),

@@ -375,9 +375,24 @@ static int read_draft(struct batch *batch, const struct ledger_request *request,
     return rc;
 }
 
+/* How far the wall clock of a caller may be ahead of ledger time. */
+#define AHEAD_MS_MAX 60000
+
+/* Ledger time lags behind the wall clock after a step of it, and a caller goes by the wall clock:
+ * what it says that happened just now happened now. */
+static int check_time(const struct batch *batch, struct ledger_entry *entry) {
+    int64_t now_ms = batch->moment.now_us / 1000;
+    if (!(entry->given & ENTRY_OCCURRED_AT) || entry->occurred_at_ms <= now_ms)
+        return 0;
+    if (entry->occurred_at_ms - now_ms > AHEAD_MS_MAX)
+        return LEDGER_E_OCCURS_AHEAD;
+    entry->occurred_at_ms = now_ms;
+    return 0;
+}
+
 /* What each operation's draft must be. */
 static int check_draft(struct batch *batch, const struct ledger_request *request,
-                       const struct ledger_entry *entry) {
+                       struct ledger_entry *entry) {
     bool fits = false;
     switch (request->operation) {
     case OPERATION_RECORD:
@@ -407,8 +422,9 @@ static int check_draft(struct batch *batch, const struct ledger_request *request
     }
     if (!fits)
         return LEDGER_E_BAD_ENTRY;
-    if (entry->given & ENTRY_OCCURRED_AT && entry->occurred_at_ms > batch->moment.now_us / 1000)
-        return LEDGER_E_OCCURS_AHEAD;
+    int rc = check_time(batch, entry);
+    if (rc != 0)
+        return rc;
     struct ledger_text state = entry->names[DIMENSION_STATE];
     return state.data == NULL || policy_state(batch->policy, state) >= 0
                ? 0

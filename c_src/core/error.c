@@ -81,7 +81,9 @@ static const struct row rows[] = {
      "with this correction the record would come to less than nothing; correct by less"},
     {LEDGER_E_NO_PAYLOAD, "no_payload", "the record has nothing to redact, or was redacted before"},
     {LEDGER_E_OCCURS_AHEAD, "occurs_ahead",
-     "occurred_at lies ahead of ledger time; only what has happened can be booked"},
+     "occurred_at lies more than a minute ahead of ledger time; where ledger time is behind the "
+     "wall "
+     "clock, call accept_clock"},
     {LEDGER_E_AMOUNT, "amount_too_large", "at these prices the cost is beyond 10^15"},
     {LEDGER_E_TOO_DEEP, "too_deep", "holds may be nested 8 deep"},
     {LEDGER_E_ID_EXHAUSTED, "id_exhausted", "ledger time is beyond what an entry id can hold"},

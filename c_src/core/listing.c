@@ -152,7 +152,8 @@ static int choose(struct reading *reading, const struct ledger_filter *filter, u
 
 /* ---- walking ----------------------------------------------------------------------------- */
 
-/* Of payloads in one call: a slice of large ones is no larger than one of many. */
+/* Of entries, and of their payloads, in one call: a slice of large ones is no larger than one of
+ * many. The caller goes on from where it ended. */
 #define SLICE_BYTES (UINT64_C(4) << 20)
 
 struct listing {
@@ -167,7 +168,7 @@ struct listing {
     void *context;
     struct ledger_page *page;
     uint64_t scanned;
-    uint64_t bytes; /* of payloads that were told */
+    uint64_t bytes; /* of entries that were read, told or not, and of payloads that were told */
     bool stopped;
 };
 
@@ -212,11 +213,10 @@ static int load(struct listing *listing, uint64_t id, struct ledger_entry *entry
     entry->id = id;
     int rc =
         mdb_get(listing->reading->txn, reading_dbi(listing->reading, DB_ENTRIES), &key, &value);
-    if (rc == MDB_NOTFOUND) /* a series lists an entry that is not there */
-        return LEDGER_E_DAMAGED;
-    return rc != 0
-               ? rc
-               : entry_read_stored(listing->reading->decoder, value.mv_data, value.mv_size, entry);
+    if (rc != 0) /* not found: a series lists an entry that is not there */
+        return rc == MDB_NOTFOUND ? LEDGER_E_DAMAGED : rc;
+    listing->bytes += value.mv_size;
+    return entry_read_stored(listing->reading->decoder, value.mv_data, value.mv_size, entry);
 }
 
 static int look_at_item(struct listing *listing, const struct series_item *item) {
@@ -276,6 +276,7 @@ static int walk_entries(struct listing *listing) {
         entry.id = get_be64(key.mv_data);
         if (entry.id < listing->since || entry.id >= listing->until)
             break;
+        listing->bytes += value.mv_size;
         rc = entry_read_stored(listing->reading->decoder, value.mv_data, value.mv_size, &entry);
         if (rc == 0 && is_wanted(filter, entry.kind, entry.status) && matches(listing, &entry))
             rc = tell(listing, &entry);

@@ -108,7 +108,8 @@ NIF(nif_submit) {
     return result;
 }
 
-/* What a payload may take on a normal scheduler: well below a millisecond. */
+/* What a payload may take on a normal scheduler: a millisecond, where it is all keys to be sorted,
+ * and mostly far less. */
 #define PACKED_HERE_MAX 16384
 
 static ERL_NIF_TERM make_packed(ErlNifEnv *env, enum payload_result result,
@@ -160,30 +161,73 @@ NIF(nif_pack) {
     return enif_schedule_nif(env, "pack", ERL_NIF_DIRTY_JOB_CPU_BOUND, pack_much, argc, argv);
 }
 
-NIF(nif_encode) {
-    struct ledger_entry entry;
-    struct ledger_text extra;
-    struct entry_buffer buffer = {0}, change = {0};
+/* What an entry may have to be encoded on a normal scheduler: it is copied, and digested twice. */
+#define ENCODED_HERE_MAX 16384
+
+/* Texts that come from the caller. */
+static size_t texts_of(const struct ledger_entry *entry, struct ledger_text extra) {
+    size_t size = entry->payload.size + entry->change.size + extra.size;
+    for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++)
+        size += entry->names[dimension].size;
+    return size;
+}
+
+/* The change of a price list has up to 10,000 rows, and how large it is is known when it is
+ * written; all others are a few texts. */
+static bool is_price_list(ErlNifEnv *env, ERL_NIF_TERM term) {
+    const ERL_NIF_TERM *fields;
+    int arity;
+    return enif_get_tuple(env, term, &arity, &fields) && arity > 0 && fields[0] == atom_price;
+}
+
+static ERL_NIF_TERM make_request(ErlNifEnv *env, const struct ledger_entry *entry,
+                                 struct ledger_text extra) {
+    struct entry_buffer buffer = {0};
+    const char *wrong = entry_check(entry);
     ERL_NIF_TERM result;
-    (void)argc;
-    if (!get_entry(env, argv[0], &entry, &change, &extra)) {
-        entry_buffer_free(&change);
-        return BADARG;
-    }
-    const char *wrong = entry_check(&entry);
     int rc = 0;
     if (wrong == NULL)
-        rc = entry_write_request(&buffer, &entry, extra);
+        rc = entry_write_request(&buffer, entry, extra);
     if (wrong != NULL)
         result = enif_make_tuple2(env, atom_error, enif_make_atom(env, wrong));
     else if (rc == 0)
         result = make_text(env, (struct ledger_text){buffer.data, buffer.size});
     else
         result = make_error(env, rc);
-    /* A slice is about 4,000 small entries of work; a huge one is a slice of its own. */
-    if (buffer.size > 4096)
-        enif_consume_timeslice(env, buffer.size > 400000 ? 100 : (int)(buffer.size / 4096));
     entry_buffer_free(&buffer);
+    return result;
+}
+
+static NIF(encode_much) {
+    struct ledger_entry entry;
+    struct ledger_text extra;
+    struct entry_buffer change = {0};
+    (void)argc;
+    ERL_NIF_TERM result = get_entry(env, argv[0], &entry, &change, &extra)
+                              ? make_request(env, &entry, extra)
+                              : BADARG;
+    entry_buffer_free(&change);
+    return result;
+}
+
+/* A large one goes on, from the beginning, on a dirty scheduler. */
+NIF(nif_encode) {
+    struct ledger_entry entry;
+    struct ledger_text extra;
+    struct entry_buffer change = {0};
+    ERL_NIF_TERM result;
+    bool much = is_price_list(env, argv[0]);
+    bool fine = much || get_entry(env, argv[0], &entry, &change, &extra);
+    size_t size = fine && !much ? texts_of(&entry, extra) : 0;
+    if (!fine)
+        result = BADARG;
+    else if (much || size > ENCODED_HERE_MAX)
+        result =
+            enif_schedule_nif(env, "encode", ERL_NIF_DIRTY_JOB_CPU_BOUND, encode_much, argc, argv);
+    else
+        result = make_request(env, &entry, extra);
+    if (size > 4096)
+        enif_consume_timeslice(env, 5);
     entry_buffer_free(&change);
     return result;
 }

@@ -3,6 +3,7 @@
 #include <msgpack.h>
 
 #include "../core/msgpack_bound.h"
+#include "../core/pack.h"
 #include "terms.h"
 
 static ERL_NIF_TERM make_object(ErlNifEnv *env, const msgpack_object *object);
@@ -47,13 +48,30 @@ static ERL_NIF_TERM make_object(ErlNifEnv *env, const msgpack_object *object) {
 }
 
 ERL_NIF_TERM make_msgpack(ErlNifEnv *env, struct ledger_text written) {
+    return make_msgpack_without(env, written, NULL);
+}
+
+/* Keys are texts. */
+static void leave_out(msgpack_object_map *map, const char *key) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < map->size; i++)
+        if (!unpacks_as(&map->ptr[i].key, key))
+            map->ptr[kept++] = map->ptr[i];
+    map->size = kept;
+}
+
+ERL_NIF_TERM make_msgpack_without(ErlNifEnv *env, struct ledger_text written, const char *key) {
     msgpack_unpacked unpacked;
     ERL_NIF_TERM term = atom_undefined;
     if (!msgpack_is_bounded(written.data, written.size))
         return term;
     msgpack_unpacked_init(&unpacked);
-    if (msgpack_unpack_next(&unpacked, written.data, written.size, NULL) == MSGPACK_UNPACK_SUCCESS)
+    if (msgpack_unpack_next(&unpacked, written.data, written.size, NULL) ==
+        MSGPACK_UNPACK_SUCCESS) {
+        if (key != NULL && unpacked.data.type == MSGPACK_OBJECT_MAP)
+            leave_out(&unpacked.data.via.map, key);
         term = make_object(env, &unpacked.data);
+    }
     msgpack_unpacked_destroy(&unpacked);
     return term;
 }

@@ -12,5 +12,7 @@
 bool get_msgpack(ErlNifEnv *env, ERL_NIF_TERM term, struct entry_buffer *buffer);
 
 ERL_NIF_TERM make_msgpack(ErlNifEnv *env, struct ledger_text written);
+/* The same of a map without one of its keys, the terms of which are not made. NULL: with all. */
+ERL_NIF_TERM make_msgpack_without(ErlNifEnv *env, struct ledger_text written, const char *key);
 
 #endif

@@ -1,5 +1,6 @@
 #include "payload_term.h"
 
+#include <math.h>
 #include <msgpack.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,12 +24,20 @@ struct packing {
     msgpack_packer packer;
     struct entry_buffer *buffer;
     size_t bytes_max;
+    size_t due; /* what lists and maps that are begun take at least, and is not written yet */
     enum payload_result result;
 };
 
 static bool refuse(struct packing *packing, enum payload_result why) {
     packing->result = why;
     return false;
+}
+
+/* What may still be written. Whatever has no room is refused before it is looked at further: the
+ * work of a call is bounded by what it may write, also where it writes nothing. */
+static size_t room(const struct packing *packing) {
+    size_t taken = packing->buffer->size + packing->due;
+    return taken < packing->bytes_max ? packing->bytes_max - taken : 0;
 }
 
 static bool is_ascii(const char *data, size_t size) {
@@ -115,7 +124,7 @@ static bool put_big_integer(struct packing *packing, ERL_NIF_TERM term) {
 }
 
 static bool put_binary(struct packing *packing, const ErlNifBinary *binary) {
-    if (binary->size > packing->bytes_max)
+    if (binary->size > room(packing))
         return refuse(packing, PAYLOAD_TOO_MUCH);
     if (is_utf8(binary->data, binary->size)) {
         msgpack_pack_str(&packing->packer, binary->size);
@@ -129,12 +138,25 @@ static bool put_binary(struct packing *packing, const ErlNifBinary *binary) {
 
 static bool put_term(struct packing *packing, ERL_NIF_TERM term, int depth);
 
-static bool put_list(struct packing *packing, ERL_NIF_TERM list, unsigned length, int depth) {
+/* How many the list has, each of which takes a byte at least. */
+static bool count_list(struct packing *packing, ERL_NIF_TERM list, size_t *length) {
+    ERL_NIF_TERM head;
+    size_t most = room(packing);
+    for (*length = 0; enif_get_list_cell(packing->env, list, &head, &list); ++*length)
+        if (*length == most)
+            return refuse(packing, PAYLOAD_TOO_MUCH);
+    return enif_is_empty_list(packing->env, list) || refuse(packing, PAYLOAD_REFUSED);
+}
+
+static bool put_list(struct packing *packing, ERL_NIF_TERM list, size_t length, int depth) {
     ERL_NIF_TERM head;
     msgpack_pack_array(&packing->packer, length);
-    while (enif_get_list_cell(packing->env, list, &head, &list))
+    packing->due += length;
+    while (enif_get_list_cell(packing->env, list, &head, &list)) {
+        packing->due--;
         if (!put_term(packing, head, depth))
             return false;
+    }
     return true;
 }
 
@@ -142,36 +164,65 @@ static int by_term(const void *a, const void *b) {
     return enif_compare(*(const ERL_NIF_TERM *)a, *(const ERL_NIF_TERM *)b);
 }
 
-static bool is_key(ErlNifEnv *env, ERL_NIF_TERM term) {
+/* What a key takes at least; 0: it is none. */
+static size_t least_of_key(ErlNifEnv *env, ERL_NIF_TERM key) {
     ErlNifSInt64 number;
-    return enif_is_atom(env, term) || enif_is_binary(env, term) ||
-           enif_get_int64(env, term, &number);
+    ErlNifBinary binary;
+    unsigned length;
+    if (enif_is_atom(env, key))
+        return enif_get_atom_length(env, key, &length, ERL_NIF_LATIN1) ? 1 + length : 1;
+    if (enif_inspect_binary(env, key, &binary))
+        return 1 + binary.size;
+    if (!enif_get_int64(env, key, &number))
+        return 0;
+    return number >= -32 && number < 128 ? 1 : number >= -128 && number < 256 ? 2 : 3;
 }
 
-static bool put_map(struct packing *packing, ERL_NIF_TERM map, size_t size, int depth) {
+/* The keys, and what they and their values take at least, which is then due. */
+static bool get_keys(struct packing *packing, ERL_NIF_TERM map, ERL_NIF_TERM *keys, size_t size) {
     ErlNifEnv *env = packing->env;
     ErlNifMapIterator iterator;
-    ERL_NIF_TERM key, value, *keys = enif_alloc((size + 1) * sizeof *keys);
-    size_t count = 0;
-    bool fine = true;
-    if (keys == NULL ||
-        !enif_map_iterator_create(env, map, &iterator, ERL_NIF_MAP_ITERATOR_FIRST)) {
-        enif_free(keys);
+    ERL_NIF_TERM value;
+    size_t count = 0, least = 1, most = room(packing), total = 0;
+    if (!enif_map_iterator_create(env, map, &iterator, ERL_NIF_MAP_ITERATOR_FIRST))
         return refuse(packing, PAYLOAD_NO_MEMORY);
-    }
-    while (count < size && enif_map_iterator_get_pair(env, &iterator, &key, &value)) {
-        fine = fine && is_key(env, key);
-        keys[count++] = key;
+    for (; count < size && enif_map_iterator_get_pair(env, &iterator, &keys[count], &value);
+         count++) {
+        least = least_of_key(env, keys[count]);
+        total += least + 1;
+        if (least == 0 || total > most)
+            break;
         enif_map_iterator_next(env, &iterator);
     }
     enif_map_iterator_destroy(env, &iterator);
-    qsort(keys, count, sizeof *keys, by_term);
-    msgpack_pack_map(&packing->packer, count);
-    if (!fine)
-        refuse(packing, PAYLOAD_REFUSED);
-    for (size_t i = 0; fine && i < count; i++)
+    if (count < size)
+        return refuse(packing, least == 0 ? PAYLOAD_REFUSED : PAYLOAD_TOO_MUCH);
+    packing->due += total;
+    return true;
+}
+
+static bool put_pairs(struct packing *packing, ERL_NIF_TERM map, ERL_NIF_TERM *keys, size_t size,
+                      int depth) {
+    ErlNifEnv *env = packing->env;
+    ERL_NIF_TERM value;
+    bool fine = true;
+    qsort(keys, size, sizeof *keys, by_term);
+    msgpack_pack_map(&packing->packer, size);
+    for (size_t i = 0; fine && i < size; i++) {
+        packing->due -= least_of_key(env, keys[i]) + 1;
         fine = enif_get_map_value(env, map, keys[i], &value) && put_term(packing, keys[i], depth) &&
                put_term(packing, value, depth);
+    }
+    return fine;
+}
+
+static bool put_map(struct packing *packing, ERL_NIF_TERM map, size_t size, int depth) {
+    if (size > room(packing) / 2)
+        return refuse(packing, PAYLOAD_TOO_MUCH);
+    ERL_NIF_TERM *keys = enif_alloc((size + 1) * sizeof *keys);
+    if (keys == NULL)
+        return refuse(packing, PAYLOAD_NO_MEMORY);
+    bool fine = get_keys(packing, map, keys, size) && put_pairs(packing, map, keys, size, depth);
     enif_free(keys);
     return fine;
 }
@@ -182,11 +233,10 @@ static bool put_term(struct packing *packing, ERL_NIF_TERM term, int depth) {
     ErlNifSInt64 number;
     ErlNifBinary binary;
     double real;
-    unsigned length;
     size_t size;
     if (packing->buffer->failed)
         return refuse(packing, PAYLOAD_NO_MEMORY);
-    if (packing->buffer->size > packing->bytes_max)
+    if (packing->buffer->size + packing->due > packing->bytes_max)
         return refuse(packing, PAYLOAD_TOO_MUCH);
     switch (enif_term_type(env, term)) {
     case ERL_NIF_TERM_TYPE_ATOM:
@@ -204,11 +254,9 @@ static bool put_term(struct packing *packing, ERL_NIF_TERM term, int depth) {
         return enif_inspect_binary(env, term, &binary) ? put_binary(packing, &binary)
                                                        : refuse(packing, PAYLOAD_REFUSED);
     case ERL_NIF_TERM_TYPE_LIST:
-        if (!enif_get_list_length(env, term, &length))
-            return refuse(packing, PAYLOAD_REFUSED);
         if (depth == 0)
             return refuse(packing, PAYLOAD_TOO_DEEP);
-        return put_list(packing, term, length, depth - 1);
+        return count_list(packing, term, &size) && put_list(packing, term, size, depth - 1);
     case ERL_NIF_TERM_TYPE_MAP:
         if (depth == 0)
             return refuse(packing, PAYLOAD_TOO_DEEP);
@@ -311,8 +359,8 @@ static ERL_NIF_TERM make_object(ErlNifEnv *env, const msgpack_object *object) {
         return enif_make_uint64(env, object->via.u64);
     case MSGPACK_OBJECT_NEGATIVE_INTEGER:
         return enif_make_int64(env, object->via.i64);
-    case MSGPACK_OBJECT_FLOAT64:
-        return enif_make_double(env, object->via.f64);
+    case MSGPACK_OBJECT_FLOAT64: /* NaN is no term, and making one would raise badarg */
+        return isfinite(object->via.f64) ? enif_make_double(env, object->via.f64) : atom_undefined;
     case MSGPACK_OBJECT_STR:
         return make_text(env, (struct ledger_text){object->via.str.ptr, object->via.str.size});
     case MSGPACK_OBJECT_BIN:

@@ -59,13 +59,14 @@ static bool add_entry(void *context, const struct ledger_entry *entry) {
 struct records {
     struct rows rows;
     struct name_terms names;
+    bool whole;
 };
 
 static void add_record(void *context, const struct ledger_entry *entry,
                        const struct ledger_payload *payload) {
     struct records *records = context;
     struct rows *rows = &records->rows;
-    ERL_NIF_TERM row = make_record(rows->env, &records->names, entry, payload);
+    ERL_NIF_TERM row = make_record(rows->env, &records->names, entry, payload, records->whole);
     rows->list = enif_make_list_cell(rows->env, row, rows->list);
 }
 
@@ -125,6 +126,7 @@ NIF(nif_list) {
     WITH_HANDLE(handle);
     if (!get_query(env, argv[1], names, &query, &is_count))
         return BADARG;
+    records.whole = query.payloads;
     if (!handle_enter(handle))
         return atom_closed;
     int rc = ledger_list(handle->ledger, &query, is_count ? NULL : add_record, &records, &page);
@@ -145,7 +147,7 @@ static ERL_NIF_TERM make_one(struct rows *rows, int rc) {
 }
 
 NIF(nif_record) {
-    struct records records = {.rows = {env, enif_make_list(env, 0)}};
+    struct records records = {.rows = {env, enif_make_list(env, 0)}, .whole = true};
     uint64_t id;
     WITH_HANDLE(handle);
     if (!get_word(env, argv[1], &id))
@@ -158,7 +160,7 @@ NIF(nif_record) {
 }
 
 NIF(nif_run) {
-    struct records records = {.rows = {env, enif_make_list(env, 0)}};
+    struct records records = {.rows = {env, enif_make_list(env, 0)}, .whole = true};
     struct ledger_text run_id;
     WITH_HANDLE(handle);
     if (!get_text(env, argv[1], &run_id))

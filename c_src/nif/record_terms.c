@@ -204,7 +204,7 @@ static void set_flags(ERL_NIF_TERM *values, uint64_t flags) {
 }
 
 ERL_NIF_TERM make_record(ErlNifEnv *env, struct name_terms *names, const struct ledger_entry *entry,
-                         const struct ledger_payload *payload) {
+                         const struct ledger_payload *payload, bool whole) {
     struct fields fields = {{0}};
     ERL_NIF_TERM *values = fields.values;
     values[FIELD_ID] = enif_make_uint64(env, entry->id);
@@ -216,7 +216,8 @@ ERL_NIF_TERM make_record(ErlNifEnv *env, struct name_terms *names, const struct 
     set_amounts(env, values, entry);
     set_flags(values, entry->flags);
     if (entry->change.data != NULL)
-        values[FIELD_CHANGE] = make_msgpack(env, entry->change);
+        values[FIELD_CHANGE] = make_msgpack_without(
+            env, entry->change, !whole && entry->kind == KIND_PRICE ? "prices" : NULL);
     if (entry->given & ENTRY_OCCURRED_AT)
         values[FIELD_OCCURRED_AT] = enif_make_int64(env, entry->occurred_at_ms);
     set_text(env, &values[FIELD_CLIENT_ID], entry->client_id);

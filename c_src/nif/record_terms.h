@@ -18,9 +18,9 @@ struct name_terms {
 };
 
 /* cost_ledger_record:record(). State and prompt type are atoms where the VM has them and they are
- * ASCII; other names, and those, are binaries. */
+ * ASCII; other names, and those, are binaries. Whole: a change of prices has them, up to 10,000. */
 ERL_NIF_TERM make_record(ErlNifEnv *env, struct name_terms *names, const struct ledger_entry *entry,
-                         const struct ledger_payload *payload);
+                         const struct ledger_payload *payload, bool whole);
 
 /* {[Column], [{Min, Max} | none]}: columns as totals.h has them; extremes of cost and duration_ms
  * of invocations, then of runs. */

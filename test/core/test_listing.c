@@ -1,7 +1,11 @@
 /* Lists of entries: pages, totals, and what is in no series. */
 #include "records.h"
 
+#include <msgpack.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+#include "../../c_src/core/pack.h"
 
 struct rows {
     size_t count;
@@ -84,6 +88,58 @@ static void a_page_may_be_empty_without_being_the_last(void **state) {
     assert_int_equal(pages, 11); /* the tenth does not know that it was the last */
     assert_int_equal(rows.count, 1);
     assert_int_equal(rows.ids[0], id);
+    close_ledger(ledger);
+}
+
+static uint64_t book_large_change(struct ledger *ledger, size_t size) {
+    const uint64_t unit[TOKENS_CLASSES] = {1};
+    struct entry_buffer prices = price_change("m", unit, 0, NULL, -1), change = {0};
+    char *reason = calloc(1, size + 1);
+    msgpack_packer packer;
+    assert_non_null(reason);
+    memset(reason, 'x', size);
+    msgpack_packer_init(&packer, &change, entry_buffer_append);
+    msgpack_pack_map(&packer, 2);
+    entry_buffer_append(&change, prices.data + 1, prices.size - 1); /* without its header */
+    pack_word(&packer, "reason");
+    pack_word(&packer, reason);
+    struct ledger_entry entry = prices_of(&change);
+    uint64_t id = book_entry(ledger, &entry);
+    entry_buffer_free(&prices);
+    entry_buffer_free(&change);
+    free(reason);
+    return id;
+}
+
+/* Large entries end a slice before their number does, told or only looked at; the next goes on. */
+static void a_slice_of_large_entries_is_a_short_one(void **state) {
+    enum { LARGE = 12, BYTES = 1000000 };
+    struct ledger_policy policy = policy_of(NULL, 0);
+    struct ledger_options options = options_for(*state);
+    options.policy = &policy;
+    options.map_size = (size_t)64 << 20;
+    struct ledger *ledger = open_with(&options);
+    at_time(ledger, START_US);
+    for (int i = 0; i < LARGE; i++)
+        book_large_change(ledger, BYTES);
+    for (int told = 0; told < 2; told++)
+        for (int forward = 0; forward < 2; forward++) {
+            struct ledger_list_query query = list_of(1u << (told ? KIND_PRICE : KIND_REDACTION));
+            struct ledger_page page;
+            size_t pages = 0;
+            query.oldest_first = forward;
+            rows.count = 0;
+            do {
+                page = list(ledger, &query);
+                assert_in_range(page.matched, 0, told ? 5 : 0);
+                query.cursor = page.next;
+                pages++;
+            } while (!page.done);
+            assert_int_equal(rows.count, told ? LARGE : 0);
+            assert_in_range(pages, LARGE / 5, LARGE / 3);
+            for (size_t i = 0; i < rows.count; i++)
+                assert_int_equal(rows.ids[i], START_US + (int64_t)(forward ? i : LARGE - 1 - i));
+        }
     close_ledger(ledger);
 }
 
@@ -222,6 +278,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         in_directory(a_cursor_stays_right_while_entries_arrive),
         in_directory(a_page_may_be_empty_without_being_the_last),
+        in_directory(a_slice_of_large_entries_is_a_short_one),
         in_directory(the_total_is_known_where_a_series_counts_it),
         in_directory(what_is_in_no_series_is_listed_too),
         in_directory(a_late_completion_is_no_completed_call),

@@ -45,7 +45,9 @@ static void a_price_is_in_force_from_its_entry_on(void **state) {
     assert_int_equal(cost_when_booked(ledger, &call), 10);
     call.occurred_at_ms = (int64_t)first / MS - 1;
     assert_int_equal(record(ledger, &call), LEDGER_E_NO_PRICE);
-    call.occurred_at_ms = ledger_now(ledger) / MS + 1;
+    call.occurred_at_ms = ledger_now(ledger) / MS + 60000;
+    assert_int_equal(cost_when_booked(ledger, &call), 30);
+    call.occurred_at_ms++;
     assert_int_equal(record(ledger, &call), LEDGER_E_OCCURS_AHEAD);
     assert_books_agree(ledger);
     close_ledger(ledger);
