@@ -144,8 +144,8 @@ with_total(unknown, true, Handle, Query, Listed) ->
 
 count(Handle, Query, Cursor, Count) ->
     case cost_ledger_nif:list(Handle, setelement(11, Query, Cursor)) of
-        {ok, [], Matched, done, _} -> {ok, Count + Matched};
-        {ok, [], Matched, Next, _} -> count(Handle, Query, Next, Count + Matched);
+        {ok, _None, Matched, done, _} -> {ok, Count + Matched};
+        {ok, _None, Matched, Next, _} -> count(Handle, Query, Next, Count + Matched);
         Error -> Error
     end.
 

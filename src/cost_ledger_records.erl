@@ -34,8 +34,9 @@ book(Ledger, Kind, Fields) ->
         {invalid, Text} -> {invalid, 2, Text}
     end.
 
+%% Only what reserves is denied.
 booked({ok, Id, _Flags}) -> {ok, Id};
-booked(Error) -> Error.
+booked({error, _} = Error) -> Error.
 
 -spec redact(#ledger{}, term(), term()) -> {ok, pos_integer()} | {error, term()} | invalid().
 redact(Ledger, Id, Change) when is_integer(Id), Id > 0, Id < 1 bsl 63 ->
