@@ -188,7 +188,8 @@ record_invocation(Ledger, State, Meta) ->
         #ledger{} = Record ->
             case cost_ledger_states:is_declared(Record, State) of
                 true -> book(Record, State, Meta);
-                false -> ?BADARG(record_invocation, [Ledger, State, Meta], 2, undeclared_text(Ledger, State));
+                false -> ?BADARG(record_invocation, [Ledger, State, Meta], 2,
+                                 undeclared_text(Ledger, State));
                 closed -> {error, unavailable}
             end;
         undefined ->
@@ -213,8 +214,10 @@ book(#ledger{name = Name} = Record, State, Meta) ->
     case cost_ledger_record:draft(State, Meta) of
         {ok, Draft, DurationMs, PromptType} ->
             case cost_ledger_queue:call(Record, record, Draft) of
-                {ok, _Id, _Flags} -> cost_ledger_events:invocation(Name, State, DurationMs, PromptType);
-                {error, _} = Error -> Error
+                {ok, _Id, _Flags} ->
+                    cost_ledger_events:invocation(Name, State, DurationMs, PromptType);
+                {error, _} = Error ->
+                    Error
             end;
         {invalid, Text} ->
             ?BADARG(record_invocation, [Name, State, Meta], 3, Text)
@@ -223,13 +226,14 @@ book(#ledger{name = Name} = Record, State, Meta) ->
 -spec record(cost_ledger_record:given()) -> {ok, Id :: pos_integer()} | {error, reason()}.
 record(Record) -> record(?DEFAULT_LEDGER, Record).
 
-%% Books a record: of an invocation (by default), of a run, or a correction of either; docs/records.md
-%% says what it may have. The same record again under its run_id, or its id, has the same answer;
-%% another one is {error, {conflict, Id}}.
+%% Books a record: of an invocation (by default), of a run, or a correction of either;
+%% docs/records.md says what it may have. The same record again under its run_id, or its id, has the
+%% same answer; another one is {error, {conflict, Id}}.
 -spec record(ledger(), cost_ledger_record:given()) ->
           {ok, Id :: pos_integer()} | {error, reason()}.
 record(Ledger, Record) ->
-    reach(record, [Ledger, Record], fun cost_ledger_scope:booked/2, fun cost_ledger_records:record/2).
+    reach(record, [Ledger, Record], fun cost_ledger_scope:booked/2,
+          fun cost_ledger_records:record/2).
 
 -spec redact(pos_integer(), change()) -> {ok, Id :: pos_integer()} | {error, reason()}.
 redact(Id, Change) -> redact(?DEFAULT_LEDGER, Id, Change).
@@ -329,7 +333,9 @@ totals_by(Ledger, Dimension, Filter) ->
     case cost_ledger_scope:is_scope(Ledger) andalso cost_ledger_scope:narrowed(Ledger, Filter) of
         false ->
             with_ledger(totals_by, [Ledger, Dimension, Filter],
-                        fun(Record) -> cost_ledger_records:totals_by(Record, Dimension, Filter) end);
+                        fun(Record) ->
+                                cost_ledger_records:totals_by(Record, Dimension, Filter)
+                        end);
         {ok, Own} ->
             totals_by(cost_ledger_scope:ledger(Ledger), Dimension, Own);
         Error ->
@@ -588,7 +594,8 @@ with_budget(Ledger, Attributes, Fun) when is_function(Fun, 1) ->
             Error
     end;
 with_budget(Ledger, Attributes, Fun) ->
-    ?BADARG(with_budget, [Ledger, Attributes, Fun], 3, "must be a function of one argument, the hold").
+    ?BADARG(with_budget, [Ledger, Attributes, Fun], 3,
+            "must be a function of one argument, the hold").
 
 call_with(Hold, Fun) ->
     case Fun(Hold) of

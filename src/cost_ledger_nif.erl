@@ -1,6 +1,7 @@
 %%% Stubs of the NIF library (c_src/nif), and nothing else. Strings are binaries, times are
 %%% microseconds of ledger time unless a name says `ms`. Calls on a handle whose ledger was
-%%% closed answer `closed` where their specification says so; a term that is not a handle is a badarg.
+%%% closed answer `closed` where their specification says so; a term that is not a handle is a
+%%% badarg.
 %%%
 %%% Failures are `{error, {Name :: atom(), Text :: binary()}}`, from the one table in
 %%% c_src/core/error.c.

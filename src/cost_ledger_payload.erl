@@ -1,5 +1,5 @@
-%%% The open-ended part of a record: intent, input, output, error_message, trace, attributes. Checked
-%%% and packed in the caller; c_src/nif/payload_term.h says how terms are written.
+%%% The open-ended part of a record: intent, input, output, error_message, trace, attributes.
+%%% Checked and packed in the caller; c_src/nif/payload_term.h says how terms are written.
 -module(cost_ledger_payload).
 
 -export([is_field/1, field/2, pack/1]).
@@ -74,7 +74,8 @@ count(Path, Value) ->
 
 -spec pack(#{atom() => term()}) -> {ok, binary()} | {invalid, iodata()}.
 pack(Fields) ->
-    Payload = maps:from_list([{atom_to_binary(Key), Value} || {Key, Value} <- maps:to_list(Fields)]),
+    Payload = maps:from_list([{atom_to_binary(Key), Value}
+                              || {Key, Value} <- maps:to_list(Fields)]),
     case cost_ledger_nif:pack(Payload, ?BYTES_MAX) of
         Packed when is_binary(Packed) -> {ok, Packed};
         {error, too_much} ->

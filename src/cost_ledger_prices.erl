@@ -1,5 +1,5 @@
-%%% The price book: what tokens of a model cost, from when on. It is in the ledger itself, as entries
-%%% that say who set which prices, when and why; what was priced keeps its prices.
+%%% The price book: what tokens of a model cost, from when on. It is in the ledger itself, as
+%%% entries that say who set which prices, when and why; what was priced keeps its prices.
 -module(cost_ledger_prices).
 
 -include("cost_ledger.hrl").
@@ -7,11 +7,11 @@
 -export([set/3, import/3, all/1, of_model/3]).
 -export_type([prices/0, price/0, imported/0]).
 
-%% In 10^-15 of a currency unit a token, or as decimal text of currency units a token (<<"2.5e-06">>);
-%% see cost_ledger_money:per_million/1. Absent: cache_read and cache_creation cost what input costs,
-%% reasoning what output costs. above: the second tier, of calls whose prompt (input and what was
-%% read from and written to the cache) has more tokens; absent there, a class that the first tier
-%% names keeps its price, and the others follow input and output.
+%% In 10^-15 of a currency unit a token, or as decimal text of currency units a token
+%% (<<"2.5e-06">>); see cost_ledger_money:per_million/1. Absent: cache_read and cache_creation cost
+%% what input costs, reasoning what output costs. above: the second tier, of calls whose prompt
+%% (input and what was read from and written to the cache) has more tokens; absent there, a class
+%% that the first tier names keeps its price, and the others follow input and output.
 -type unit() :: non_neg_integer() | binary() | string().
 -type prices() :: #{Model :: binary() | atom() =>
                         #{input := unit(), output := unit(), cache_read => unit(),

@@ -478,7 +478,8 @@ attempt_field(parent, Hold, #fields{rest = Rest} = Fields) ->
 attempt_field(Key, Value, _Fields) ->
     unknown(attempt, Key, Value).
 
--spec unknown(meta | record | correction | attempt | usage | metering, term(), term()) -> no_return().
+-spec unknown(meta | record | correction | attempt | usage | metering, term(), term()) ->
+          no_return().
 unknown(meta, Key, _Value) ->
     invalid(["unknown key ", cost_ledger_error:describe(Key), " in the metadata; known are "
              "duration_ms, prompt_type, status, cost, credits, tokens, breakdown, org, project, "
