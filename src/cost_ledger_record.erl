@@ -610,7 +610,7 @@ add_name({_Unknown, _Name}, Record) -> Record.
 -spec from_hold(cost_ledger_nif:hold(), Us :: integer()) -> map().
 from_hold(#{id := Id, names := Names, deadline := Deadline, extend_ms := ExtendMs,
             owner := Owner, boot_id := BootId, open_children := Children} = Hold, NowUs) ->
-    Plain = maps:with([id, kind, cost, credits, parent, policy_version, client_id], Hold),
+    Plain = maps:with([id, kind, run_id, cost, credits, parent, policy_version, client_id], Hold),
     Info = with_tokens(Hold, maps:merge(Plain, named(Names))),
     Whole = Info#{reserved_at => Id div 1000, deadline => (Deadline + 999) div 1000,
                   deadline_ms => ExtendMs, open_children => Children,

@@ -44,6 +44,7 @@ groups() ->
       [a_run_twice_is_one_record,
        a_hundred_senders_of_one_run_make_one_record,
        a_run_of_a_live_hold_is_taken,
+       what_a_conflict_names_is_found,
        a_run_is_what_its_hold_became,
        an_id_is_taken_by_a_run_that_was_there,
        a_released_run_may_be_tried_again]},
@@ -358,6 +359,22 @@ a_run_of_a_live_hold_is_taken(Config) ->
     ?assertEqual({error, not_found}, cost_ledger:fetch_run(L, <<"r">>)),
     ?assertEqual([], all(L, #{})),
     {ok, _} = cost_ledger:settle(Hold, #{cost => 5}),
+    close(L).
+
+%% The other one of a conflict is found, as a hold while it lives and as an entry since.
+what_a_conflict_names_is_found(Config) ->
+    L = open(Config),
+    {ok, Hold} = cost_ledger:reserve(L, #{kind => run, run_id => <<"r">>, cost => 5}),
+    {ok, _} = cost_ledger:reserve(L, #{state => executing}),
+    {error, {conflict, Live}} = cost_ledger:record(L, #{kind => run, run_id => <<"r">>}),
+    {ok, [Of, Plain]} = cost_ledger:holds(L),
+    ?assertMatch(#{id := Live, run_id := <<"r">>, kind := run}, Of),
+    ?assertNot(is_map_key(run_id, Plain)),
+    ?assertMatch({ok, #{run_id := <<"r">>}}, cost_ledger:hold_info(Hold)),
+    {ok, #{id := Ended}} = cost_ledger:settle(Hold, #{cost => 5}),
+    ?assertEqual({error, {conflict, Ended}},
+                 cost_ledger:record(L, #{kind => run, run_id => <<"r">>})),
+    ?assertMatch(#{run_id := <<"r">>}, fetched(L, Ended)),
     close(L).
 
 a_run_is_what_its_hold_became(Config) ->

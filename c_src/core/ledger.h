@@ -293,8 +293,8 @@ int ledger_read_balance(struct ledger *ledger, const struct ledger_text *names, 
                         size_t limit, ledger_grant_row *row, void *context,
                         struct ledger_balance *balance);
 
-/* A live hold. `estimate` and `metered` have kind, parent, policy_version, client_id, and amounts.
- */
+/* A live hold. `estimate` and `metered` have kind, parent, policy_version, client_id, and amounts;
+ * `estimate` also the run_id of the run that it becomes. */
 struct ledger_live_hold {
     uint64_t id;
     uint64_t deadline_us;

@@ -399,6 +399,8 @@ static void add_hold(void *context, const struct ledger_live_hold *hold,
     put_key(env, &map, atom_deadline, enif_make_uint64(env, hold->deadline_us));
     put_key(env, &map, atom_extend_ms, enif_make_uint64(env, hold->extend_ms));
     put_key(env, &map, atom_open_children, enif_make_uint64(env, hold->open_children));
+    if (hold->estimate.run_id.data != NULL)
+        put_key(env, &map, atom_run_id, make_text(env, hold->estimate.run_id));
     if (hold->estimate.kind == KIND_RUN)
         put_key(env, &map, atom_children, make_children(env, &hold->children));
     if (hold->is_metered)
