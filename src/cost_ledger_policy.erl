@@ -208,7 +208,7 @@ put_policy(Handle, Policy, {By, Reason, {Id, Digest}}) ->
     cost_ledger_nif:set_policy(Handle, Policy, By, Reason, Id, Digest).
 
 digest(Request) ->
-    cost_ledger_nif:digest(term_to_binary(Request, [deterministic])).
+    cost_ledger_nif:digest(cost_ledger_request:term(Request)).
 
 %%% Resetting ----------------------------------------------------------------------------------
 
