@@ -368,6 +368,13 @@ seen(Ledger, {ok, Record} = Found) ->
 seen(_Ledger, Error) ->
     Error.
 
+%% Nor how much of a budget others used.
+told(Ledger, Answer) ->
+    case cost_ledger_scope:is_scope(Ledger) of
+        true -> cost_ledger_scope:told(Ledger, Answer);
+        false -> Answer
+    end.
+
 %% Calls Fun with the ledger and the second argument; through a scope with what that makes of it.
 reach(Function, [Ledger, Argument | Rest] = Arguments, Narrow, Fun) ->
     case cost_ledger_scope:is_scope(Ledger) of
@@ -445,7 +452,8 @@ check(Attributes) -> check(?DEFAULT_LEDGER, Attributes).
 -spec check(ledger(), cost_ledger_record:attributes()) ->
           {ok, cost_ledger_status:decision()} | {error, reason()}.
 check(Ledger, Attributes) ->
-    reach(check, [Ledger, Attributes], fun cost_ledger_scope:booked/2, fun check_attributes/2).
+    told(Ledger, reach(check, [Ledger, Attributes], fun cost_ledger_scope:booked/2,
+                       fun check_attributes/2)).
 
 check_attributes(Record, Attributes) ->
     case cost_ledger_record:attempt(Attributes) of
@@ -485,7 +493,7 @@ reserve(Ledger, Attributes) ->
                 false -> Reserved
             end;
         _ ->
-            Reserved
+            told(Ledger, Reserved)
     end.
 
 %% What a scope takes from a parent must be its own.
@@ -610,16 +618,17 @@ resolved({error, Reason}, Result, Hold) -> {error, {not_settled, Reason, Result,
 
 -spec budget_status(scope()) ->
           {ok, #{level := atom(), tier := normal | low, resets_at := integer() | never | none,
-                 rules := [cost_ledger_status:rule_status()]}} | {error, reason()}.
+                 rules := [cost_ledger_status:told()]}} | {error, reason()}.
 budget_status(Scope) -> budget_status(?DEFAULT_LEDGER, Scope).
 
 %% What the rules say that an attempt with these attributes would meet; `all`: every rule without
 %% `each`.
 -spec budget_status(ledger(), scope()) ->
           {ok, #{level := atom(), tier := normal | low, resets_at := integer() | never | none,
-                 rules := [cost_ledger_status:rule_status()]}} | {error, reason()}.
+                 rules := [cost_ledger_status:told()]}} | {error, reason()}.
 budget_status(Ledger, Scope) ->
-    reach(budget_status, [Ledger, Scope], fun cost_ledger_scope:narrowed/2, fun status_of/2).
+    told(Ledger, reach(budget_status, [Ledger, Scope], fun cost_ledger_scope:narrowed/2,
+                       fun status_of/2)).
 
 status_of(#ledger{handle = Handle}, all) ->
     cost_ledger_status:status(Handle, all);
