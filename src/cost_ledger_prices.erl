@@ -32,6 +32,8 @@
 -define(MODEL_BYTES_MAX, 400).
 -define(MODELS_MAX, 10000).
 -define(AMOUNT_MAX, 1000000000000000).
+%% How many prices one transaction tells.
+-define(SLICE, 1000).
 
 -type invalid() :: {invalid, Position :: pos_integer(), iodata()}.
 
@@ -220,10 +222,11 @@ invalid(Text) ->
 
 %%% Reading ------------------------------------------------------------------------------------
 
-%% Every price that ever was, by model, the latest first.
+%% Every price that ever was, by model, the latest first. Read in slices: of what is set meanwhile
+%% some may be told.
 -spec all(cost_ledger_nif:handle()) -> {ok, [price()]} | cost_ledger_nif:failure() | closed.
 all(Handle) ->
-    case cost_ledger_nif:prices(Handle) of
+    case rows(Handle, {<<>>, 0}, []) of
         {ok, Rows} ->
             Sorted = lists:sort(fun({ModelA, FromA, _, _, _, _}, {ModelB, FromB, _, _, _, _}) ->
                                         {ModelA, -FromA} =< {ModelB, -FromB}
@@ -231,6 +234,14 @@ all(Handle) ->
             {ok, [price(Row) || Row <- Sorted]};
         Error ->
             Error
+    end.
+
+%% The last one first: so two of a model that hold from the same millisecond stay in order.
+rows(Handle, {Model, FromUs}, Slices) ->
+    case cost_ledger_nif:prices(Handle, Model, FromUs, ?SLICE) of
+        {ok, Rows, done} -> {ok, lists:append([Rows | Slices])};
+        {ok, Rows, Next} -> rows(Handle, Next, [Rows | Slices]);
+        Error -> Error
     end.
 
 %% In force at that time; `now`.

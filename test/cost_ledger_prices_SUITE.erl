@@ -29,6 +29,7 @@ groups() ->
        the_trace_as_claude_3_5_sonnet_costs_57_868362_dollars]},
      {book, [parallel],
       [prices_are_read_as_they_were_set,
+       a_large_book_is_read_whole,
        prices_by_hand_are_text_or_integers,
        prices_hold_from_their_time_on,
        an_import_tells_what_it_skipped,
@@ -154,6 +155,24 @@ prices_are_read_as_they_were_set(Config) ->
     ?assertMatch({ok, #{entry := Second, input := 6}}, cost_ledger:price(L, m)),
     ?assertMatch({ok, [#{entry := Second}, #{entry := First}, #{model := <<"n">>}]},
                  cost_ledger:prices(L)),
+    close(L).
+
+%% More than one transaction tells, also of one model; each as it was set.
+a_large_book_is_read_whole(Config) ->
+    L = open(Config),
+    Models = [iolist_to_binary(io_lib:format("m~4..0b", [Number])) || Number <- lists:seq(1, 1500)],
+    Set = fun(Prices, From) -> set(L, Prices, #{effective_from => From}) end,
+    First = Set(maps:from_list([{Model, #{input => 1, output => 1}} || Model <- Models]), 1000),
+    Times = lists:seq(2000, 3300),
+    Of = hd(Models),
+    Entries = [{Time, Set(#{Of => #{input => Time, output => 1}}, Time)} || Time <- Times],
+    {ok, Prices} = cost_ledger:prices(L),
+    ?assertEqual([{Of, Time, Entry} || {Time, Entry} <- lists:reverse(Entries)]
+                 ++ [{Model, 1000, First} || Model <- Models],
+                 [{Model, Time, Entry} || #{model := Model, effective_from := Time,
+                                            entry := Entry} <- Prices]),
+    ?assertMatch({ok, #{input := 3300}}, cost_ledger:price(L, Of)),
+    ?assertMatch({ok, #{input := 2999}}, cost_ledger:price(L, Of, 2999)),
     close(L).
 
 prices_by_hand_are_text_or_integers(Config) ->
