@@ -409,7 +409,7 @@ set_prices(Ledger, Prices, Change) ->
 import_prices(Source, Change) -> import_prices(?DEFAULT_LEDGER, Source, Change).
 
 %% The same from a price map in LiteLLM's format, its text or {file, Name}. What has no exact price
-%% of tokens is skipped, and told.
+%% of tokens is skipped, and told; what is in force already is not booked again.
 -spec import_prices(ledger(), binary() | {file, file:name_all()}, map()) ->
           {ok, cost_ledger_prices:imported()} | {error, reason()}.
 import_prices(Ledger, Source, Change) ->
