@@ -258,7 +258,8 @@ fetch(Ledger, Id) ->
 -spec fetch_run(cost_ledger_record:id()) -> {ok, cost_ledger_record:record()} | {error, reason()}.
 fetch_run(RunId) -> fetch_run(?DEFAULT_LEDGER, RunId).
 
-%% The record of that run_id, whole; {error, not_found}, also while the run is a live hold.
+%% The record of that run_id, whole; {error, not_found}, also while the run is a live hold. Of a run
+%% that the ledger ended and its caller settled later, what the caller said stands in a correction.
 -spec fetch_run(ledger(), cost_ledger_record:id()) ->
           {ok, cost_ledger_record:record()} | {error, reason()}.
 fetch_run(Ledger, RunId) ->
