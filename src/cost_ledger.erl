@@ -188,7 +188,8 @@ record_invocation(Ledger, State, Meta) ->
         #ledger{} = Record ->
             case cost_ledger_states:is_declared(Record, State) of
                 true -> book(Record, State, Meta);
-                false -> ?BADARG(record_invocation, [Ledger, State, Meta], 2, undeclared_text(Ledger, State));
+                false -> ?BADARG(record_invocation, [Ledger, State, Meta], 2,
+                                 undeclared_text(Ledger, State));
                 closed -> {error, unavailable}
             end;
         undefined ->
@@ -213,8 +214,10 @@ book(#ledger{name = Name, max_entry_size = BytesMax} = Record, State, Meta) ->
     case cost_ledger_record:draft(State, Meta, BytesMax) of
         {ok, Draft, DurationMs, PromptType} ->
             case cost_ledger_queue:call(Record, record, Draft) of
-                {ok, _Id, _Flags} -> cost_ledger_events:invocation(Name, State, DurationMs, PromptType);
-                {error, _} = Error -> Error
+                {ok, _Id, _Flags} ->
+                    cost_ledger_events:invocation(Name, State, DurationMs, PromptType);
+                {error, _} = Error ->
+                    Error
             end;
         {invalid, Text} ->
             ?BADARG(record_invocation, [Name, State, Meta], 3, Text);
@@ -225,13 +228,14 @@ book(#ledger{name = Name, max_entry_size = BytesMax} = Record, State, Meta) ->
 -spec record(cost_ledger_record:given()) -> {ok, Id :: pos_integer()} | {error, reason()}.
 record(Record) -> record(?DEFAULT_LEDGER, Record).
 
-%% Books a record: of an invocation (by default), of a run, or a correction of either; docs/records.md
-%% says what it may have. The same record again under its run_id, or its id, has the same answer;
-%% another one is {error, {conflict, Id}}.
+%% Books a record: of an invocation (by default), of a run, or a correction of either;
+%% docs/records.md says what it may have. The same record again under its run_id, or its id, has the
+%% same answer; another one is {error, {conflict, Id}}.
 -spec record(ledger(), cost_ledger_record:given()) ->
           {ok, Id :: pos_integer()} | {error, reason()}.
 record(Ledger, Record) ->
-    reach(record, [Ledger, Record], fun cost_ledger_scope:booked/2, fun cost_ledger_records:record/2).
+    reach(record, [Ledger, Record], fun cost_ledger_scope:booked/2,
+          fun cost_ledger_records:record/2).
 
 -spec redact(pos_integer(), change()) -> {ok, Id :: pos_integer()} | {error, reason()}.
 redact(Id, Change) -> redact(?DEFAULT_LEDGER, Id, Change).
@@ -256,7 +260,8 @@ fetch(Ledger, Id) ->
 -spec fetch_run(cost_ledger_record:id()) -> {ok, cost_ledger_record:record()} | {error, reason()}.
 fetch_run(RunId) -> fetch_run(?DEFAULT_LEDGER, RunId).
 
-%% The record of that run_id, whole; {error, not_found}, also while the run is a live hold.
+%% The record of that run_id, whole; {error, not_found}, also while the run is a live hold. Of a run
+%% that the ledger ended and its caller settled later, what the caller said stands in a correction.
 -spec fetch_run(ledger(), cost_ledger_record:id()) ->
           {ok, cost_ledger_record:record()} | {error, reason()}.
 fetch_run(Ledger, RunId) ->
@@ -331,7 +336,9 @@ totals_by(Ledger, Dimension, Filter) ->
     case cost_ledger_scope:is_scope(Ledger) andalso cost_ledger_scope:narrowed(Ledger, Filter) of
         false ->
             with_ledger(totals_by, [Ledger, Dimension, Filter],
-                        fun(Record) -> cost_ledger_records:totals_by(Record, Dimension, Filter) end);
+                        fun(Record) ->
+                                cost_ledger_records:totals_by(Record, Dimension, Filter)
+                        end);
         {ok, Own} ->
             totals_by(cost_ledger_scope:ledger(Ledger), Dimension, Own);
         Error ->
@@ -363,6 +370,13 @@ seen(Ledger, {ok, Record} = Found) ->
     end;
 seen(_Ledger, Error) ->
     Error.
+
+%% Nor how much of a budget others used.
+told(Ledger, Answer) ->
+    case cost_ledger_scope:is_scope(Ledger) of
+        true -> cost_ledger_scope:told(Ledger, Answer);
+        false -> Answer
+    end.
 
 %% Calls Fun with the ledger and the second argument; through a scope with what that makes of it.
 reach(Function, [Ledger, Argument | Rest] = Arguments, Narrow, Fun) ->
@@ -398,7 +412,7 @@ set_prices(Ledger, Prices, Change) ->
 import_prices(Source, Change) -> import_prices(?DEFAULT_LEDGER, Source, Change).
 
 %% The same from a price map in LiteLLM's format, its text or {file, Name}. What has no exact price
-%% of tokens is skipped, and told.
+%% of tokens is skipped, and told; what is in force already is not booked again.
 -spec import_prices(ledger(), binary() | {file, file:name_all()}, map()) ->
           {ok, cost_ledger_prices:imported()} | {error, reason()}.
 import_prices(Ledger, Source, Change) ->
@@ -441,7 +455,8 @@ check(Attributes) -> check(?DEFAULT_LEDGER, Attributes).
 -spec check(ledger(), cost_ledger_record:attributes()) ->
           {ok, cost_ledger_status:decision()} | {error, reason()}.
 check(Ledger, Attributes) ->
-    reach(check, [Ledger, Attributes], fun cost_ledger_scope:booked/2, fun check_attributes/2).
+    told(Ledger, reach(check, [Ledger, Attributes], fun cost_ledger_scope:booked/2,
+                       fun check_attributes/2)).
 
 check_attributes(Record, Attributes) ->
     case cost_ledger_record:attempt(Attributes) of
@@ -481,7 +496,7 @@ reserve(Ledger, Attributes) ->
                 false -> Reserved
             end;
         _ ->
-            Reserved
+            told(Ledger, Reserved)
     end.
 
 %% What a scope takes from a parent must be its own.
@@ -590,7 +605,8 @@ with_budget(Ledger, Attributes, Fun) when is_function(Fun, 1) ->
             Error
     end;
 with_budget(Ledger, Attributes, Fun) ->
-    ?BADARG(with_budget, [Ledger, Attributes, Fun], 3, "must be a function of one argument, the hold").
+    ?BADARG(with_budget, [Ledger, Attributes, Fun], 3,
+            "must be a function of one argument, the hold").
 
 call_with(Hold, Fun) ->
     case Fun(Hold) of
@@ -605,16 +621,17 @@ resolved({error, Reason}, Result, Hold) -> {error, {not_settled, Reason, Result,
 
 -spec budget_status(scope()) ->
           {ok, #{level := atom(), tier := normal | low, resets_at := integer() | never | none,
-                 rules := [cost_ledger_status:rule_status()]}} | {error, reason()}.
+                 rules := [cost_ledger_status:told()]}} | {error, reason()}.
 budget_status(Scope) -> budget_status(?DEFAULT_LEDGER, Scope).
 
 %% What the rules say that an attempt with these attributes would meet; `all`: every rule without
 %% `each`.
 -spec budget_status(ledger(), scope()) ->
           {ok, #{level := atom(), tier := normal | low, resets_at := integer() | never | none,
-                 rules := [cost_ledger_status:rule_status()]}} | {error, reason()}.
+                 rules := [cost_ledger_status:told()]}} | {error, reason()}.
 budget_status(Ledger, Scope) ->
-    reach(budget_status, [Ledger, Scope], fun cost_ledger_scope:narrowed/2, fun status_of/2).
+    told(Ledger, reach(budget_status, [Ledger, Scope], fun cost_ledger_scope:narrowed/2,
+                       fun status_of/2)).
 
 status_of(#ledger{handle = Handle}, all) ->
     cost_ledger_status:status(Handle, all);

@@ -55,8 +55,8 @@ check_limit(_State, Key, Limit)
        is_integer(Limit), Limit >= 0, Limit =< ?LIMIT_MAX ->
     ok;
 check_limit(State, Key, Other) when Key =:= max_per_hour; Key =:= max_per_day ->
-    bad([State, Key], [atom_to_binary(Key), " must be an integer from 0 to 10^15, or infinity, not ",
-                       cost_ledger_error:describe(Other)]);
+    bad([State, Key], [atom_to_binary(Key), " must be an integer from 0 to 10^15, or infinity, "
+                       "not ", cost_ledger_error:describe(Other)]);
 check_limit(State, Key, _Limit) ->
     bad([State, Key], ["unknown key ", cost_ledger_error:describe(Key),
                        ": the limits of a state are max_per_hour and max_per_day"]).

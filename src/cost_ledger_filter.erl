@@ -105,6 +105,7 @@ field(Key, Value, #{names := Names} = Parsed) ->
         {invalid, Text} -> unknown_or(Key, Text)
     end.
 
+-spec unknown_or(term(), iodata()) -> no_return().
 unknown_or(Key, Text) ->
     Known = [Dimension || {Dimension, _} <- cost_ledger_rules:dimensions()],
     case lists:member(Key, Known) of

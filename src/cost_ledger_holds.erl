@@ -55,7 +55,7 @@ reserve_with(Ledger, Fields, #{kind := Kind, critical := Critical} = What) ->
     ExtendMs = maps:get(deadline_ms, What, ?DEADLINE_MS),
     case parent(Ledger, maps:get(parent, What, none)) of
         {ok, Parent} ->
-            Extra = term_to_binary({reserve, Parent, ExtendMs, Critical}),
+            Extra = cost_ledger_request:reserve(Parent, ExtendMs, Critical),
             Operation = {reserve, Parent, ExtendMs, Critical, term_to_binary(Owner)},
             case cost_ledger_record:encode(Kind, Fields, Extra) of
                 {ok, Draft} -> reserved(Ledger, cost_ledger_queue:call(Ledger, Operation, Draft,
@@ -133,7 +133,7 @@ with_usage(#scoped_hold{scope = Scope, hold = Hold}, Name, Whose, Usage, Answer)
 with_usage(Hold, Name, Whose, Usage, Answer) ->
     with_hold(Hold,
               fun(Ledger, Id) ->
-                      Extra = term_to_binary({Name, Id}),
+                      Extra = request(Name, Id),
                       case said(Name, Usage) of
                           {ok, Said} ->
                               Fields = whose(Whose, Id, Said),
@@ -147,6 +147,9 @@ with_usage(Hold, Name, Whose, Usage, Answer) ->
                       end
               end).
 
+request(meter, Id) -> cost_ledger_request:meter(Id);
+request(settle, Id) -> cost_ledger_request:settle(Id).
+
 said(meter, Usage) -> cost_ledger_record:metering(Usage);
 said(settle, Usage) -> cost_ledger_record:usage(Usage).
 
@@ -158,7 +161,7 @@ done(Error) -> Error.
 
 -spec release(term(), term()) -> ok | {error, term()} | invalid().
 release(Hold, Options) ->
-    with_options(Hold, 2, Options, {release},
+    with_options(Hold, 2, Options, fun cost_ledger_request:release/1,
                  fun(Ledger, Id, Draft) ->
                          done(cost_ledger_queue:call(Ledger, {release, Id}, Draft))
                  end).
@@ -166,7 +169,7 @@ release(Hold, Options) ->
 -spec transfer(term(), term(), term()) -> ok | {error, term()} | invalid().
 transfer(Hold, Pid, Options) when is_pid(Pid) ->
     Owner = term_to_binary(Pid),
-    with_options(Hold, 3, Options, {transfer, Owner},
+    with_options(Hold, 3, Options, fun(Id) -> cost_ledger_request:transfer(Id, Pid) end,
                  fun(Ledger, Id, Draft) ->
                          done(cost_ledger_queue:call(Ledger, {transfer, Id, Owner}, Draft, Pid))
                  end);
@@ -178,8 +181,7 @@ with_options(Hold, Position, Options, Request, Fun) ->
               fun(Ledger, Id) ->
                       case options(Options) of
                           {ok, ClientId} ->
-                              Extra = term_to_binary({Request, Id}),
-                              Fun(Ledger, Id, release_draft(ClientId, Extra));
+                              Fun(Ledger, Id, release_draft(ClientId, Request(Id)));
                           {invalid, Text} ->
                               {invalid, Position, Text}
                       end

@@ -1,6 +1,7 @@
 %%% Stubs of the NIF library (c_src/nif), and nothing else. Strings are binaries, times are
 %%% microseconds of ledger time unless a name says `ms`. Calls on a handle whose ledger was
-%%% closed answer `closed` where their specification says so; a term that is not a handle is a badarg.
+%%% closed answer `closed` where their specification says so; a term that is not a handle is a
+%%% badarg.
 %%%
 %%% Failures are `{error, {Name :: atom(), Text :: binary()}}`, from the one table in
 %%% c_src/core/error.c.
@@ -10,7 +11,7 @@
          set_clock/2, advance_clock/2]).
 -export([gate/2, allowed_from/2, now/1, is_closed/1, attach/3, writer/1, submit/4, pack/2,
          encode/1, digest/1]).
--export([list/2, record/2, run/2, sum_up/4, sum_up_by/7, price/3, prices/1, price_map/1]).
+-export([list/2, record/2, run/2, sum_up/4, sum_up_by/7, price/3, prices/4, price_map/1]).
 -export([declare/3, count/4, fetch/2, check/3, statuses/2, balance/4, hold/2, holds/3,
          series/1, policy/1, facts/1]).
 -export_type([query/0, sums/0, price/0]).
@@ -215,8 +216,11 @@ sum_up_by(_Handle, _Names, _Since, _Until, _Dimension, _After, _Limit) -> ?STUB.
           {ok, [price()]} | failure() | closed.
 price(_Handle, _Model, _AtUs) -> ?STUB.
 
--spec prices(handle()) -> {ok, [price()]} | failure() | closed.
-prices(_Handle) -> ?STUB.
+%% By model and time, at most so many, from that of the model from then on; the last one first.
+-spec prices(handle(), Model :: binary(), FromUs :: non_neg_integer(), Limit :: pos_integer()) ->
+          {ok, [price()], Next :: {Model :: binary(), FromUs :: non_neg_integer()} | done}
+              | failure() | closed.
+prices(_Handle, _Model, _FromUs, _Limit) -> ?STUB.
 
 %% A price map in LiteLLM's format, in 10^-15 currency units a token by class.
 -spec price_map(binary()) ->

@@ -113,7 +113,8 @@ policy_warnings(#ledger{handle = Handle} = Ledger, #{created := false},
         cost_ledger_budgets:differences(Given, cost_ledger_budgets:from_policy(Policy)),
     [["the stored budgets are in force, not those of the options (", lists:join("; ", Limits),
       "); change them with set_budgets"] || Limits =/= []]
-        ++ seed_warnings(Policy, Options) ++ declare_missing(Ledger, maps:merge(unknown_states(Policy, Options), Missing)).
+        ++ seed_warnings(Policy, Options)
+        ++ declare_missing(Ledger, maps:merge(unknown_states(Policy, Options), Missing)).
 
 %% States that only the rules of the options name.
 unknown_states(#{<<"states">> := Stored}, #{seed := #{<<"states">> := Named}, budgets := Given}) ->

@@ -1,5 +1,5 @@
-%%% The open-ended part of a record: intent, input, output, error_message, trace, attributes. Checked
-%%% and packed in the caller; c_src/nif/payload_term.h says how terms are written.
+%%% The open-ended part of a record: intent, input, output, error_message, trace, attributes.
+%%% Checked and packed in the caller; c_src/nif/payload_term.h says how terms are written.
 -module(cost_ledger_payload).
 
 -export([is_field/1, field/2, pack/1, pack/2]).
@@ -84,7 +84,8 @@ pack(Fields) ->
 -spec pack(#{atom() => term()}, BytesMax :: pos_integer()) ->
           {ok, binary()} | {invalid, iodata()} | too_much.
 pack(Fields, BytesMax) ->
-    Payload = maps:from_list([{atom_to_binary(Key), Value} || {Key, Value} <- maps:to_list(Fields)]),
+    Payload = maps:from_list([{atom_to_binary(Key), Value}
+                              || {Key, Value} <- maps:to_list(Fields)]),
     case cost_ledger_nif:pack(Payload, BytesMax) of
         Packed when is_binary(Packed) -> {ok, Packed};
         {error, too_much} -> too_much;

@@ -208,7 +208,7 @@ put_policy(Handle, Policy, {By, Reason, {Id, Digest}}) ->
     cost_ledger_nif:set_policy(Handle, Policy, By, Reason, Id, Digest).
 
 digest(Request) ->
-    cost_ledger_nif:digest(term_to_binary(Request, [deterministic])).
+    cost_ledger_nif:digest(cost_ledger_request:term(Request)).
 
 %%% Resetting ----------------------------------------------------------------------------------
 
@@ -318,7 +318,8 @@ undo_to(Handle, Version, #{<<"changed_by_entry">> := Id} = Policy) ->
     end.
 
 undo(#{<<"version">> := Version, <<"previous">> := Previous, <<"states">> := Added,
-       <<"changes">> := Changes} = Change, #{<<"states">> := States, <<"rules">> := Rules} = Policy) ->
+       <<"changes">> := Changes} = Change,
+     #{<<"states">> := States, <<"rules">> := Rules} = Policy) ->
     Undone = Policy#{<<"version">> := Version - 1, <<"changed_by_entry">> := Previous,
                      <<"states">> := lists:sublist(States, length(States) - length(Added)),
                      <<"rules">> := lists:foldl(fun undo_rule/2, Rules, Changes)},
@@ -335,7 +336,8 @@ undo_rule([From, #{<<"name">> := Name}], Rules) ->
                      (Rule) -> [Rule]
                   end, Rules).
 
-to_api(Handle, #{<<"version">> := Version, <<"states">> := States, <<"rules">> := Rules} = Policy) ->
+to_api(Handle,
+       #{<<"version">> := Version, <<"states">> := States, <<"rules">> := Rules} = Policy) ->
     case {cost_ledger_settings:values(maps:get(<<"settings">>, Policy, #{})),
           cost_ledger_nif:series(Handle)} of
         {{ok, Settings}, {ok, Series}} ->

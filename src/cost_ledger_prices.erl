@@ -1,5 +1,5 @@
-%%% The price book: what tokens of a model cost, from when on. It is in the ledger itself, as entries
-%%% that say who set which prices, when and why; what was priced keeps its prices.
+%%% The price book: what tokens of a model cost, from when on. It is in the ledger itself, as
+%%% entries that say who set which prices, when and why; what was priced keeps its prices.
 -module(cost_ledger_prices).
 
 -include("cost_ledger.hrl").
@@ -7,11 +7,11 @@
 -export([set/3, import/3, all/1, of_model/3]).
 -export_type([prices/0, price/0, imported/0]).
 
-%% In 10^-15 of a currency unit a token, or as decimal text of currency units a token (<<"2.5e-06">>);
-%% see cost_ledger_money:per_million/1. Absent: cache_read and cache_creation cost what input costs,
-%% reasoning what output costs. above: the second tier, of calls whose prompt (input and what was
-%% read from and written to the cache) has more tokens; absent there, a class that the first tier
-%% names keeps its price, and the others follow input and output.
+%% In 10^-15 of a currency unit a token, or as decimal text of currency units a token
+%% (<<"2.5e-06">>); see cost_ledger_money:per_million/1. Absent: cache_read and cache_creation cost
+%% what input costs, reasoning what output costs. above: the second tier, of calls whose prompt
+%% (input and what was read from and written to the cache) has more tokens; absent there, a class
+%% that the first tier names keeps its price, and the others follow input and output.
 -type unit() :: non_neg_integer() | binary() | string().
 -type prices() :: #{Model :: binary() | atom() =>
                         #{input := unit(), output := unit(), cache_read => unit(),
@@ -24,7 +24,9 @@
                    input := non_neg_integer(), output := non_neg_integer(),
                    cache_read := non_neg_integer(), cache_creation := non_neg_integer(),
                    reasoning := non_neg_integer(), above => map()}.
--type imported() :: #{id := pos_integer(), models := non_neg_integer(),
+%% Of all models of the map; id is none when what it says was in force for each of them.
+-type imported() :: #{id := pos_integer() | none, models := non_neg_integer(),
+                      unchanged := non_neg_integer(),
                       skipped := [{Model :: binary(), Reason :: binary()}]}.
 
 -define(CLASSES, [input, output, cache_read, cache_creation, reasoning]).
@@ -32,6 +34,8 @@
 -define(MODEL_BYTES_MAX, 400).
 -define(MODELS_MAX, 10000).
 -define(AMOUNT_MAX, 1000000000000000).
+%% How many prices one transaction tells.
+-define(SLICE, 1000).
 
 -type invalid() :: {invalid, Position :: pos_integer(), iodata()}.
 
@@ -45,7 +49,7 @@ set(Ledger, Prices, Change) ->
 
 %% A price map in LiteLLM's format: the text, or {file, Name}.
 -spec import(#ledger{}, term(), term()) ->
-          {ok, imported()} | {error, term()} | invalid().
+          {ok, imported()} | {error, term()} | closed | invalid().
 import(Ledger, Source, Change) ->
     case {read(Source), change(Change)} of
         {{invalid, Text}, _} -> {invalid, 2, Text};
@@ -64,14 +68,80 @@ import_map(Ledger, {ok, Rows}, By, Id) ->
         _ when length(Found) > ?MODELS_MAX ->
             {error, {bad_prices, <<"the price map has more than 10000 models">>}};
         _ ->
-            case book(Ledger, Found, By, Id) of
-                {ok, Entry} -> {ok, #{id => Entry, models => length(Found),
-                                      skipped => lists:sort(Skipped)}};
-                Error -> Error
+            case import_rows(Ledger, Found, By, Id) of
+                {ok, Entry, Changed} ->
+                    {ok, #{id => Entry, models => length(Found),
+                           unchanged => length(Found) - Changed,
+                           skipped => lists:sort(Skipped)}};
+                Error ->
+                    Error
             end
     end;
 import_map(_Ledger, Error, _By, _Id) ->
     Error.
+
+%% A map that is imported every day books what is new in it.
+import_rows(#ledger{handle = Handle} = Ledger, Found, By, Id) ->
+    case changed(Handle, Found, effective_us(By, ?UNIT_MAX)) of
+        {ok, []} when Id =:= undefined -> {ok, none, 0};
+        {ok, Changed} -> book_changed(Ledger, Changed, Found, By, Id);
+        Error -> Error
+    end.
+
+%% An entry without prices is never booked: asked with none, an id only tells what it was used for.
+book_changed(Ledger, Changed, Found, By, Id) ->
+    case book(Ledger, Changed, By, Id) of
+        {ok, Entry} ->
+            {ok, Entry, length(Changed)};
+        {error, {bad_entry, _}} when Changed =:= [] ->
+            {ok, none, 0};
+        {error, {conflict, Entry}} = Conflict ->
+            case sent_again(Ledger, Entry, Found, By) of
+                {ok, _, _} = Done -> Done;
+                false -> Conflict;
+                Error -> Error
+            end;
+        Error ->
+            Error
+    end.
+
+%% The same map under the same id says something else when it is sent again: what it changed is in
+%% force by then. It is the same if that entry left in force what the map says.
+sent_again(#ledger{handle = Handle}, Entry, Found, By) ->
+    case cost_ledger_nif:fetch(Handle, Entry) of
+        {ok, [#{kind := price, change := #{<<"prices">> := Booked} = Change}]} ->
+            IsSame = maps:remove(<<"prices">>, Change) =:= By andalso Booked -- Found =:= [],
+            case changed(Handle, Found, effective_us(By, Entry)) of
+                {ok, []} when IsSame -> {ok, Entry, length(Booked)};
+                {ok, _} -> false;
+                Error -> Error
+            end;
+        {ok, _Other} -> false;
+        {error, {not_found, _}} -> false;
+        Error -> Error
+    end.
+
+effective_us(#{<<"effective_from">> := Ms}, _Else) -> Ms * 1000;
+effective_us(_By, Else) -> Else.
+
+%% Those that are not in force at that time already.
+changed(Handle, Rows, AtUs) -> changed(Handle, Rows, AtUs, []).
+
+changed(_Handle, [], _AtUs, Changed) ->
+    {ok, lists:reverse(Changed)};
+changed(Handle, [[Model | Units] = Row | Rows], AtUs, Changed) ->
+    case cost_ledger_nif:price(Handle, Model, AtUs) of
+        {ok, [InForce]} ->
+            case units(InForce) of
+                Units -> changed(Handle, Rows, AtUs, Changed);
+                _ -> changed(Handle, Rows, AtUs, [Row | Changed])
+            end;
+        {ok, []} -> changed(Handle, Rows, AtUs, [Row | Changed]);
+        Error -> Error
+    end.
+
+units({_Model, _From, Units, Above, UnitsAbove, _Entry}) ->
+    [tuple_to_list(Units) | above(Above, UnitsAbove)].
 
 above(0, _Units) -> [];
 above(Tokens, Units) -> [Tokens, tuple_to_list(Units)].
@@ -220,10 +290,11 @@ invalid(Text) ->
 
 %%% Reading ------------------------------------------------------------------------------------
 
-%% Every price that ever was, by model, the latest first.
+%% Every price that ever was, by model, the latest first. Read in slices: of what is set meanwhile
+%% some may be told.
 -spec all(cost_ledger_nif:handle()) -> {ok, [price()]} | cost_ledger_nif:failure() | closed.
 all(Handle) ->
-    case cost_ledger_nif:prices(Handle) of
+    case rows(Handle, {<<>>, 0}, []) of
         {ok, Rows} ->
             Sorted = lists:sort(fun({ModelA, FromA, _, _, _, _}, {ModelB, FromB, _, _, _, _}) ->
                                         {ModelA, -FromA} =< {ModelB, -FromB}
@@ -231,6 +302,14 @@ all(Handle) ->
             {ok, [price(Row) || Row <- Sorted]};
         Error ->
             Error
+    end.
+
+%% The last one first: so two of a model that hold from the same millisecond stay in order.
+rows(Handle, {Model, FromUs}, Slices) ->
+    case cost_ledger_nif:prices(Handle, Model, FromUs, ?SLICE) of
+        {ok, Rows, done} -> {ok, lists:append([Rows | Slices])};
+        {ok, Rows, Next} -> rows(Handle, Next, [Rows | Slices]);
+        Error -> Error
     end.
 
 %% In force at that time; `now`.

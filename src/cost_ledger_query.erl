@@ -107,8 +107,16 @@ one(Error) -> Error.
 -spec list(cost_ledger_nif:handle(), cost_ledger_filter:parsed(),
            cost_ledger_filter:parsed_page()) ->
           {ok, listed()} | cost_ledger_nif:failure() | closed.
-list(Handle, Filter, #{order := Order, limit := Limit, cursor := Cursor, payload := Payload,
-                       total := IsAsked}) ->
+list(Handle, Filter, #{total := true} = Page) ->
+    case pinned(Handle, Filter) of
+        {ok, Pinned} -> list_pinned(Handle, Pinned, Page);
+        Error -> Error
+    end;
+list(Handle, Filter, Page) ->
+    list_pinned(Handle, Filter, Page).
+
+list_pinned(Handle, Filter, #{order := Order, limit := Limit, cursor := Cursor,
+                              payload := Payload, total := IsAsked}) ->
     Query = query(Filter, Order, Payload, Cursor),
     case records(Handle, Query, Limit) of
         {ok, Records, Next, Total} ->
@@ -136,8 +144,8 @@ with_total(unknown, true, Handle, Query, Listed) ->
 
 count(Handle, Query, Cursor, Count) ->
     case cost_ledger_nif:list(Handle, setelement(11, Query, Cursor)) of
-        {ok, [], Matched, done, _} -> {ok, Count + Matched};
-        {ok, [], Matched, Next, _} -> count(Handle, Query, Next, Count + Matched);
+        {ok, _None, Matched, done, _} -> {ok, Count + Matched};
+        {ok, _None, Matched, Next, _} -> count(Handle, Query, Next, Count + Matched);
         Error -> Error
     end.
 
@@ -145,13 +153,18 @@ count(Handle, Query, Cursor, Count) ->
 -spec fold(cost_ledger_nif:handle(), {cost_ledger_filter:parsed(), newest | oldest},
            fun((cost_ledger_record:record(), Acc) -> Acc), Acc) ->
           {ok, Acc} | cost_ledger_nif:failure() | closed.
-fold(Handle, {#{until := Until} = Filter, Order}, Fun, Acc) ->
+fold(Handle, {Filter, Order}, Fun, Acc) ->
+    case pinned(Handle, Filter) of
+        {ok, Pinned} -> fold_slices(Handle, query(Pinned, Order, true, 0), Fun, Acc);
+        Error -> Error
+    end.
+
+%% What was booked before this call alone: slices that are read one after the other then are of
+%% the same records.
+pinned(Handle, #{until := Until} = Filter) ->
     case cost_ledger_nif:facts(Handle) of
-        {ok, #{last_id := LastId}} ->
-            Query = query(Filter#{until := min(Until, LastId + 1)}, Order, true, 0),
-            fold_slices(Handle, Query, Fun, Acc);
-        Error ->
-            Error
+        {ok, #{last_id := LastId}} -> {ok, Filter#{until := min(Until, LastId + 1)}};
+        Error -> Error
     end.
 
 fold_slices(Handle, Query, Fun, Acc) ->
@@ -180,7 +193,7 @@ totals(Handle, #{names := Names, since := Since, until := Until}) ->
 -spec totals_by(cost_ledger_nif:handle(), {atom(), pos_integer()}, cost_ledger_filter:parsed()) ->
           {ok, [{atom() | binary(), totals()}]} | cost_ledger_nif:failure() | closed.
 totals_by(Handle, {Name, Dimension}, Filter) ->
-    case values(Handle, Dimension, Filter, 0, []) of
+    case pinned_values(Handle, Dimension, Filter) of
         {ok, Values} ->
             {ok, lists:sort(fun costs_more/2, [{value(Name, Value), of_sums(Sums)}
                                                || {Value, Sums} <- Values])};
@@ -190,6 +203,12 @@ totals_by(Handle, {Name, Dimension}, Filter) ->
 
 costs_more({A, #{cost := #{gross := CostA}}}, {B, #{cost := #{gross := CostB}}}) ->
     {-CostA, A} =< {-CostB, B}.
+
+pinned_values(Handle, Dimension, Filter) ->
+    case pinned(Handle, Filter) of
+        {ok, Pinned} -> values(Handle, Dimension, Pinned, 0, []);
+        Error -> Error
+    end.
 
 values(Handle, Dimension, #{names := Names, since := Since, until := Until} = Filter, After,
        Slices) ->

@@ -48,9 +48,11 @@
                    occurred_at => non_neg_integer(), intent => id(), input => term(),
                    output => term(), error_message => id(),
                    trace => cost_ledger_payload:trace(), attributes => map(),
-                   inclusive => map()}.
+                   inclusive => map()}. % what it came to with its children, in words of the caller
 %% state, status and prompt_type are atoms where the VM has them. `overrun`: a budget was beyond
-%% its limit afterwards; `unattended`: the ledger booked it, because nobody settled.
+%% its limit afterwards; `unattended`: the ledger booked it, because nobody settled; `late`: what
+%% its caller said after that, `completes`: and that it was completed. change: of a correction, a
+%% redaction or a grant who and why, #{<<"by">> := binary(), <<"reason">> := binary()}.
 -type record() :: #{id := pos_integer(), kind := atom(), state => atom() | binary(),
                     timestamp := integer(), duration_ms := non_neg_integer(),
                     status := status() | none, prompt_type => atom() | binary(),
@@ -63,7 +65,8 @@
                     inclusive => map(), redacted_by => pos_integer(), redacts => pos_integer(),
                     org => binary(), project => binary(), user => binary(), agent => binary(),
                     model => binary(), provider => binary(), client_id => binary(),
-                    overrun => true, late => true, unattended => true, hold => pos_integer(),
+                    overrun => true, late => true, unattended => true, completes => true,
+                    hold => pos_integer(),
                     parent => pos_integer(), policy_version => pos_integer(),
                     corrects => pos_integer()}.
 
@@ -410,8 +413,12 @@ field(Use, run_id, Absent, Fields)
     Fields;
 field(Use, run_id, RunId, Fields) when Use =/= usage, Use =/= metering ->
     Fields#fields{run_id = id_text(run_id, RunId)};
+field(usage, inclusive, Absent, Fields) when ?IS_ABSENT(Absent) ->
+    Fields;
 field(usage, inclusive, Map, #fields{payload = Payload} = Fields) when is_map(Map) ->
     Fields#fields{payload = Payload#{inclusive => Map}};
+field(usage, inclusive, Value, _Fields) ->
+    invalid(["inclusive must be a map, not ", cost_ledger_error:describe(Value)]);
 %% What was reserved for one account cannot be settled for another.
 field(Use, Key, Value, _Fields)
   when Use =:= usage orelse Use =:= metering, Key =:= org orelse Key =:= project orelse
@@ -498,7 +505,8 @@ attempt_field(parent, Hold, #fields{rest = Rest} = Fields) ->
 attempt_field(Key, Value, _Fields) ->
     unknown(attempt, Key, Value).
 
--spec unknown(meta | record | correction | attempt | usage | metering, term(), term()) -> no_return().
+-spec unknown(meta | record | correction | attempt | usage | metering, term(), term()) ->
+          no_return().
 unknown(meta, Key, _Value) ->
     invalid(["unknown key ", cost_ledger_error:describe(Key), " in the metadata; known are "
              "duration_ms, prompt_type, status, cost, credits, tokens, breakdown, org, project, "
@@ -521,7 +529,7 @@ unknown(usage, Key, _Value) ->
     invalid(["unknown key ", cost_ledger_error:describe(Key), " in the usage; known are cost, "
              "credits, tokens, breakdown, status, duration_ms, model, provider, agent, "
              "prompt_type, id, parent_run, occurred_at, intent, input, output, error_message, "
-             "trace, attributes"]);
+             "trace, attributes, inclusive"]);
 unknown(metering, Key, _Value) ->
     invalid(["unknown key ", cost_ledger_error:describe(Key), " in the usage so far; known are "
              "cost, credits, tokens, breakdown, status, duration_ms, model, provider, agent, "
@@ -629,7 +637,7 @@ add_name({_Unknown, _Name}, Record) -> Record.
 -spec from_hold(cost_ledger_nif:hold(), Us :: integer()) -> map().
 from_hold(#{id := Id, names := Names, deadline := Deadline, extend_ms := ExtendMs,
             owner := Owner, boot_id := BootId, open_children := Children} = Hold, NowUs) ->
-    Plain = maps:with([id, kind, cost, credits, parent, policy_version, client_id], Hold),
+    Plain = maps:with([id, kind, run_id, cost, credits, parent, policy_version, client_id], Hold),
     Info = with_tokens(Hold, maps:merge(Plain, named(Names))),
     Whole = Info#{reserved_at => Id div 1000, deadline => (Deadline + 999) div 1000,
                   deadline_ms => ExtendMs, open_children => Children,

@@ -35,8 +35,9 @@ book(#ledger{max_entry_size = BytesMax} = Ledger, Kind, Fields) ->
         {error, _} = Error -> Error
     end.
 
+%% Only what reserves is denied.
 booked({ok, Id, _Flags}) -> {ok, Id};
-booked(Error) -> Error.
+booked({error, _} = Error) -> Error.
 
 -spec redact(#ledger{}, term(), term()) -> {ok, pos_integer()} | {error, term()} | invalid().
 redact(Ledger, Id, Change) when is_integer(Id), Id > 0, Id < 1 bsl 63 ->

@@ -3,8 +3,9 @@
 %%% docs/runs.md says what exactly holds.
 %%%
 %%% Run is {Ledger, RunId}, which start/2 returns: it may be sent, stored, and written by hand.
-%%% Money is in nano-units, an integer. Every function has an {error, unknown_run} for a run that is not
-%%% there: it never was, it was finished, or the ledger ended it; besides the errors of cost_ledger.
+%%% Money is in nano-units, an integer. Every function has an {error, unknown_run} for a run that is
+%%% not there: it never was, it was finished, or the ledger ended it; besides the errors of
+%%% cost_ledger.
 %%% A programmer's error raises badarg, with a message that names the argument.
 -module(cost_ledger_run).
 

@@ -4,7 +4,8 @@
 %%% no wall inside a VM: code that runs there can call the ledger by its name.
 -module(cost_ledger_scope).
 
--export([new/2, is_scope/1, ledger/1, booked/2, booked/3, narrowed/2, allows/2, sees/2, refuse/1]).
+-export([new/2, is_scope/1, ledger/1, booked/2, booked/3, narrowed/2, allows/2, sees/2, told/2,
+         refuse/1]).
 -export_type([scope/0]).
 
 -record(cost_ledger_scope,
@@ -125,6 +126,30 @@ sees(#cost_ledger_scope{names = Names}, Record) ->
                           _ -> false
                       end
               end, Names).
+
+%% What rules say, as far as it is of the scope: of a rule that others use up as well, what there is
+%% to know of it but not how much they did.
+-spec told(scope(), Answer) -> Answer when Answer :: term().
+told(Scope, {ok, #{rules := Rules} = Status}) ->
+    {ok, Status#{rules := told_rules(Scope, Rules)}};
+told(Scope, {error, {budget_exhausted, #{rules := Rules} = Denial}}) ->
+    {error, {budget_exhausted, Denial#{rules := told_rules(Scope, Rules)}}};
+told(_Scope, Answer) ->
+    Answer.
+
+told_rules(Scope, Rules) ->
+    [told_rule(Scope, Rule) || Rule <- Rules].
+
+told_rule(Scope, #{scope := #{} = Values} = Rule) ->
+    case sees(Scope, Values) of
+        true -> Rule;
+        false -> untold(Rule)
+    end;
+told_rule(_Scope, Rule) ->
+    untold(Rule).
+
+untold(Rule) ->
+    maps:with([rule, scope, measure, window, on_exhausted, reason, resets_at], Rule).
 
 -spec refuse(iodata()) -> {error, {out_of_scope, binary()}}.
 refuse(What) ->

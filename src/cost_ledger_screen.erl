@@ -132,7 +132,8 @@ budget_rows(Rules) ->
             | [budget_row(Rule) || Rule <- Shown]],
     Sides = [{left, 0}, {left, 0}, {right, 0}, {right, 0}, {right, 0}, {right, 0}, {left, 0}],
     ["\n", aligned(Sides, Rows),
-     [io_lib:format("  and ~b more: cost_ledger:budget_status(all)~n", [length(Rules) - ?BUDGETS_MAX])
+     [io_lib:format("  and ~b more: cost_ledger:budget_status(all)~n",
+                    [length(Rules) - ?BUDGETS_MAX])
       || length(Rules) > ?BUDGETS_MAX]].
 
 budget_row(#{rule := Name, window := Window, measure := Measure, used := Used, held := Held,

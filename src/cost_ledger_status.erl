@@ -3,7 +3,7 @@
 -module(cost_ledger_status).
 
 -export([check/2, status/2, denial/1, row/1]).
--export_type([decision/0, denial/0, rule_status/0]).
+-export_type([decision/0, denial/0, rule_status/0, told/0]).
 
 -type level() :: normal | approaching | critical | exhausted.
 -type decision() :: #{tier := normal | low, level := level()}.
@@ -19,8 +19,14 @@
                          reason => limit | soft | required | too_many_values,
                          %% Of a warning only.
                          threshold => 1..100, id => pos_integer()}.
+%% To a scope, of a rule that is over more than the scope: nothing of what was used.
+-type told() :: rule_status()
+              | #{rule := binary(), scope := all | #{atom() => atom() | binary()},
+                  measure := atom(), window := term(), on_exhausted := deny | degrade | warn,
+                  resets_at := integer() | never | none,
+                  reason => limit | soft | required | too_many_values}.
 -type denial() :: #{tier := normal | low, resets_at := integer() | never,
-                    held_until := integer() | none, rules := [rule_status()]}.
+                    held_until := integer() | none, rules := [told()]}.
 
 -spec check(cost_ledger_nif:handle(), {Attempt :: tuple(), IsCritical :: boolean()}) ->
           {ok, decision()} | {error, {budget_exhausted, denial()}} | cost_ledger_nif:failure()

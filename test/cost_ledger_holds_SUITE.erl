@@ -64,7 +64,9 @@ groups() ->
        a_task_that_crashes_is_billed,
        owners_that_die_while_others_settle_book_once]},
      {ids, [parallel],
-      [a_reservation_sent_again_holds_once,
+      [the_bytes_of_a_request_never_change,
+       the_digest_of_a_request_is_of_these_bytes,
+       a_reservation_sent_again_holds_once,
        twenty_senders_of_one_reservation_hold_once,
        a_denied_reservation_is_decided_anew,
        a_retry_that_times_out_leaves_the_hold_that_is_there,
@@ -757,6 +759,46 @@ owners_that_die_while_others_settle_book_once(Config) ->
     close(L).
 
 %%% Ids ----------------------------------------------------------------------------------------
+
+%% What is in ledgers already was digested with these.
+the_bytes_of_a_request_never_change(_Config) ->
+    ?assertEqual(<<2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 16#27, 16#c0, 0>>,
+                 cost_ledger_request:reserve(0, 600000, false)),
+    ?assertEqual(<<2, 0, 6, 10, 36, 24, 30, 64, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1>>,
+                 cost_ledger_request:reserve(16#00060a24181e4001, 1, true)),
+    [?assertEqual(<<Tag, 0, 0, 0, 0, 0, 0, 1, 2>>, Request(258))
+     || {Tag, Request} <- [{3, fun cost_ledger_request:settle/1},
+                           {4, fun cost_ledger_request:release/1},
+                           {5, fun cost_ledger_request:meter/1}]],
+    %% A pid of another node, as OTP 25 writes it, and as OTP 26 does.
+    [begin
+         Pid = binary_to_term(<<131, 88, Node/binary, 0, 0, 0, 80, 0, 0, 0, 1, 0, 0, 2, 3>>),
+         ?assertEqual(<<6, 0, 0, 0, 0, 0, 0, 0, 7, 0, 4, "ab@c", 0, 0, 0, 80, 0, 0, 0, 1,
+                        0, 0, 2, 3>>, cost_ledger_request:transfer(7, Pid))
+     end || Node <- [<<100, 0, 4, "ab@c">>, <<119, 4, "ab@c">>]],
+    ?assertEqual(<<6, 0, 0, 0, 3,
+                   1, 0, 0, 0, 2, "ab",
+                   5, 0, 0, 0, 3, 2, 0, 0, 0, 3, "-12", 3, 16#3f, 16#f8, 0, 0, 0, 0, 0, 0,
+                   4, 0, 0, 0, 1, 255,
+                   7, 0, 0, 0, 2, 1, 0, 0, 0, 1, "y", 0, 1, 0, 0, 0, 1, "z", 5, 0, 0, 0, 0>>,
+                 cost_ledger_request:term({ab, [-12, 1.5, <<255>>], #{z => [], y => self()}})),
+    %% Whatever order a map has.
+    Large = maps:from_list([{Number, Number} || Number <- lists:seq(1, 100)]),
+    Keys = lists:sort([cost_ledger_request:term(Number) || Number <- lists:seq(1, 100)]),
+    ?assertEqual(<<7, 100:32, << <<Key/binary, Key/binary>> || Key <- Keys >>/binary>>,
+                 cost_ledger_request:term(Large)).
+
+the_digest_of_a_request_is_of_these_bytes(_Config) ->
+    Attempt = #{state => executing, user => <<"u1">>, cost => 5},
+    Draft = fun(Given, Extra) ->
+                    {ok, Fields, _} = cost_ledger_record:attempt(Given),
+                    {ok, Written} = cost_ledger_record:encode(invocation, Fields, Extra),
+                    Written
+            end,
+    Extra = cost_ledger_request:reserve(0, 600000, false),
+    Digest = crypto:hash(sha256, <<(Draft(Attempt, Extra))/binary, Extra/binary>>),
+    ?assertMatch({_, 32}, binary:match(Draft(Attempt#{id => <<"a">>}, Extra), Digest)),
+    ?assertEqual(nomatch, binary:match(Draft(Attempt#{id => <<"a">>}, <<>>), Digest)).
 
 a_reservation_sent_again_holds_once(Config) ->
     L = open(Config, cap(100)),

@@ -29,9 +29,12 @@ groups() ->
        the_trace_as_claude_3_5_sonnet_costs_57_868362_dollars]},
      {book, [parallel],
       [prices_are_read_as_they_were_set,
+       a_large_book_is_read_whole,
        prices_by_hand_are_text_or_integers,
        prices_hold_from_their_time_on,
        an_import_tells_what_it_skipped,
+       an_import_books_what_changed,
+       an_import_sent_again_is_done_once,
        prices_survive_a_restart]},
      {pricing, [parallel],
       [what_was_priced_stays_priced,
@@ -156,6 +159,24 @@ prices_are_read_as_they_were_set(Config) ->
                  cost_ledger:prices(L)),
     close(L).
 
+%% More than one transaction tells, also of one model; each as it was set.
+a_large_book_is_read_whole(Config) ->
+    L = open(Config),
+    Models = [iolist_to_binary(io_lib:format("m~4..0b", [Number])) || Number <- lists:seq(1, 1500)],
+    Set = fun(Prices, From) -> set(L, Prices, #{effective_from => From}) end,
+    First = Set(maps:from_list([{Model, #{input => 1, output => 1}} || Model <- Models]), 1000),
+    Times = lists:seq(2000, 3300),
+    Of = hd(Models),
+    Entries = [{Time, Set(#{Of => #{input => Time, output => 1}}, Time)} || Time <- Times],
+    {ok, Prices} = cost_ledger:prices(L),
+    ?assertEqual([{Of, Time, Entry} || {Time, Entry} <- lists:reverse(Entries)]
+                 ++ [{Model, 1000, First} || Model <- Models],
+                 [{Model, Time, Entry} || #{model := Model, effective_from := Time,
+                                            entry := Entry} <- Prices]),
+    ?assertMatch({ok, #{input := 3300}}, cost_ledger:price(L, Of)),
+    ?assertMatch({ok, #{input := 2999}}, cost_ledger:price(L, Of, 2999)),
+    close(L).
+
 prices_by_hand_are_text_or_integers(Config) ->
     L = open(Config),
     set(L, #{a => #{input => <<"2.5e-06">>, output => "0.00001"},
@@ -191,6 +212,70 @@ an_import_tells_what_it_skipped(Config) ->
     mentions(proplists:get_value(<<"fine">>, Skipped), "input_cost_per_token"),
     ?assertMatch({ok, [#{model := <<"good">>, entry := Id, input := 1000000000,
                          output := 2000000000}]}, cost_ledger:prices(L)),
+    close(L).
+
+map(Models) ->
+    Of = fun({Model, Input, Above}) ->
+                 io_lib:format("\"~s\": {\"input_cost_per_token\": ~b, "
+                               "\"output_cost_per_token\": 1~s}",
+                               [Model, Input,
+                                [[", \"input_cost_per_token_above_200k_tokens\": ",
+                                  integer_to_list(Above)] || Above =/= none]])
+         end,
+    iolist_to_binary(["{", lists:join(", ", [Of(Model) || Model <- Models]), "}"]).
+
+an_import_books_what_changed(Config) ->
+    L = open(Config),
+    {ok, #{unchanged := 0, models := Models}} = cost_ledger:import_prices(L, price_map(), ?BY),
+    {ok, Before} = cost_ledger:prices(L),
+    unchanged(L, fun() ->
+        [?assertMatch({ok, #{id := none, models := Models, unchanged := Models}},
+                      cost_ledger:import_prices(L, price_map(), Change))
+         || Change <- [?BY, ?BY#{effective_from => ?NOON + 5000}]]
+    end),
+    ?assertEqual({ok, Before}, cost_ledger:prices(L)),
+    %% Prices of one tier, of two, of another second tier.
+    {ok, #{id := First, unchanged := 0}} =
+        cost_ledger:import_prices(L, map([{"a", 1, none}, {"b", 1, 2}, {"c", 1, 2}]), ?BY),
+    {ok, #{id := Second, models := 4, unchanged := 1}} =
+        cost_ledger:import_prices(L, map([{"a", 1, 2}, {"b", 1, 2}, {"c", 1, 3}, {"d", 1, none}]),
+                                  ?BY),
+    [?assertMatch({Model, {ok, #{entry := Entry}}}, {Model, cost_ledger:price(L, Model)})
+     || {Model, Entry} <- [{a, Second}, {b, First}, {c, Second}, {d, Second}]],
+    %% As of another time, what is in force then counts.
+    {ok, #{id := Third, unchanged := 0}} =
+        cost_ledger:import_prices(L, map([{"b", 1, 2}]), ?BY#{effective_from => ?NOON - 9000}),
+    ?assertMatch({ok, #{entry := Third}}, cost_ledger:price(L, b, ?NOON - 1)),
+    close(L).
+
+an_import_sent_again_is_done_once(Config) ->
+    L = open(Config),
+    Change = ?BY#{id => <<"i-1">>},
+    Map = map([{"a", 1, none}, {"b", 1, 2}]),
+    {ok, #{}} = cost_ledger:import_prices(L, map([{"a", 1, none}]), ?BY),
+    {ok, #{id := Id, unchanged := 1} = Done} = cost_ledger:import_prices(L, Map, Change),
+    Again = fun() -> ?assertEqual({ok, Done}, cost_ledger:import_prices(L, Map, Change)) end,
+    unchanged(L, Again),
+    %% Also when other prices came in force since.
+    _ = at(L, ?NOON + 1000),
+    {ok, #{}} = cost_ledger:import_prices(L, map([{"a", 7, none}, {"b", 7, 2}]), ?BY),
+    unchanged(L, fun() ->
+        Again(),
+        [?assertEqual({error, {conflict, Id}}, cost_ledger:import_prices(L, Other, By))
+         || {Other, By} <- [{map([{"a", 1, none}]), Change}, {map([{"b", 1, 2}]), Change#{by => x}},
+                            {map([{"a", 1, none}, {"b", 1, 3}]), Change},
+                            {map([{"a", 1, none}, {"b", 1, 2}, {"c", 1, none}]), Change},
+                            {map([{"a", 7, none}, {"b", 7, 2}]), Change}]]
+    end),
+    %% What changes nothing takes no id.
+    Idle = ?BY#{id => <<"i-2">>},
+    {ok, #{id := none}} = cost_ledger:import_prices(L, map([{"a", 7, none}]), Idle),
+    {ok, #{id := Taken}} = cost_ledger:import_prices(L, map([{"a", 8, none}]), Idle),
+    Work = record(L, #{state => executing, id => <<"i-3">>}),
+    ?assertEqual({error, {conflict, Work}},
+                 cost_ledger:import_prices(L, map([{"a", 8, none}]), ?BY#{id => <<"i-3">>})),
+    reopen(Config, L),
+    ?assertMatch({ok, #{id := Taken}}, cost_ledger:import_prices(L, map([{"a", 8, none}]), Idle)),
     close(L).
 
 prices_survive_a_restart(Config) ->

@@ -13,7 +13,8 @@
 
 -import(cost_ledger_test_budget, [reopen/2, close/1]).
 -import(cost_ledger_test_records,
-        [open/1, record/2, fetched/2, all/1, all/2, pages/3, totals/2, tokens/1]).
+        [open/1, open/2, record/2, record_many/3, fetched/2, all/1, all/2, pages/3, totals/2,
+         tokens/1]).
 
 -define(NOON, 1700000000000).
 -define(HOUR, 3600000).
@@ -25,7 +26,8 @@ suite() -> [{timetrap, {seconds, max(180, 10 * tests())}}].
 tests() -> list_to_integer(os:getenv("COST_LEDGER_NUMTESTS", "25")).
 
 all() ->
-    [payloads_of_the_greatest_depth_come_back, {group, random}].
+    [payloads_of_the_greatest_depth_come_back, sums_by_a_dimension_are_of_one_moment,
+     a_total_is_of_one_moment, {group, random}].
 
 groups() ->
     [{random, [parallel],
@@ -244,8 +246,10 @@ counted(L, Filter) ->
 ordered(oldest, Records) -> Records;
 ordered(newest, Records) -> lists:reverse(Records).
 
-with_writer(L, Fun) ->
-    {Writer, Monitor} = spawn_monitor(fun() -> write(L) end),
+with_writer(L, Fun) -> with_writer(L, fun() -> write(L) end, Fun).
+
+with_writer(_L, Write, Fun) ->
+    {Writer, Monitor} = spawn_monitor(Write),
     Result = Fun(),
     Writer ! stop,
     receive {'DOWN', Monitor, process, Writer, Reason} -> normal = Reason end,
@@ -255,6 +259,57 @@ write(L) ->
     record(L, #{state => executing, user => <<"u1">>, project => <<"p1">>, model => <<"m1">>,
                 cost => 1, status => failed}),
     receive stop -> ok after 0 -> write(L) end.
+
+%%% One moment ---------------------------------------------------------------------------------
+
+%% More values than one slice has; the last of them never costs more than the first, which is
+%% charged before it each time.
+-define(USERS, 450).
+
+user_text(Number) -> list_to_binary(io_lib:format("u~4..0b", [Number])).
+
+charge(L, Number, Cost) ->
+    record(L, #{state => executing, user => user_text(Number), cost => Cost}).
+
+charge_first_and_last(L) ->
+    charge(L, 1, 1),
+    charge(L, ?USERS, 1),
+    receive stop -> ok after 0 -> charge_first_and_last(L) end.
+
+sums_by_a_dimension_are_of_one_moment(Config) ->
+    L = open(Config, #{sync => no_meta_sync}),
+    [charge(L, Number, 0) || Number <- lists:seq(1, ?USERS)],
+    Cost = fun(Number, Values) ->
+                   {_, #{cost := #{gross := Gross}}} = lists:keyfind(user_text(Number), 1, Values),
+                   Gross
+           end,
+    with_writer(L, fun() -> charge_first_and_last(L) end, fun() ->
+        [begin
+             {ok, Values} = cost_ledger:totals_by(L, user, #{}),
+             {First, Last} = {Cost(1, Values), Cost(?USERS, Values)},
+             ?assert(First =:= Last orelse First =:= Last + 1, {First, Last})
+         end || _ <- lists:seq(1, 100)]
+    end),
+    close(L).
+
+%% Neither the page nor the count has what was booked after the other was read: no series knows the
+%% model, so it takes two slices to count them, and two to find the page.
+a_total_is_of_one_moment(Config) ->
+    L = open(Config, #{sync => no_meta_sync}),
+    Call = #{state => executing, model => <<"m1">>, cost => 1},
+    _ = record_many(L, 6000, fun(Number) when Number rem 100 =:= 0 -> Call;
+                                (_) -> maps:remove(model, Call)
+                             end),
+    with_writer(L, fun() -> write(L) end, fun() ->
+        [begin
+             {ok, #{records := Records, total := Total} = Listed} =
+                 cost_ledger:list(L, #{model => <<"m1">>},
+                                  #{order => Order, limit => 1000, total => true}),
+             ?assert(is_map_key(cursor, Listed) orelse length(Records) =:= Total,
+                     {length(Records), Total})
+         end || Order <- [newest, oldest], _ <- lists:seq(1, 30)]
+    end),
+    close(L).
 
 %%% Sums ---------------------------------------------------------------------------------------
 

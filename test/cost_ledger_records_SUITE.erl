@@ -45,7 +45,10 @@ groups() ->
       [a_run_twice_is_one_record,
        a_hundred_senders_of_one_run_make_one_record,
        a_run_of_a_live_hold_is_taken,
+       what_a_conflict_names_is_found,
        a_run_is_what_its_hold_became,
+       a_run_with_children_is_what_remains,
+       a_run_that_was_settled_late_is_told_in_a_correction,
        an_id_is_taken_by_a_run_that_was_there,
        a_released_run_may_be_tried_again]},
      {corrections, [parallel],
@@ -379,6 +382,22 @@ a_run_of_a_live_hold_is_taken(Config) ->
     {ok, _} = cost_ledger:settle(Hold, #{cost => 5}),
     close(L).
 
+%% The other one of a conflict is found, as a hold while it lives and as an entry since.
+what_a_conflict_names_is_found(Config) ->
+    L = open(Config),
+    {ok, Hold} = cost_ledger:reserve(L, #{kind => run, run_id => <<"r">>, cost => 5}),
+    {ok, _} = cost_ledger:reserve(L, #{state => executing}),
+    {error, {conflict, Live}} = cost_ledger:record(L, #{kind => run, run_id => <<"r">>}),
+    {ok, [Of, Plain]} = cost_ledger:holds(L),
+    ?assertMatch(#{id := Live, run_id := <<"r">>, kind := run}, Of),
+    ?assertNot(is_map_key(run_id, Plain)),
+    ?assertMatch({ok, #{run_id := <<"r">>}}, cost_ledger:hold_info(Hold)),
+    {ok, #{id := Ended}} = cost_ledger:settle(Hold, #{cost => 5}),
+    ?assertEqual({error, {conflict, Ended}},
+                 cost_ledger:record(L, #{kind => run, run_id => <<"r">>})),
+    ?assertMatch(#{run_id := <<"r">>}, fetched(L, Ended)),
+    close(L).
+
 a_run_is_what_its_hold_became(Config) ->
     L = open(Config),
     Attempt = #{state => executing, run_id => <<"r">>, cost => 5},
@@ -393,6 +412,51 @@ a_run_is_what_its_hold_became(Config) ->
     reopen(Config, L),
     ?assertEqual({ok, Record}, cost_ledger:fetch_run(L, <<"r">>)),
     ?assertEqual({error, {conflict, Id}}, cost_ledger:record(L, Attempt)),
+    close(L).
+
+a_run_with_children_is_what_remains(Config) ->
+    L = open(Config),
+    {ok, Run} = cost_ledger:reserve(L, #{kind => run, run_id => <<"r">>, cost => 1000}),
+    {ok, Call} = cost_ledger:reserve(L, #{state => executing, cost => 100, parent => Run}),
+    {ok, _} = cost_ledger:settle(Call, #{cost => 100}),
+    [mentions(refused(fun() -> cost_ledger:settle(Run, #{cost => 150, inclusive => Wrong}) end),
+              inclusive) || Wrong <- [7, [], <<"all">>]],
+    mentions(refused(fun() -> cost_ledger:settle(Run, #{cost => 150, colour => red}) end),
+             inclusive),
+    InAll = #{cost => 150, parts => [100, 50]},
+    {ok, #{id := Id}} = cost_ledger:settle(Run, #{cost => 150, breakdown => #{tokens => 150},
+                                                  inclusive => InAll}),
+    {ok, Record} = cost_ledger:fetch_run(L, <<"r">>),
+    ?assertMatch(#{id := Id, cost := 50, inclusive := InAll}, Record),
+    ?assertNot(is_map_key(breakdown, Record)),
+    ?assertMatch(#{cost := #{net := 150}}, totals(L, #{})),
+    {ok, _} = cost_ledger:redact(L, Id, ?BY),
+    ?assertNot(is_map_key(inclusive, fetched(L, Id))),
+    %% What is not there is not said.
+    {ok, Other} = cost_ledger:reserve(L, #{kind => run, run_id => <<"o">>}),
+    {ok, _} = cost_ledger:settle(Other, #{inclusive => nil, cost => 1}),
+    {ok, Plain} = cost_ledger:fetch_run(L, <<"o">>),
+    ?assertNot(is_map_key(inclusive, Plain)),
+    close(L).
+
+a_run_that_was_settled_late_is_told_in_a_correction(Config) ->
+    L = open(Config),
+    Attempt = #{kind => run, run_id => <<"r">>, cost => 50, deadline_ms => 1000},
+    {ok, Hold} = cost_ledger:reserve(L, Attempt),
+    ok = cost_ledger:meter(Hold, #{cost => 50}),
+    _ = at(L, ?NOON + 1000),
+    {ok, #{late := true, id := Late}} = cost_ledger:settle(Hold, #{cost => 70, output => done}),
+    {ok, #{id := Id} = Record} = cost_ledger:fetch_run(L, <<"r">>),
+    ?assertMatch(#{status := aborted, unattended := true, cost := 50}, Record),
+    ?assertNot(is_map_key(output, Record)),
+    [Correction] = listed(L, #{kind => correction}, #{payload => true}),
+    ?assertMatch(#{id := Late, corrects := Id, late := true, completes := true, cost := 20,
+                   output := done}, Correction),
+    ?assertEqual({error, {conflict, Id}}, cost_ledger:reserve(L, Attempt)),
+    %% Who corrects by hand is told as a change.
+    ByHand = record(L, correction(Id, -1)),
+    ?assertMatch(#{change := #{<<"by">> := <<"ops">>, <<"reason">> := <<"a test">>}},
+                 fetched(L, ByHand)),
     close(L).
 
 an_id_is_taken_by_a_run_that_was_there(Config) ->

@@ -32,6 +32,7 @@ groups() ->
        what_is_of_the_whole_ledger_is_refused,
        reading_answers_what_is_its_own,
        entries_of_others_are_not_there,
+       what_others_used_of_a_budget_is_not_told,
        booking_is_under_its_own_name,
        nobody_books_as_another_user,
        a_hold_is_settled_within_its_scope,
@@ -149,7 +150,6 @@ reading_answers_what_is_its_own(Config) ->
     ?assertMatch({ok, [#{user := <<"u1">>}]}, cost_ledger:holds(S)),
     ?assertEqual(cost_ledger:balance(L, ?U1), cost_ledger:balance(S, all)),
     ?assertMatch({ok, #{credits := #{granted := 5}}}, cost_ledger:balance(S, ?U1)),
-    ?assertEqual(cost_ledger:budget_status(L, ?U1), cost_ledger:budget_status(S, all)),
     Other = #{user => <<"u2">>},
     [?assertMatch({error, {out_of_scope, _}}, Answer)
      || Answer <- [cost_ledger:list(S, Other, #{}), cost_ledger:failed(S, Other, #{}),
@@ -178,6 +178,44 @@ entries_of_others_are_not_there(Config) ->
      end || {User, Ids} <- Users, Id <- Ids],
     {ok, Price} = cost_ledger:set_prices(L, #{m => #{input => 1, output => 1}}, ?BY),
     [?assertEqual({error, not_found}, cost_ledger:fetch(S, Id)) || Id <- [Price, 0, 1 bsl 63]],
+    close(L).
+
+what_others_used_of_a_budget_is_not_told(Config) ->
+    Day = {rolling, 86400000},
+    L = open(Config, #{rules => [rule(<<"org">>, #{org => each}, cost, Day, 1000),
+                                 rule(<<"all">>, all, cost, Day, 1000),
+                                 rule(<<"user">>, #{user => each}, cost, Day, 1000),
+                                 rule(<<"both">>, #{org => each, user => each}, cost, Day, 1000)],
+                       series => [[user], [org], [org, user]]}),
+    Call = #{state => executing, org => <<"acme">>},
+    record(L, Call#{user => <<"u2">>, cost => 777}),
+    record(L, Call#{user => <<"u1">>, cost => 5}),
+    {ok, S} = cost_ledger:scope(L, ?U1),
+    Asked = Call#{cost => 2000},
+    {ok, #{rules := Status} = Whole} = cost_ledger:budget_status(S, #{org => <<"acme">>}),
+    Denials = [Denial || {error, {budget_exhausted, Denial}}
+                             <- [cost_ledger:check(S, Asked), cost_ledger:reserve(S, Asked),
+                                 cost_ledger:with_budget(S, Asked, fun(_) -> error(called) end)]],
+    ?assertEqual(3, length(Denials)),
+    Known = [rule, scope, measure, window, on_exhausted, resets_at],
+    [begin
+         ?assertEqual(4, length(Rules)),
+         [case Name of
+              _ when Name =:= <<"user">>; Name =:= <<"both">> ->
+                  ?assertMatch(#{used := 5, held := 0, limit := 1000, remaining := 995}, Rule);
+              _ ->
+                  ?assertEqual(lists:sort(Known ++ More), lists:sort(maps:keys(Rule)))
+          end || #{rule := Name} = Rule <- Rules]
+     end || {Rules, More} <- [{Status, []} | [{Of, [reason]} || #{rules := Of} <- Denials]]],
+    ?assertMatch(#{level := normal, resets_at := none}, Whole),
+    %% Whoever is not seen through a scope is told.
+    {ok, #{rules := All}} = cost_ledger:budget_status(L, #{org => <<"acme">>, user => <<"u1">>}),
+    ?assertEqual([5, 5, 782, 782], lists:sort([Used || #{used := Used} <- All])),
+    %% A rule that is narrower than the scope is of it alone.
+    {ok, Org} = cost_ledger:scope(L, #{org => <<"acme">>}),
+    {ok, #{rules := OfOrg}} = cost_ledger:budget_status(Org, ?U1),
+    ?assertEqual([{<<"both">>, 5}, {<<"org">>, 782}],
+                 lists:sort([{Name, Used} || #{rule := Name, used := Used} <- OfOrg])),
     close(L).
 
 %%% Booking ------------------------------------------------------------------------------------

@@ -335,7 +335,8 @@ static int tell_hold(const struct view *view, struct entry_decoder *decoder,
                                                  .credits = hold->credits,
                                                  .parent = hold->parent,
                                                  .policy_version = hold->policy_version,
-                                                 .client_id = hold->client_id}};
+                                                 .client_id = hold->client_id,
+                                                 .run_id = hold->run_id}};
     memcpy(live.estimate.tokens, hold->tokens, sizeof hold->tokens);
     live.children.cost = booked_below(hold, COLUMN_COST);
     live.children.credits = booked_below(hold, COLUMN_CREDITS);

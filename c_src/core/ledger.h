@@ -293,8 +293,8 @@ int ledger_read_balance(struct ledger *ledger, const struct ledger_text *names, 
                         size_t limit, ledger_grant_row *row, void *context,
                         struct ledger_balance *balance);
 
-/* A live hold. `estimate` and `metered` have kind, parent, policy_version, client_id, and amounts.
- */
+/* A live hold. `estimate` and `metered` have kind, parent, policy_version, client_id, and amounts;
+ * `estimate` also the run_id of the run that it becomes. */
 struct ledger_live_hold {
     uint64_t id;
     uint64_t deadline_us;
@@ -383,8 +383,9 @@ int ledger_sum_up_by(struct ledger *ledger, const struct ledger_filter *filter, 
  * priced. MDB_NOTFOUND. */
 int ledger_read_price(struct ledger *ledger, struct ledger_text model, uint64_t at_us,
                       ledger_price_row *row, void *context);
-/* Every price of the book, by model and time. */
-int ledger_read_prices(struct ledger *ledger, ledger_price_row *row, void *context);
+/* Prices of the book, by model and time: at most `limit` of them, from that one on (price.h). */
+int ledger_read_prices(struct ledger *ledger, struct ledger_text model, uint64_t from_us,
+                       size_t limit, ledger_price_row *row, void *context);
 
 /* Returns false to stop. entry->names hold the text of its names. */
 typedef bool ledger_entry_row(void *context, const struct ledger_entry *entry);

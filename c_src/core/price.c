@@ -94,15 +94,16 @@ int price_find(MDB_txn *txn, MDB_dbi keys, struct ledger_text model, uint64_t at
     return rc;
 }
 
-int price_walk(MDB_txn *txn, MDB_dbi keys, ledger_price_row *row, void *context) {
-    uint8_t first = KEY_PRICE;
-    MDB_val key = {1, &first}, value;
+int price_walk(MDB_txn *txn, MDB_dbi keys, struct ledger_text model, uint64_t from_us, size_t limit,
+               ledger_price_row *row, void *context) {
+    uint8_t bytes[KEY_BYTES_MAX];
+    MDB_val key = {write_key(bytes, model, from_us), bytes}, value;
     MDB_cursor *cursor;
     int rc = mdb_cursor_open(txn, keys, &cursor);
     if (rc != 0)
         return rc;
     rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    while (rc == 0 && is_price_key(key)) {
+    for (size_t i = 0; rc == 0 && i < limit && is_price_key(key); i++) {
         struct ledger_price price = {0};
         rc = read_key(key, &price);
         if (rc == 0)

@@ -52,8 +52,11 @@ int price_entry(MDB_txn *txn, MDB_dbi keys, struct ledger_entry *entry,
 int price_check(struct ledger_text change);
 int price_put(MDB_txn *txn, MDB_dbi keys, struct ledger_text change, uint64_t entry);
 
-/* Calls `row` for every price there is, by model, then by time. */
+/* Calls `row` for prices by model, then by time: at most `limit` of them, from that of `model` that
+ * is in force from `from_us` on, or from the next one. The model may be "", not longer than
+ * PRICE_MODEL_BYTES_MAX. */
 typedef void ledger_price_row(void *context, const struct ledger_price *price);
-int price_walk(MDB_txn *txn, MDB_dbi keys, ledger_price_row *row, void *context);
+int price_walk(MDB_txn *txn, MDB_dbi keys, struct ledger_text model, uint64_t from_us, size_t limit,
+               ledger_price_row *row, void *context);
 
 #endif

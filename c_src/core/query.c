@@ -155,12 +155,13 @@ int ledger_read_price(struct ledger *ledger, struct ledger_text model, uint64_t 
     return rc;
 }
 
-int ledger_read_prices(struct ledger *ledger, ledger_price_row *row, void *context) {
+int ledger_read_prices(struct ledger *ledger, struct ledger_text model, uint64_t from_us,
+                       size_t limit, ledger_price_row *row, void *context) {
     MDB_txn *txn;
     int rc = storage_read_begin(&ledger->storage, &txn);
     if (rc != 0)
         return rc;
-    rc = price_walk(txn, ledger->storage.databases[DB_KEYS], row, context);
+    rc = price_walk(txn, ledger->storage.databases[DB_KEYS], model, from_us, limit, row, context);
     storage_read_end(&ledger->storage, txn);
     return rc;
 }

@@ -63,7 +63,7 @@ static ErlNifFunc functions[] = {
     {"sum_up", 4, nif_sum_up, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"sum_up_by", 7, nif_sum_up_by, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"price", 3, nif_price, ERL_NIF_DIRTY_JOB_CPU_BOUND},
-    {"prices", 1, nif_prices, ERL_NIF_DIRTY_JOB_CPU_BOUND},
+    {"prices", 4, nif_prices, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"price_map", 1, nif_price_map, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"fetch", 2, nif_fetch, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"check", 3, nif_check, ERL_NIF_DIRTY_JOB_CPU_BOUND},

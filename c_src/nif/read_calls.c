@@ -246,15 +246,38 @@ NIF(nif_price) {
                                          : make_error(env, rc);
 }
 
-/* {ok, [Price]} */
+struct prices {
+    struct rows rows;
+    uint64_t left;
+    ERL_NIF_TERM next; /* {Model, FromUs}: behind the last one */
+};
+
+static void add_next_price(void *context, const struct ledger_price *price) {
+    struct prices *prices = context;
+    ErlNifEnv *env = prices->rows.env;
+    add_price(&prices->rows, price);
+    if (--prices->left == 0)
+        prices->next = enif_make_tuple2(env, make_text(env, price->model),
+                                        enif_make_uint64(env, price->effective_us + 1));
+}
+
+/* {ok, [Price], {Model, FromUs} | done}: the caller asks in slices. */
 NIF(nif_prices) {
-    struct rows rows = {env, enif_make_list(env, 0)};
+    struct prices prices = {.rows = {env, enif_make_list(env, 0)}, .next = atom_done};
+    struct ledger_text model;
+    uint64_t from_us;
     WITH_HANDLE(handle);
+    if (!get_text(env, argv[1], &model) || model.size > PRICE_MODEL_BYTES_MAX ||
+        !get_word(env, argv[2], &from_us) || !get_word(env, argv[3], &prices.left) ||
+        prices.left == 0)
+        return BADARG;
     if (!handle_enter(handle))
         return atom_closed;
-    int rc = ledger_read_prices(handle->ledger, add_price, &rows);
+    int rc =
+        ledger_read_prices(handle->ledger, model, from_us, prices.left, add_next_price, &prices);
     handle_leave(handle);
-    return rc == 0 ? enif_make_tuple2(env, atom_ok, rows.list) : make_error(env, rc);
+    return rc == 0 ? enif_make_tuple3(env, atom_ok, prices.rows.list, prices.next)
+                   : make_error(env, rc);
 }
 
 static int add_map_row(void *context, const struct price_map_row *row) {
@@ -401,6 +424,8 @@ static void add_hold(void *context, const struct ledger_live_hold *hold,
     put_key(env, &map, atom_deadline, enif_make_uint64(env, hold->deadline_us));
     put_key(env, &map, atom_extend_ms, enif_make_uint64(env, hold->extend_ms));
     put_key(env, &map, atom_open_children, enif_make_uint64(env, hold->open_children));
+    if (hold->estimate.run_id.data != NULL)
+        put_key(env, &map, atom_run_id, make_text(env, hold->estimate.run_id));
     if (hold->estimate.kind == KIND_RUN)
         put_key(env, &map, atom_children, make_children(env, &hold->children));
     if (hold->is_metered)

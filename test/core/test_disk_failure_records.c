@@ -61,7 +61,8 @@ static struct there look(struct trial *trial, const char *run, const char *hold_
     struct there there = {.entries = facts_of(trial->ledger).entries,
                           .holds = facts_of(trial->ledger).holds};
     bool has_payload;
-    assert_int_equal(ledger_read_prices(trial->ledger, count_price, &there.prices), 0);
+    assert_int_equal(
+        ledger_read_prices(trial->ledger, text(""), 0, SIZE_MAX, count_price, &there.prices), 0);
     there.has_run = ledger_read_run(trial->ledger, text(run), see_payload, &has_payload) == 0;
     there.has_hold_run =
         ledger_read_run(trial->ledger, text(hold_run), see_payload, &has_payload) == 0;

@@ -399,13 +399,13 @@ static void prices_are_told_by_model_and_time(void **state) {
     memset(kept, 0, sizeof kept);
     struct entry_buffer change = price_change("mm", unit, 77, above, -1);
     struct ledger_entry prices = prices_of(&change);
-    assert_int_equal(ledger_read_prices(ledger, keep_prices, kept), 0);
+    assert_int_equal(ledger_read_prices(ledger, text(""), 0, 4, keep_prices, kept), 0);
     assert_int_equal(kept[0].entry, 0);
     uint64_t first = book_entry(ledger, &prices);
     uint64_t second = price_from(ledger, "z", 9, 5);
     uint64_t third = price_from(ledger, "mm", 9, 6);
     entry_buffer_free(&change);
-    assert_int_equal(ledger_read_prices(ledger, keep_prices, kept), 0);
+    assert_int_equal(ledger_read_prices(ledger, text(""), 0, 4, keep_prices, kept), 0);
     assert_int_equal(kept[0].entry, second);
     assert_int_equal(kept[0].effective_us, 5000);
     assert_int_equal(kept[1].entry, third);
@@ -415,6 +415,21 @@ static void prices_are_told_by_model_and_time(void **state) {
     assert_memory_equal(kept[2].unit, unit, sizeof unit);
     assert_memory_equal(kept[2].unit_above, above, sizeof above);
     assert_int_equal(kept[3].entry, 0);
+    /* From one of them on, and no more than wanted. */
+    const struct {
+        const char *model;
+        uint64_t from_us;
+        uint64_t entry;
+    } from[] = {{"", 0, second},     {"z", 5000, second}, {"z", 5001, third},   {"a", 9, second},
+                {"mm", 6000, third}, {"mm", 6001, first}, {"mm", first + 1, 0}, {"zz", 0, 0}};
+    for (size_t i = 0; i < sizeof from / sizeof from[0]; i++) {
+        memset(kept, 0, sizeof kept);
+        assert_int_equal(
+            ledger_read_prices(ledger, text(from[i].model), from[i].from_us, 1, keep_prices, kept),
+            0);
+        assert_int_equal(kept[0].entry, from[i].entry);
+        assert_int_equal(kept[1].entry, 0);
+    }
     close_ledger(ledger);
 }
 
