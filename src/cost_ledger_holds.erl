@@ -137,9 +137,11 @@ with_usage(Hold, Name, Whose, Usage, Answer) ->
                       case said(Name, Usage) of
                           {ok, Said} ->
                               Fields = whose(Whose, Id, Said),
-                              case cost_ledger_record:encode(usage, Fields, Extra) of
+                              case cost_ledger_record:encode(usage, Fields, Extra,
+                                                             Ledger#ledger.max_entry_size) of
                                   {ok, Draft} -> Answer(cost_ledger_queue:call(Ledger, {Name, Id},
                                                                                Draft));
+                                  {error, _} = Error -> Error;
                                   {invalid, Text} -> {invalid, 2, Text}
                               end;
                           {invalid, Text} ->

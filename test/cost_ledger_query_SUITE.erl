@@ -377,11 +377,15 @@ sums(Records, ById) ->
     Off = [Cost || #{cost := Cost} <- Corrections],
     Booked = lists:sum(costs(Work)) + lists:sum([Cost || Cost <- Off, Cost > 0]),
     Less = lists:sum([Cost || Cost <- Off, Cost < 0]),
+    %% Gross: also what records that completed turned out to have cost besides.
+    Completed = [Record || #{status := completed} = Record <- Work]
+        ++ [Correction || #{corrects := Id, cost := Cost} = Correction <- Corrections, Cost > 0,
+                          #{status := completed} <- [maps:get(Id, ById)]],
     Tokens = [Each || #{tokens := Each} <- Records],
     {of_kind(invocation, Work, Corrections, ById), of_kind(run, Work, Corrections, ById),
      length(Corrections),
      #{gross => Booked, corrected => Less, net => Booked + Less,
-       completed => lists:sum(costs([Record || #{status := completed} = Record <- Work]))},
+       completed => lists:sum(costs(Completed))},
      maps:map(fun(Class, _) -> lists:sum([maps:get(Class, Each) || Each <- Tokens]) end,
               tokens(#{}))}.
 
