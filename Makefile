@@ -51,22 +51,33 @@ bench-deps: deps
 STRICT   := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -fvisibility=hidden -fPIC -pthread -MMD -MP
 CORE_SRC := $(sort $(wildcard c_src/core/*.c))
 NIF_SRC  := $(sort $(wildcard c_src/nif/*.c))
+PORT_SRC := $(sort $(wildcard c_src/port/*.c))
 CORE_OBJ := $(CORE_SRC:c_src/%.c=$(BUILD)/%.o)
 NIF_OBJ  := $(NIF_SRC:c_src/%.c=$(BUILD)/%.o)
+PORT_OBJ := $(PORT_SRC:c_src/%.c=$(BUILD)/%.o)
 CORE_LIBS := -llmdb -lmsgpackc -ljson-c -lcrypto
 # Asked only when something is compiled, so that `make help` works before Erlang is there.
 ERL_INCLUDE = $(shell $(ERL) -noshell -eval \
   'io:format("~ts/erts-~ts/include", [code:root_dir(), erlang:system_info(version)]), halt().')
 
 .PHONY: native
-native: priv/cost_ledger_nif.so
+native: priv/cost_ledger_nif.so priv/cost_ledger
 
 priv/cost_ledger_nif.so: $(CORE_OBJ) $(NIF_OBJ)
 	@mkdir -p priv
 	$(CC) -shared -pthread $(LDFLAGS) -o $@.new $^ $(CORE_LIBS)
 	@mv $@.new $@
 
+priv/cost_ledger: $(CORE_OBJ) $(PORT_OBJ)
+	@mkdir -p priv
+	$(CC) -pthread $(LDFLAGS) -o $@.new $^ $(CORE_LIBS) -lm
+	@mv $@.new $@
+
 $(BUILD)/core/%.o: c_src/core/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(STRICT) -c $< -o $@
+
+$(BUILD)/port/%.o: c_src/port/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(STRICT) -c $< -o $@
 
@@ -74,7 +85,7 @@ $(BUILD)/nif/%.o: c_src/nif/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(STRICT) -I$(ERL_INCLUDE) -c $< -o $@
 
--include $(CORE_OBJ:.o=.d) $(NIF_OBJ:.o=.d)
+-include $(CORE_OBJ:.o=.d) $(NIF_OBJ:.o=.d) $(PORT_OBJ:.o=.d)
 
 # ---- the application --------------------------------------------------------------------------
 
@@ -136,4 +147,4 @@ check: check-deps compile test-core-valgrind ## formatting, static analysis, val
 
 .PHONY: clean
 clean: ## remove everything that was built
-	rm -rf _build priv/*.so priv/*.so.new
+	rm -rf _build priv/*.so priv/cost_ledger priv/*.new

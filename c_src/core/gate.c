@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char gate_magic[8] = "CLGATE\0\1";
@@ -45,6 +46,7 @@ void gate_read_past(const char *directory, struct gate_past *past) {
                 past->last_seen_us = seen;
         }
         past->last_id = atomic_load(&header.last_id);
+        past->is_manual = atomic_load(&header.clock.mode) == CLOCK_MODE_MANUAL;
     }
     close(fd);
 }
@@ -114,6 +116,40 @@ int gate_open(const char *directory, const struct gate_past *past, const uint8_t
     /* Only what the gate reads; a refusal (RLIMIT_MEMLOCK) costs no correctness. */
     (void)mlock(*page, offsetof(struct gate_page, names));
     return 0;
+}
+
+int gate_look(const char *directory, struct gate_page **page) {
+    char path[PATH_MAX];
+    struct stat file;
+    *page = NULL;
+    int rc = path_of(directory, "gate", path);
+    int fd = rc == 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return rc != 0 ? rc : errno;
+    if (fstat(fd, &file) != 0)
+        rc = errno;
+    else if (file.st_size < (off_t)sizeof **page)
+        rc = LEDGER_E_DAMAGED;
+    void *map = rc == 0 ? mmap(NULL, sizeof **page, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+    if (rc == 0 && map == MAP_FAILED)
+        rc = errno;
+    close(fd);
+    if (rc != 0)
+        return rc;
+    *page = map;
+    if (memcmp((*page)->header.magic, gate_magic, sizeof gate_magic) == 0)
+        return 0;
+    gate_close(*page);
+    *page = NULL;
+    return LEDGER_E_DAMAGED;
+}
+
+int gate_imagine(int64_t now_us, struct gate_page **page) {
+    *page = NULL;
+    int rc = make_in_memory(page);
+    if (rc == 0)
+        clock_start(&(*page)->header.clock, CLOCK_MODE_MANUAL, now_us, 0);
+    return rc;
 }
 
 void gate_close(struct gate_page *page) {

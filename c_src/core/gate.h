@@ -27,6 +27,7 @@
 #define LEDGER_GATE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "clock.h"
 #include "entry.h"
@@ -80,6 +81,7 @@ _Static_assert(sizeof(struct gate_header) <= 4096, "the header is a page");
 struct gate_past {
     int64_t last_seen_us;
     uint64_t last_id;
+    bool is_manual; /* its clock was set by hand */
 };
 void gate_read_past(const char *directory, struct gate_past *past);
 
@@ -89,6 +91,11 @@ void gate_read_past(const char *directory, struct gate_past *past);
  * only other processes miss the file. */
 int gate_open(const char *directory, const struct gate_past *past, const uint8_t *boot_id,
               struct gate_page **page, bool *in_memory, struct ledger_failure *failure);
+/* The page of the process that has the ledger open, to look at; and, where none has, a page of
+ * one's own, whose clock stands still at `now_us`. */
+int gate_look(const char *directory, struct gate_page **page);
+int gate_imagine(int64_t now_us, struct gate_page **page);
+
 /* Does not block; the file stays. NULL is allowed. */
 void gate_close(struct gate_page *page);
 

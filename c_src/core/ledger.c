@@ -235,6 +235,63 @@ int ledger_open(const struct ledger_options *options, struct ledger **out,
     return 0;
 }
 
+/* A process that opens the ledger just now may put its gate page in place a moment later. */
+static int look_at_gate(struct ledger *ledger, const char *directory, uint64_t last_id,
+                        struct ledger_reader *reader, struct ledger_failure *failure) {
+    struct gate_past past;
+    int rc = reader->held ? gate_look(directory, &ledger->gate) : ENOENT;
+    reader->has_gate = rc == 0;
+    if (rc == 0)
+        return 0;
+    const struct ledger_options options = {.clock = CLOCK_MODE_SYSTEM};
+    gate_read_past(directory, &past);
+    int64_t now_us = starting_time(&options, &past, last_id);
+    if (past.is_manual)
+        now_us = past.last_seen_us > (int64_t)last_id ? past.last_seen_us : (int64_t)last_id;
+    rc = gate_imagine(now_us, &ledger->gate);
+    return rc == 0 ? 0 : ledger_fail(failure, rc, "%s", directory);
+}
+
+static int open_to_read(struct ledger *ledger, const char *directory, unsigned readers,
+                        struct ledger_reader *reader, struct ledger_failure *failure) {
+    const char *doubtful;
+    uint64_t last_id = 0;
+    struct storage_options options = {
+        .directory = directory, .pool_size = readers, .read_only = true};
+    int rc = directory_check(directory, &doubtful, failure);
+    if (rc == 0)
+        rc = storage_open(&ledger->storage, &options, failure);
+    if (rc == 0 && ledger->storage.is_new)
+        rc = ledger_fail(failure, LEDGER_E_FOREIGN, "%s/data.mdb is empty", directory);
+    if (rc == 0 && (rc = storage_pool(&ledger->storage)) != 0)
+        ledger_fail(failure, rc, "reader slots in %s", directory);
+    if (rc == 0)
+        rc = load(ledger, &last_id, failure);
+    if (rc == 0)
+        rc = plan(ledger, failure);
+    reader->held = lock_is_held(directory, reader->holder, sizeof reader->holder);
+    return rc == 0 ? look_at_gate(ledger, directory, last_id, reader, failure) : rc;
+}
+
+int ledger_open_to_read(const char *directory, unsigned readers, struct ledger **out,
+                        struct ledger_reader *reader, struct ledger_failure *failure) {
+    struct ledger *ledger = calloc(1, sizeof *ledger);
+    *out = NULL;
+    *reader = (struct ledger_reader){0};
+    if (ledger == NULL)
+        return ledger_fail(failure, ENOMEM, "opening %s", directory);
+    ledger->lock = -1;
+    pthread_rwlock_init(&ledger->policy_lock, NULL);
+    int rc = open_to_read(ledger, directory, readers, reader, failure);
+    if (rc != 0) {
+        ledger_close(ledger);
+        ledger_free(ledger);
+        return rc;
+    }
+    *out = ledger;
+    return 0;
+}
+
 void ledger_close(struct ledger *ledger) {
     if (ledger->gate != NULL && ledger->lock >= 0)
         gate_see(ledger->gate, ledger_now(ledger));

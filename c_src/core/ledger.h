@@ -71,6 +71,18 @@ struct ledger_opened {
 /* Dirty; may take long on a slow disk. On failure *ledger is NULL and `failure` says why. */
 int ledger_open(const struct ledger_options *options, struct ledger **ledger,
                 struct ledger_opened *opened, struct ledger_failure *failure);
+/* Opens a ledger to read it only, beside a process that may have it open (*held, and who:
+ * `holder`). What is read is as of each call. Ledger time is that of the process that has it, else
+ * the latest time that is known, and stands still. Nothing is made or changed in the directory, but
+ * for the reader's slot in lock.mdb. The writers' functions must not be called. */
+struct ledger_reader {
+    bool held;
+    bool has_gate; /* its gate page is what ledger_allowed_from() reads */
+    char holder[256];
+};
+int ledger_open_to_read(const char *directory, unsigned readers, struct ledger **ledger,
+                        struct ledger_reader *reader, struct ledger_failure *failure);
+
 /* Dirty. Waits for readers, closes files and drops the lock; the gate page stays readable. The
  * caller has made sure that no writer is inside and none begins. Safe to call twice. */
 void ledger_close(struct ledger *ledger);

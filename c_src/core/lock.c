@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -44,6 +46,38 @@ int lock_take(const char *directory, const char *holder, int *fd, struct ledger_
     else
         close(lock);
     return rc;
+}
+
+/* A line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF". */
+static bool is_lock_on(const char *line, const struct stat *file) {
+    unsigned device_major, device_minor;
+    unsigned long long inode;
+    return sscanf(line, "%*d: FLOCK %*s WRITE %*d %x:%x:%llu", &device_major, &device_minor,
+                  &inode) == 3 &&
+           major(file->st_dev) == device_major && minor(file->st_dev) == device_minor &&
+           inode == file->st_ino;
+}
+
+bool lock_is_held(const char *directory, char *holder, size_t size) {
+    char path[PATH_MAX], line[256];
+    struct stat file;
+    bool held = false;
+    holder[0] = '\0';
+    if (snprintf(path, sizeof path, "%s/writer.lock", directory) >= (int)sizeof path)
+        return false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    FILE *locks = fopen("/proc/locks", "re");
+    if (locks != NULL && fstat(fd, &file) == 0)
+        while (!held && fgets(line, sizeof line, locks) != NULL)
+            held = is_lock_on(line, &file);
+    if (locks != NULL)
+        fclose(locks);
+    ssize_t got = held ? pread(fd, holder, size - 1, 0) : 0;
+    holder[got > 0 ? got : 0] = '\0';
+    close(fd);
+    return held;
 }
 
 void lock_release(int fd) {

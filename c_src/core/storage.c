@@ -61,17 +61,20 @@ static int allocate_lock_file(const char *directory, unsigned slots) {
 
 static int create_environment(struct storage *storage, size_t map_size) {
     MDB_env *env = NULL;
+    bool read_only = storage->options.read_only;
     unsigned slots = storage->options.pool_size + READER_SLOTS_FOR_OTHERS;
-    int allocated = allocate_lock_file(storage->options.directory, slots);
+    int allocated = read_only ? 0 : allocate_lock_file(storage->options.directory, slots);
     if (allocated != 0)
         return allocated;
-    unsigned flags = MDB_NOTLS | (storage->options.meta_sync ? 0 : MDB_NOMETASYNC);
+    unsigned flags = MDB_NOTLS | (read_only                    ? MDB_RDONLY
+                                  : storage->options.meta_sync ? 0
+                                                               : MDB_NOMETASYNC);
     int rc = mdb_env_create(&env);
     if (rc == 0)
         rc = mdb_env_set_maxdbs(env, DB_COUNT);
-    if (rc == 0)
+    if (rc == 0 && !read_only)
         rc = mdb_env_set_maxreaders(env, slots);
-    if (rc == 0)
+    if (rc == 0 && !read_only)
         rc = mdb_env_set_mapsize(env, map_size);
     if (rc == 0)
         rc = mdb_env_open(env, storage->options.directory, flags, 0600);
@@ -160,10 +163,10 @@ static int open_environment(struct storage *storage, struct ledger_failure *fail
     do {
         rc = create_environment(storage, map_size);
         map_size /= 2;
-    } while (rc == ENOMEM && map_size >= MAP_SIZE_LEAST);
+    } while (rc == ENOMEM && map_size >= MAP_SIZE_LEAST && !storage->options.read_only);
     if (rc != 0) {
         /* Half a header, on a full disk: the next open would take it for something foreign. */
-        if (!had_data)
+        if (!had_data && !storage->options.read_only)
             unlink(data);
         return ledger_fail(failure, rc, "data.mdb in %s", storage->options.directory);
     }
@@ -173,7 +176,8 @@ static int open_environment(struct storage *storage, struct ledger_failure *fail
         ledger_fail(failure, rc, "lock.mdb in %s", storage->options.directory);
     if (rc == 0)
         rc = open_databases(storage, failure);
-    if (rc == 0 && (rc = sync_directory(storage->options.directory)) != 0)
+    if (rc == 0 && !storage->options.read_only &&
+        (rc = sync_directory(storage->options.directory)) != 0)
         ledger_fail(failure, rc, "%s", storage->options.directory);
     if (rc != 0) {
         mdb_env_close(storage->env);

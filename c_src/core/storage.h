@@ -43,6 +43,7 @@ struct storage_options {
     size_t map_size;    /* reserved address space; halved until it fits */
     unsigned pool_size; /* read transactions; at least the threads that read at once */
     bool meta_sync;     /* false: MDB_NOMETASYNC, the last commit may be lost with power */
+    bool read_only;     /* beside a process that may be writing; map_size is the file's own */
 };
 
 struct storage {
