@@ -120,6 +120,8 @@ static const struct row rows[] = {
     {EACCES, "not_permitted", "the path is not accessible to this user; check owner and mode"},
     {EPERM, "not_permitted", "the path is not accessible to this user; check owner and mode"},
     {EROFS, "read_only_filesystem", "the file system is mounted read-only; choose another path"},
+    {EEXIST, "exists", "there is something of that name already; choose another, or remove it"},
+    {ECANCELED, "cancelled", "it was cancelled; nothing was left behind"},
     {ENOTDIR, "not_a_directory", "a part of the path is not a directory; choose another path"},
     {ENOENT, "no_such_path", "the path does not exist and could not be made"},
     {ENAMETOOLONG, "path_too_long", "the path is too long for this file system"},
