@@ -36,6 +36,9 @@
 %%%   [cost_ledger, series_built]        notice    count                     path
 %%%       series that were declared for an old ledger are complete
 %%%
+%%%   [cost_ledger, companion_ended]     error     count                     status
+%%%       the companion ended by itself; it is started again when it is needed (no `ledger`)
+%%%
 %%% Metadata also has `ledger`, the name. What is of level notice or above is logged in any case:
 %%% an operator must see it whether or not a telemetry handler is attached.
 -module(cost_ledger_events).
@@ -45,7 +48,7 @@
 -export([is_heard/1, invocation/4, budget_exhausted/3, unavailable/2, available/2,
          write_failed/3, write_recovered/3, clock_ahead/3, files_replaced/2,
          opened_with_warning/3, budget_warning/2, hold_expired/2, run_warning/2,
-         run_stopped/2, series_built/2, events_dropped/2]).
+         run_stopped/2, series_built/2, events_dropped/2, companion_ended/1]).
 
 %% Whether anyone may listen to events of that level: what is costly to measure, or on a hot
 %% path, is left out when nobody does.
@@ -129,6 +132,10 @@ series_built(Ledger, Path) ->
 -spec events_dropped(atom(), pos_integer()) -> ok.
 events_dropped(Ledger, Count) ->
     emit(error, events_dropped, #{count => Count}, #{ledger => Ledger}).
+
+-spec companion_ended(non_neg_integer() | unknown) -> ok.
+companion_ended(Status) ->
+    emit(error, companion_ended, #{count => 1}, #{status => Status}).
 
 emit(Level, Name, Measurements, Metadata) ->
     Executed = execute([cost_ledger, Name], Measurements, Metadata),

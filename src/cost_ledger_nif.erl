@@ -10,7 +10,7 @@
 -export([open/1, close/1, commit/2, build/2, outcome/3, set_policy/6, tick/1, accept_clock/1,
          set_clock/2, advance_clock/2]).
 -export([gate/2, allowed_from/2, now/1, is_closed/1, attach/3, writer/1, submit/4, pack/2,
-         encode/1, digest/1]).
+         encode/1, digest/1, to_msgpack/1, from_msgpack/1]).
 -export([list/2, record/2, run/2, sum_up/4, sum_up_by/7, price/3, prices/4, price_map/1]).
 -export([declare/3, count/4, fetch/2, check/3, statuses/2, balance/4, hold/2, holds/3,
          series/1, policy/1, facts/1]).
@@ -158,6 +158,15 @@ writer(_Handle) -> ?STUB.
 -spec submit(handle(), Writer :: pid(), Bytes :: non_neg_integer(), Message :: term()) ->
           ok | overloaded | no_writer | closed.
 submit(_Handle, _Writer, _Bytes, _Message) -> ?STUB.
+
+%% Maps, lists, integers, binaries (text), true, false and nil; other atoms as text. For frames, which
+%% are small. badarg for anything else.
+-spec to_msgpack(term()) -> binary().
+to_msgpack(_Term) -> ?STUB.
+
+%% The other way; `undefined` for what is not one whole object.
+-spec from_msgpack(binary()) -> term().
+from_msgpack(_Bytes) -> ?STUB.
 
 %% A payload as bytes, at most so many.
 -spec pack(map(), BytesMax :: pos_integer()) ->

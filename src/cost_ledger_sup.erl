@@ -1,4 +1,5 @@
-%%% The application's supervisor: the default ledger, when the environment has a path for it.
+%%% The application's supervisor: the companion, and the default ledger, when the environment has a
+%%% path for it.
 -module(cost_ledger_sup).
 -behaviour(supervisor).
 
@@ -11,4 +12,5 @@ start_link() ->
 init([]) ->
     Options = cost_ledger_app:environment(),
     Ledgers = [cost_ledger:child_spec(Options) || is_map_key(path, Options)],
-    {ok, {#{strategy => one_for_one, intensity => 3, period => 60}, Ledgers}}.
+    Companion = #{id => companion, start => {cost_ledger_companion, start_link, []}},
+    {ok, {#{strategy => one_for_one, intensity => 3, period => 60}, [Companion | Ledgers]}}.

@@ -39,6 +39,8 @@ NIF(nif_attach);
 NIF(nif_writer);
 NIF(nif_submit);
 NIF(nif_pack);
+NIF(nif_to_msgpack);
+NIF(nif_from_msgpack);
 NIF(nif_encode);
 
 /* write_calls.c */

@@ -47,6 +47,8 @@ static ErlNifFunc functions[] = {
     {"writer", 1, nif_writer, 0},
     {"submit", 4, nif_submit, 0},
     {"pack", 2, nif_pack, 0},
+    {"to_msgpack", 1, nif_to_msgpack, 0},
+    {"from_msgpack", 1, nif_from_msgpack, 0},
     {"encode", 1, nif_encode, 0},
     {"commit", 2, nif_commit, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"build", 2, nif_build, ERL_NIF_DIRTY_JOB_IO_BOUND},

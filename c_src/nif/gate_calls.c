@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "calls.h"
+#include "msgpack_term.h"
 #include "payload_term.h"
 #include "terms.h"
 
@@ -159,6 +160,24 @@ NIF(nif_pack) {
         return make_packed(env, result, &buffer);
     entry_buffer_free(&buffer);
     return enif_schedule_nif(env, "pack", ERL_NIF_DIRTY_JOB_CPU_BOUND, pack_much, argc, argv);
+}
+
+/* Of frames, which are small. */
+NIF(nif_to_msgpack) {
+    struct entry_buffer buffer = {0};
+    ERL_NIF_TERM term = 0;
+    (void)argc;
+    bool fine = get_msgpack(env, argv[0], &buffer);
+    if (fine)
+        term = make_text(env, (struct ledger_text){buffer.data, buffer.size});
+    entry_buffer_free(&buffer);
+    return fine ? term : BADARG;
+}
+
+NIF(nif_from_msgpack) {
+    struct ledger_text bytes;
+    (void)argc;
+    return get_text(env, argv[0], &bytes) ? make_msgpack(env, bytes) : BADARG;
 }
 
 /* What an entry may have to be encoded on a normal scheduler: it is copied, and digested twice. */
