@@ -31,6 +31,7 @@
 -export([record/1, record/2, redact/2, redact/3, fetch/1, fetch/2, fetch_run/1, fetch_run/2,
          list/2, list/3, failed/2, failed/3, fold/3, fold/4, totals/1, totals/2, totals_by/2,
          totals_by/3, scope/1, scope/2]).
+-export([export/3, export/4, export/5, backup/1, backup/2, backup/3, verify/0, verify/1, verify/2]).
 -export([set_prices/2, set_prices/3, import_prices/2, import_prices/3, prices/0, prices/1, price/1,
          price/2, price/3]).
 -export([check/1, check/2, reserve/1, reserve/2, settle/2, release/1, release/2, meter/2,
@@ -813,6 +814,64 @@ policy_history() -> policy_history(?DEFAULT_LEDGER).
 -spec policy_history(ledger()) -> {ok, [map()]} | {error, reason()}.
 policy_history(Ledger) ->
     with_handle(policy_history, [Ledger], fun cost_ledger_policy:history/1).
+
+%%% Long jobs ----------------------------------------------------------------------------------
+%%% The companion does them, a program beside the VM that the application starts when it is needed.
+%%% Options: timeout (ms; infinity), progress => fun(Done, Total) (called in the caller; Total 0: not
+%%% known). When the companion dies, {error, {companion_died, _}}, and nothing is left behind.
+
+-spec export(csv | jsonl | msgpack | focus, file:name_all(), cost_ledger_filter:filter()) ->
+          {ok, map()} | {error, reason()}.
+export(Format, File, Filter) -> export(?DEFAULT_LEDGER, Format, File, Filter, #{}).
+
+-spec export(ledger(), csv | jsonl | msgpack | focus, file:name_all(),
+             cost_ledger_filter:filter()) -> {ok, map()} | {error, reason()}.
+export(Ledger, Format, File, Filter) -> export(Ledger, Format, File, Filter, #{}).
+
+%% Writes the records that match to a file, which must not be there: docs/export.md. It is there whole,
+%% or not at all. Option besides: columns, of CSV.
+-spec export(ledger(), csv | jsonl | msgpack | focus, file:name_all(),
+             cost_ledger_filter:filter(), cost_ledger_jobs:options()) ->
+          {ok, #{count := non_neg_integer(), bytes := non_neg_integer()}} | {error, reason()}.
+export(Ledger, Format, File, Filter, Options) ->
+    case cost_ledger_scope:is_scope(Ledger) andalso cost_ledger_scope:narrowed(Ledger, Filter) of
+        false ->
+            with_ledger(export, [Ledger, Format, File, Filter, Options],
+                        fun(Record) ->
+                                cost_ledger_jobs:export(Record, Format, File, Filter, Options)
+                        end);
+        {ok, Own} ->
+            export(cost_ledger_scope:ledger(Ledger), Format, File, Own, Options);
+        Error ->
+            Error
+    end.
+
+-spec backup(file:name_all()) -> {ok, map()} | {error, reason()}.
+backup(Directory) -> backup(?DEFAULT_LEDGER, Directory, #{}).
+
+-spec backup(ledger(), file:name_all()) -> {ok, map()} | {error, reason()}.
+backup(Ledger, Directory) -> backup(Ledger, Directory, #{}).
+
+%% A copy of the ledger as it is now, in a directory that must not be there; it was opened and verified
+%% before it got its name.
+-spec backup(ledger(), file:name_all(), cost_ledger_jobs:options()) ->
+          {ok, map()} | {error, reason()}.
+backup(Ledger, Directory, Options) ->
+    with_ledger(backup, [Ledger, Directory, Options],
+                fun(Record) -> cost_ledger_jobs:backup(Record, Directory, Options) end).
+
+-spec verify() -> {ok, map()} | {error, reason()}.
+verify() -> verify(?DEFAULT_LEDGER, #{}).
+
+-spec verify(ledger()) -> {ok, map()} | {error, reason()}.
+verify(Ledger) -> verify(Ledger, #{}).
+
+%% Whether everything in the file is as it should be: {ok, #{count, findings}}, findings a list of what
+%% is wrong and where.
+-spec verify(ledger(), cost_ledger_jobs:options()) -> {ok, map()} | {error, reason()}.
+verify(Ledger, Options) ->
+    with_ledger(verify, [Ledger, Options],
+                fun(Record) -> cost_ledger_jobs:verify(Record, Options) end).
 
 %%% Time ---------------------------------------------------------------------------------------
 
