@@ -165,6 +165,7 @@ struct ledger_entry {
     struct ledger_text change;                 /* a written msgpack map */
     struct ledger_text names[DIMENSION_LIMIT]; /* by dimension; text, in a draft */
     uint32_t name_numbers[DIMENSION_LIMIT];    /* by dimension; 0: absent; when stored */
+    struct ledger_text definitions;            /* a written msgpack array; when stored */
 };
 
 /* A name that an entry uses first. */
@@ -208,6 +209,11 @@ int entry_read_draft(struct entry_decoder *decoder, const void *data, size_t siz
                      struct ledger_entry *entry);
 int entry_read_stored(struct entry_decoder *decoder, const void *data, size_t size,
                       struct ledger_entry *entry);
+
+/* The names that a stored entry defines, DIMENSION_LIMIT at most; their texts lie in the entry.
+ * 0, ENOMEM or LEDGER_E_DAMAGED. */
+int entry_read_definitions(struct entry_decoder *decoder, const struct ledger_entry *entry,
+                           struct entry_definition *definitions, size_t *count);
 
 /* Every rule of the format that one entry alone can break. NULL when it breaks none, else the
  * field that does. */

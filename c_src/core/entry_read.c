@@ -169,6 +169,8 @@ static bool read_position(const msgpack_object *object, size_t position, enum fo
     case AT_NAMES:
         return read_names(object, form, entry);
     case AT_DEFINITIONS: /* the `names` database has them; here they serve its rebuilding */
+        if (object->type == MSGPACK_OBJECT_ARRAY)
+            entry->definitions = (struct ledger_text){bytes, size};
         return object->type == MSGPACK_OBJECT_NIL ||
                (form == FORM_STORED && object->type == MSGPACK_OBJECT_ARRAY);
     case AT_DURATION:
@@ -290,4 +292,45 @@ int entry_read_draft(struct entry_decoder *decoder, const void *data, size_t siz
 int entry_read_stored(struct entry_decoder *decoder, const void *data, size_t size,
                       struct ledger_entry *entry) {
     return read_form(decoder, data, size, FORM_STORED, entry);
+}
+
+/* [number, dimension, "value", ...]: names of the entry, in ascending dimension. */
+static bool read_definitions(const msgpack_object *object, const struct ledger_entry *entry,
+                             struct entry_definition *definitions, size_t *count) {
+    uint64_t previous = 0;
+    uint32_t size = object->type == MSGPACK_OBJECT_ARRAY ? object->via.array.size : 0;
+    if (size == 0 || size % 3 != 0)
+        return false;
+    for (uint32_t i = 0; i < size; i += 3) {
+        const msgpack_object *triple = &object->via.array.ptr[i];
+        struct entry_definition *definition = &definitions[*count];
+        uint64_t number, dimension;
+        if (!unpack_uint(&triple[0], UINT32_MAX, &number) ||
+            !unpack_uint(&triple[1], DIMENSION_LIMIT - 1, &dimension) || dimension <= previous ||
+            !unpack_text(&triple[2], &definition->value) || definition->value.size == 0 ||
+            number == 0 || entry->name_numbers[dimension] != number)
+            return false;
+        definition->number = (uint32_t)number;
+        definition->dimension = (uint8_t)dimension;
+        previous = dimension;
+        ++*count;
+    }
+    return true;
+}
+
+int entry_read_definitions(struct entry_decoder *decoder, const struct ledger_entry *entry,
+                           struct entry_definition *definitions, size_t *count) {
+    msgpack_object object;
+    size_t offset = 0;
+    *count = 0;
+    if (entry->definitions.data == NULL)
+        return 0;
+    msgpack_zone_clear(&decoder->zone);
+    int rc = msgpack_unpack(entry->definitions.data, entry->definitions.size, &offset,
+                            &decoder->zone, &object);
+    if (rc == MSGPACK_UNPACK_NOMEM_ERROR)
+        return ENOMEM;
+    bool fine = (rc == MSGPACK_UNPACK_SUCCESS || rc == MSGPACK_UNPACK_EXTRA_BYTES) &&
+                read_definitions(&object, entry, definitions, count);
+    return fine ? 0 : LEDGER_E_DAMAGED;
 }

@@ -79,25 +79,30 @@ int rollup_extremes(MDB_cursor *cursor, uint32_t series, enum rollup_granularity
     }
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
-int rollup_store(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup) {
-    uint8_t bytes[ROLLUP_KEY_BYTES];
-    uint8_t data[TOTALS_BYTES_MAX + 1 + 2 * ROLLUP_MEASURES * VARINT_BYTES_MAX];
-    if (!rollup->changed)
-        return 0;
-    rollup->changed = false;
-    size_t size = totals_write(data, &rollup->totals);
-    uint8_t *given = &data[size++];
+
+size_t rollup_write(const struct rollup *rollup, uint8_t key[ROLLUP_KEY_BYTES],
+                    uint8_t value[ROLLUP_BYTES_MAX]) {
+    write_key(key, rollup);
+    size_t size = totals_write(value, &rollup->totals);
+    uint8_t *given = &value[size++];
     *given = 0;
     for (int measure = 0; measure < ROLLUP_MEASURES; measure++) {
         const struct rollup_extremes *extremes = &rollup->extremes[measure];
         if (!extremes->any)
             continue;
         *given |= (uint8_t)(1 << measure);
-        size += put_varint(data + size, zigzag(extremes->min));
-        size += put_varint(data + size, zigzag(extremes->max));
+        size += put_varint(value + size, zigzag(extremes->min));
+        size += put_varint(value + size, zigzag(extremes->max));
     }
-    MDB_val key = {sizeof bytes, bytes}, value = {size, data};
-    write_key(bytes, rollup);
+    return size;
+}
+
+int rollup_store(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup) {
+    uint8_t bytes[ROLLUP_KEY_BYTES], data[ROLLUP_BYTES_MAX];
+    if (!rollup->changed)
+        return 0;
+    rollup->changed = false;
+    MDB_val key = {sizeof bytes, bytes}, value = {rollup_write(rollup, bytes, data), data};
     return mdb_put(txn, dbi, &key, &value, 0);
 }
 
@@ -119,6 +124,12 @@ int rollup_add(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup, const struct le
         if (rc != 0)
             return rc;
     }
+    rollup_count(rollup, entry, amounts);
+    return 0;
+}
+
+void rollup_count(struct rollup *rollup, const struct ledger_entry *entry,
+                  const struct amounts *amounts) {
     totals_add(&rollup->totals, amounts);
     bool is_run = entry->kind == KIND_RUN;
     if (is_run || entry->kind == KIND_INVOCATION) {
@@ -128,5 +139,4 @@ int rollup_add(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup, const struct le
                      entry->duration_ms);
     }
     rollup->changed = true;
-    return 0;
 }

@@ -55,6 +55,14 @@ int rollup_store(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup);
 int rollup_add(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup, const struct ledger_entry *entry,
                const struct amounts *amounts);
 
+/* The same of a row whose period is the entry's, without a file. */
+void rollup_count(struct rollup *rollup, const struct ledger_entry *entry,
+                  const struct amounts *amounts);
+/* Key and value as they are stored; returns the size of the value. */
+#define ROLLUP_BYTES_MAX (TOTALS_BYTES_MAX + 1 + 2 * ROLLUP_MEASURES * VARINT_BYTES_MAX)
+size_t rollup_write(const struct rollup *rollup, uint8_t key[ROLLUP_KEY_BYTES],
+                    uint8_t value[ROLLUP_BYTES_MAX]);
+
 /* The smaller and the larger of all. */
 void rollup_widen(struct rollup_extremes *extremes, int64_t value);
 

@@ -172,35 +172,41 @@ int series_store(MDB_txn *txn, MDB_dbi dbi, struct series_block *block) {
     return mdb_put(txn, dbi, &key, &value, 0);
 }
 
-/* The totals so far become the base of a new block. */
-static void begin_next(struct series_block *block, uint64_t first_id) {
+/* The totals so far become its base. */
+void series_block_begin(struct series_block *block, uint64_t first_id) {
     block->count = 0;
     block->first_id = first_id;
     block->last_id = first_id;
     block->size = 1 + totals_write(block->value + 1, &block->totals);
 }
 
-int series_append(MDB_txn *txn, MDB_dbi dbi, struct series_block *block, uint64_t id,
-                  const struct amounts *amounts) {
+bool series_block_add(struct series_block *block, uint64_t id, const struct amounts *amounts) {
     uint8_t item[10 + AMOUNTS_BYTES_MAX];
-    if (block->count == 0)
-        begin_next(block, id);
     size_t size = put_varint(item, id - block->last_id);
     size += amounts_write(item + size, amounts);
-    if (block->count == SERIES_BLOCK_ITEMS || block->size + size > SERIES_BLOCK_BYTES) {
-        int rc = series_store(txn, dbi, block);
-        if (rc != 0)
-            return rc;
-        begin_next(block, id);
-        size = put_varint(item, 0);
-        size += amounts_write(item + size, amounts);
-    }
+    if (block->count == SERIES_BLOCK_ITEMS ||
+        (block->count > 0 && block->size + size > SERIES_BLOCK_BYTES))
+        return false;
     memcpy(block->value + block->size, item, size);
     block->size += size;
-    block->count++;
+    block->value[0] = ++block->count;
     block->last_id = id;
     block->changed = true;
     totals_add(&block->totals, amounts);
+    return true;
+}
+
+int series_append(MDB_txn *txn, MDB_dbi dbi, struct series_block *block, uint64_t id,
+                  const struct amounts *amounts) {
+    if (block->count == 0)
+        series_block_begin(block, id);
+    if (series_block_add(block, id, amounts))
+        return 0;
+    int rc = series_store(txn, dbi, block);
+    if (rc != 0)
+        return rc;
+    series_block_begin(block, id);
+    (void)series_block_add(block, id, amounts); /* base and one item always fit */
     return 0;
 }
 

@@ -37,6 +37,11 @@ struct series_block {
     uint8_t value[SERIES_BLOCK_BYTES];
 };
 
+/* The three steps of an append, without a file: a block without items begins, takes an item, or is
+ * full (false) and has to be written out before the next begins. */
+void series_block_begin(struct series_block *block, uint64_t first_id);
+bool series_block_add(struct series_block *block, uint64_t id, const struct amounts *amounts);
+
 /* 0 (also for a series without a block), LEDGER_E_DAMAGED or LMDB's. */
 int series_load(MDB_txn *txn, MDB_dbi dbi, uint32_t series, struct series_block *block);
 /* Adds an item with an id above all before; writes the block out and begins the next when it
