@@ -26,15 +26,7 @@ static int name_key(struct key *key, enum key_kind kind, struct ledger_text name
     return digest_sha256(name.data, name.size, key->bytes + 1);
 }
 
-static int find_row(MDB_txn *txn, MDB_dbi dbi, enum key_kind kind, struct ledger_text name,
-                    struct key_row *row) {
-    struct key key;
-    MDB_val value;
-    int rc = name_key(&key, kind, name);
-    if (rc == 0)
-        rc = mdb_get(txn, dbi, &key.val, &value);
-    if (rc != 0)
-        return rc;
+int keys_read(MDB_val value, struct key_row *row) {
     struct byte_reader reader = byte_reader(value.mv_data, value.mv_size);
     row->operation = read_byte(&reader);
     row->flags = (uint64_t)read_varint(&reader);
@@ -44,6 +36,27 @@ static int find_row(MDB_txn *txn, MDB_dbi dbi, enum key_kind kind, struct ledger
         return LEDGER_E_DAMAGED;
     memcpy(row->digest, reader.at, ENTRY_DIGEST_BYTES);
     return 0;
+}
+
+bool keys_is_named(MDB_val key, struct ledger_text name) {
+    const uint8_t *bytes = key.mv_data;
+    struct key own;
+    bool is_long = bytes[0] == KEY_LONG_CLIENT || bytes[0] == KEY_LONG_RUN;
+    return name.data != NULL &&
+           name_key(&own, (enum key_kind)(bytes[0] - (is_long ? 1 : 0)), name) == 0 &&
+           own.val.mv_size == key.mv_size && memcmp(own.bytes, bytes, key.mv_size) == 0;
+}
+
+static int find_row(MDB_txn *txn, MDB_dbi dbi, enum key_kind kind, struct ledger_text name,
+                    struct key_row *row) {
+    struct key key;
+    MDB_val value;
+    int rc = name_key(&key, kind, name);
+    if (rc == 0)
+        rc = mdb_get(txn, dbi, &key.val, &value);
+    if (rc != 0)
+        return rc;
+    return keys_read(value, row);
 }
 
 static int put_row(MDB_txn *txn, MDB_dbi dbi, enum key_kind kind, struct ledger_text name,

@@ -50,6 +50,10 @@ struct key_row {
 
 /* 0, MDB_NOTFOUND, LEDGER_E_DAMAGED, LEDGER_E_CRYPTO or LMDB's. */
 int keys_find(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id, struct key_row *row);
+/* A row of a client or a run that a cursor came to. */
+int keys_read(MDB_val value, struct key_row *row);
+/* Whether it lies under that key, which begins with the kind of a client's rows, or of a run's. */
+bool keys_is_named(MDB_val key, struct ledger_text name);
 int keys_put(MDB_txn *txn, MDB_dbi dbi, struct ledger_text client_id, const struct key_row *row);
 
 /* 0 also when there is none. */

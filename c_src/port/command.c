@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "keep.h"
 #include "record_json.h"
 #include "text.h"
 
@@ -21,6 +22,7 @@ static const struct command commands[] = {
     {"gate", "STATE", "may that state invoke now? exit status 0: yes, 1: no", look_gate},
     {"history", "[filter]", "records, newest first", look_history},
     {"show", "ID|RUN_ID", "one entry, whole", look_show},
+    {"verify", "", "is everything as the entries say? exit status 0: yes, 1: no", keep_verify},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 

@@ -1,0 +1,131 @@
+#include "keep.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "json.h"
+#include "text.h"
+#include "verify_job.h"
+
+#define BAR_WIDTH 40
+
+/* ---- progress ------------------------------------------------------------------------------ */
+
+static void draw_bar(void *context, uint64_t done, uint64_t total) {
+    char so_far[TEXT_MAX], bar[BAR_WIDTH + 1];
+    uint64_t part = total == 0 ? 0 : done * BAR_WIDTH / total;
+    for (uint64_t i = 0; i < BAR_WIDTH; i++)
+        bar[i] = i < part ? '#' : '.';
+    bar[BAR_WIDTH] = '\0';
+    fprintf(stderr, "\r%s [%s] %s\033[K", (const char *)context, bar, text_grouped(done, so_far));
+    fflush(stderr);
+}
+
+/* On a terminal only: elsewhere standard error is for what goes wrong. */
+static struct job begin_job(const char *what) {
+    struct job job = {.context = (void *)what};
+    if (isatty(STDERR_FILENO))
+        job.progress = draw_bar;
+    return job;
+}
+
+static void end_job(const struct job *job) {
+    if (job->progress != NULL && job->told_at_us != 0)
+        fputs("\r\033[K", stderr);
+}
+
+/* ---- verify -------------------------------------------------------------------------------- */
+
+struct telling {
+    struct entry_buffer text;
+    struct json json;
+    bool is_json;
+};
+
+static void tell_text(struct entry_buffer *text, const struct ledger_finding *finding) {
+    text_add(text, "%s: %s: %s\n", finding->database, finding->key, finding->what);
+}
+
+static void tell_json(struct json *json, const struct ledger_finding *finding) {
+    json_open(json, '{');
+    json_key(json, "database");
+    json_word(json, finding->database);
+    json_key(json, "key");
+    json_word(json, finding->key);
+    json_key(json, "id");
+    json_id(json, finding->id);
+    json_key(json, "what");
+    json_word(json, finding->what);
+    json_close(json, '}');
+}
+
+static void tell(void *context, const struct ledger_finding *finding) {
+    struct telling *telling = context;
+    if (telling->is_json)
+        tell_json(&telling->json, finding);
+    else
+        tell_text(&telling->text, finding);
+}
+
+static void begin_telling(struct telling *telling) {
+    if (!telling->is_json)
+        return;
+    json_begin(&telling->json, &telling->text);
+    json_open(&telling->json, '{');
+    json_key(&telling->json, "findings");
+    json_open(&telling->json, '[');
+}
+
+static void end_json(struct telling *telling, const struct ledger_verify_result *result) {
+    struct json *json = &telling->json;
+    json_close(json, ']');
+    json_key(json, "entries");
+    json_int(json, (int64_t)result->entries);
+    json_key(json, "payloads");
+    json_int(json, (int64_t)result->payloads);
+    json_key(json, "holds");
+    json_int(json, (int64_t)result->holds);
+    json_key(json, "series");
+    json_int(json, (int64_t)result->series);
+    json_key(json, "complete");
+    json_literal(json, result->is_short ? "false" : "true");
+    json_close(json, '}');
+    text_add(&telling->text, "\n");
+}
+
+static void end_telling(struct telling *telling, const struct ledger_verify_result *result) {
+    char entries[TEXT_MAX];
+    text_grouped((ledger_sum)result->entries, entries);
+    if (telling->is_json)
+        end_json(telling, result);
+    else if (result->findings == 0)
+        text_add(&telling->text, "%s entries, all as they should be\n", entries);
+    else
+        text_add(&telling->text,
+                 "%s entries, %" PRIu64 "%s things that are not as they should be\n", entries,
+                 result->findings, result->is_short ? " and perhaps more" : "");
+}
+
+int keep_verify(const struct command_options *options) {
+    struct telling telling = {.is_json = options->json};
+    struct ledger_verify_result result;
+    struct ledger_failure failure = {0};
+    struct ledger_reader reader;
+    struct job job = begin_job("verifying");
+    struct ledger *ledger = command_open(options, &reader);
+    if (ledger == NULL)
+        return EXIT_FAILED;
+    begin_telling(&telling);
+    int rc = verify_job_run(&job, ledger, tell, &telling, &result, &failure);
+    end_job(&job);
+    command_shut(ledger);
+    if (rc != 0) {
+        entry_buffer_free(&telling.text);
+        return command_failed(&failure);
+    }
+    end_telling(&telling, &result);
+    int printed = command_print(&telling.text);
+    return printed == EXIT_DONE && result.findings > 0 ? EXIT_NO : printed;
+}

@@ -1,0 +1,9 @@
+/* Commands that keep a ledger: verify, backup, restore. Thread class: the command line's. */
+#ifndef PORT_KEEP_H
+#define PORT_KEEP_H
+
+#include "command.h"
+
+int keep_verify(const struct command_options *options);
+
+#endif
