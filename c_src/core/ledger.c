@@ -252,6 +252,18 @@ static int look_at_gate(struct ledger *ledger, const char *directory, uint64_t l
     return rc == 0 ? 0 : ledger_fail(failure, rc, "%s", directory);
 }
 
+static int read_files(struct ledger *ledger, const struct storage_options *options,
+                      uint64_t *last_id, struct ledger_failure *failure) {
+    int rc = storage_open(&ledger->storage, options, failure);
+    if (rc == 0 && ledger->storage.is_new)
+        rc = ledger_fail(failure, LEDGER_E_FOREIGN, "%s has no databases", options->directory);
+    if (rc == 0 && (rc = storage_pool(&ledger->storage)) != 0)
+        ledger_fail(failure, rc, "reader slots in %s", options->directory);
+    if (rc == 0)
+        rc = load(ledger, last_id, failure);
+    return rc == 0 ? plan(ledger, failure) : rc;
+}
+
 static int open_to_read(struct ledger *ledger, const char *directory, unsigned readers,
                         struct ledger_reader *reader, struct ledger_failure *failure) {
     const char *doubtful;
@@ -260,36 +272,68 @@ static int open_to_read(struct ledger *ledger, const char *directory, unsigned r
         .directory = directory, .pool_size = readers, .read_only = true};
     int rc = directory_check(directory, &doubtful, failure);
     if (rc == 0)
-        rc = storage_open(&ledger->storage, &options, failure);
-    if (rc == 0 && ledger->storage.is_new)
-        rc = ledger_fail(failure, LEDGER_E_FOREIGN, "%s/data.mdb is empty", directory);
-    if (rc == 0 && (rc = storage_pool(&ledger->storage)) != 0)
-        ledger_fail(failure, rc, "reader slots in %s", directory);
-    if (rc == 0)
-        rc = load(ledger, &last_id, failure);
-    if (rc == 0)
-        rc = plan(ledger, failure);
+        rc = read_files(ledger, &options, &last_id, failure);
     reader->held = lock_is_held(directory, reader->holder, sizeof reader->holder);
     return rc == 0 ? look_at_gate(ledger, directory, last_id, reader, failure) : rc;
 }
 
+static int open_file(struct ledger *ledger, const char *file, struct ledger_failure *failure) {
+    struct storage_options options = {
+        .directory = file, .pool_size = 1, .read_only = true, .is_file = true};
+    uint64_t last_id = 0;
+    int rc = read_files(ledger, &options, &last_id, failure);
+    if (rc == 0 && (rc = gate_imagine((int64_t)last_id, &ledger->gate)) != 0)
+        ledger_fail(failure, rc, "%s", file);
+    return rc;
+}
+
+static struct ledger *new_reader(void) {
+    struct ledger *ledger = calloc(1, sizeof *ledger);
+    if (ledger != NULL) {
+        ledger->lock = -1;
+        pthread_rwlock_init(&ledger->policy_lock, NULL);
+    }
+    return ledger;
+}
+
+/* Gives out one that was opened (rc 0), or drops it. */
+static int hand_out(struct ledger *ledger, int rc, struct ledger **out) {
+    if (rc == 0) {
+        *out = ledger;
+        return 0;
+    }
+    ledger_close(ledger);
+    ledger_free(ledger);
+    return rc;
+}
+
 int ledger_open_to_read(const char *directory, unsigned readers, struct ledger **out,
                         struct ledger_reader *reader, struct ledger_failure *failure) {
-    struct ledger *ledger = calloc(1, sizeof *ledger);
+    struct ledger *ledger = new_reader();
     *out = NULL;
     *reader = (struct ledger_reader){0};
     if (ledger == NULL)
         return ledger_fail(failure, ENOMEM, "opening %s", directory);
-    ledger->lock = -1;
-    pthread_rwlock_init(&ledger->policy_lock, NULL);
-    int rc = open_to_read(ledger, directory, readers, reader, failure);
-    if (rc != 0) {
-        ledger_close(ledger);
-        ledger_free(ledger);
-        return rc;
-    }
-    *out = ledger;
-    return 0;
+    return hand_out(ledger, open_to_read(ledger, directory, readers, reader, failure), out);
+}
+
+int ledger_open_file(const char *file, struct ledger **out, struct ledger_failure *failure) {
+    struct ledger *ledger = new_reader();
+    *out = NULL;
+    if (ledger == NULL)
+        return ledger_fail(failure, ENOMEM, "opening %s", file);
+    return hand_out(ledger, open_file(ledger, file, failure), out);
+}
+
+bool ledger_is_held(const char *directory, char *holder, size_t size) {
+    return lock_is_held(directory, holder, size);
+}
+
+int ledger_copy(struct ledger *ledger, int file, struct ledger_failure *failure) {
+    int rc = ledger->storage.env == NULL
+                 ? LEDGER_E_CLOSED
+                 : mdb_env_copyfd2(ledger->storage.env, file, MDB_CP_COMPACT);
+    return rc == 0 ? 0 : ledger_fail(failure, rc, "copying %s", ledger->storage.options.directory);
 }
 
 void ledger_close(struct ledger *ledger) {

@@ -83,6 +83,16 @@ struct ledger_reader {
 int ledger_open_to_read(const char *directory, unsigned readers, struct ledger **ledger,
                         struct ledger_reader *reader, struct ledger_failure *failure);
 
+/* Opens a data file that nobody writes to, wherever it lies, to read it only: a copy, a backup.
+ * Nothing is made or changed beside it. */
+int ledger_open_file(const char *file, struct ledger **ledger, struct ledger_failure *failure);
+/* Whether a process has the ledger in that directory open to write, and who. */
+bool ledger_is_held(const char *directory, char *holder, size_t size);
+/* Writes the data file of a ledger as it is now, without its free pages, to an open file, at its
+ * beginning: not to a pipe. It keeps the pages of now from being used again while it lasts, and
+ * does not keep the writer waiting. What the disk said, or LMDB. */
+int ledger_copy(struct ledger *ledger, int file, struct ledger_failure *failure);
+
 /* Dirty. Waits for readers, closes files and drops the lock; the gate page stays readable. The
  * caller has made sure that no writer is inside and none begins. Safe to call twice. */
 void ledger_close(struct ledger *ledger);

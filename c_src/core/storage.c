@@ -69,6 +69,8 @@ static int create_environment(struct storage *storage, size_t map_size) {
     unsigned flags = MDB_NOTLS | (read_only                    ? MDB_RDONLY
                                   : storage->options.meta_sync ? 0
                                                                : MDB_NOMETASYNC);
+    if (storage->options.is_file)
+        flags |= MDB_NOSUBDIR | MDB_NOLOCK;
     int rc = mdb_env_create(&env);
     if (rc == 0)
         rc = mdb_env_set_maxdbs(env, DB_COUNT);
@@ -106,8 +108,10 @@ static int check_file(struct storage *storage, struct ledger_failure *failure) {
     unsigned long long need = ((unsigned long long)info.me_last_pgno + 1) * stat.ms_psize;
     if ((unsigned long long)file.st_size < need && info.me_last_pgno > 1)
         return ledger_fail(failure, LEDGER_E_TRUNCATED,
-                           "%s/data.mdb has %llu bytes, its header needs %llu",
-                           storage->options.directory, (unsigned long long)file.st_size, need);
+                           "%s%s has %llu bytes, its header needs %llu",
+                           storage->options.directory,
+                           storage->options.is_file ? "" : "/data.mdb",
+                           (unsigned long long)file.st_size, need);
     storage->file_size = (uint64_t)file.st_size;
     storage->reader_slots_short = info.me_maxreaders < storage->options.pool_size;
     return 0;

@@ -44,6 +44,7 @@ struct storage_options {
     unsigned pool_size; /* read transactions; at least the threads that read at once */
     bool meta_sync;     /* false: MDB_NOMETASYNC, the last commit may be lost with power */
     bool read_only;     /* beside a process that may be writing; map_size is the file's own */
+    bool is_file;       /* `directory` is the data file itself, and nobody writes to it */
 };
 
 struct storage {

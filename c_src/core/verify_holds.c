@@ -69,7 +69,8 @@ static int tell_above(struct verifier *verifier, uint64_t hold, const struct amo
     return rc;
 }
 
-/* Of a correction that says it came late, or of one that was booked like a record. */
+/* A correction, of late or of any time: its record's hold is not to be settled any more, and those
+ * above are told. */
 static int settle_late(struct verifier *verifier, const struct ledger_entry *entry,
                        const struct ledger_entry *booked) {
     bool is_late = entry->flags & ENTRY_LATE, is_there;
@@ -87,7 +88,7 @@ static int settle_late(struct verifier *verifier, const struct ledger_entry *ent
         rc = put_row(verifier, booked->hold, &row);
     }
     struct amounts amounts = amounts_of(entry);
-    return rc == 0 && is_late ? tell_above(verifier, entry->parent, &amounts) : rc;
+    return rc == 0 ? tell_above(verifier, booked->parent, &amounts) : rc;
 }
 
 /* Whether `keys` must have a row of how the hold ended; see resolving.c. Of a release nothing says
@@ -151,7 +152,7 @@ int verify_ending(struct verifier *verifier, const struct ledger_entry *entry,
                   const struct ledger_entry *booked) {
     if (entry->kind != KIND_CORRECTION)
         return end_hold(verifier, entry);
-    if (booked->hold == 0 && !(entry->flags & ENTRY_LATE))
+    if (booked->hold == 0 && booked->parent == 0 && !(entry->flags & ENTRY_LATE))
         return 0;
     int rc = scratch_file_open(&verifier->scratch, verifier->failure);
     return rc == 0 ? settle_late(verifier, entry, booked) : rc;

@@ -23,6 +23,8 @@ static const struct command commands[] = {
     {"history", "[filter]", "records, newest first", look_history},
     {"show", "ID|RUN_ID", "one entry, whole", look_show},
     {"verify", "", "is everything as the entries say? exit status 0: yes, 1: no", keep_verify},
+    {"backup", "TARGET", "a verified copy, of a ledger that may be open", keep_backup},
+    {"restore", "NEWDIR", "a ledger from the backup DIR, verified", keep_restore},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 

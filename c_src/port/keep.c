@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backup.h"
 #include "json.h"
 #include "text.h"
 #include "verify_job.h"
@@ -128,4 +129,36 @@ int keep_verify(const struct command_options *options) {
     end_telling(&telling, &result);
     int printed = command_print(&telling.text);
     return printed == EXIT_DONE && result.findings > 0 ? EXIT_NO : printed;
+}
+
+/* ---- backup and restore -------------------------------------------------------------------- */
+
+static int missing_operand(const char *what) {
+    fprintf(stderr, "cost_ledger: %s is missing; try 'cost_ledger --help'\n", what);
+    return EXIT_USAGE;
+}
+
+int keep_backup(const struct command_options *options) {
+    struct ledger_failure failure = {0};
+    struct ledger_reader reader;
+    if (options->operand == NULL)
+        return missing_operand("the backup's directory");
+    struct job job = begin_job("backing up");
+    struct ledger *ledger = command_open(options, &reader);
+    if (ledger == NULL)
+        return EXIT_FAILED;
+    int rc = backup_run(&job, ledger, options->operand, &failure);
+    end_job(&job);
+    command_shut(ledger);
+    return rc == 0 ? EXIT_DONE : command_failed(&failure);
+}
+
+int keep_restore(const struct command_options *options) {
+    struct ledger_failure failure = {0};
+    if (options->operand == NULL)
+        return missing_operand("the directory to restore to");
+    struct job job = begin_job("restoring");
+    int rc = backup_restore(&job, options->directory, options->operand, &failure);
+    end_job(&job);
+    return rc == 0 ? EXIT_DONE : command_failed(&failure);
 }

@@ -5,5 +5,7 @@
 #include "command.h"
 
 int keep_verify(const struct command_options *options);
+int keep_backup(const struct command_options *options);
+int keep_restore(const struct command_options *options);
 
 #endif

@@ -480,4 +480,5 @@ void assert_books_agree(struct ledger *ledger) {
     assert_int_equal(ledger_count(ledger, NULL, windows, check_counts, books, &now_us), 0);
     check_facts(books);
     free_books(books);
+    assert_verified(ledger);
 }

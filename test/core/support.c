@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../c_src/core/verify.h"
+
 size_t rounds(size_t full) {
     size_t few = full / 20;
     if (getenv("TEST_QUICK") == NULL)
@@ -566,6 +568,19 @@ uint64_t id_of(struct ledger *ledger, size_t nth_newest) {
     query.limit = nth_newest + 1;
     assert_int_equal(ledger_list(ledger, &query, keep_id, &id, &page), 0);
     return id;
+}
+
+static void print_finding(void *context, const struct ledger_finding *finding) {
+    (void)context;
+    print_message("%s: %s: %s\n", finding->database, finding->key, finding->what);
+}
+
+void assert_verified(struct ledger *ledger) {
+    struct ledger_verify_options options = {.slice = 1 + random_below(50), .found = print_finding};
+    struct ledger_verify_result result;
+    struct ledger_failure failure;
+    assert_int_equal(ledger_verify(ledger, &options, &result, &failure), 0);
+    assert_int_equal(result.findings, 0);
 }
 
 /* ---- LMDB without a ledger ---------------------------------------------------------------- */

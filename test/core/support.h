@@ -169,6 +169,9 @@ struct ledger_list_query list_of(uint32_t kinds);
  * them: books.c says what that is. */
 void assert_books_agree(struct ledger *ledger);
 
+/* ledger_verify() finds nothing. Part of assert_books_agree(). */
+void assert_verified(struct ledger *ledger);
+
 /* ---- LMDB without a ledger ---------------------------------------------------------------- */
 
 struct scratch {
