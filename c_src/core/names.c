@@ -199,6 +199,60 @@ int names_intern_series(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size
     return put_pair(txn, dbi, &key, ROW_NAMES, *series, NULL, 0, key.bytes + 1, 4 * count);
 }
 
+/* Neither row of a pair is there. */
+static int check_free(MDB_txn *txn, MDB_dbi dbi, struct key *there, enum row back_row,
+                      uint32_t number) {
+    struct key back_key;
+    MDB_val value;
+    number_key(&back_key, back_row, &number, 1);
+    int rc = mdb_get(txn, dbi, &there->val, &value);
+    if (rc == MDB_NOTFOUND)
+        rc = mdb_get(txn, dbi, &back_key.val, &value);
+    return rc == 0 ? MDB_KEYEXIST : rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int names_put(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, struct ledger_text value,
+              uint32_t number) {
+    struct key key;
+    int rc = name_key(&key, dimension, value);
+    if (rc == 0)
+        rc = check_free(txn, dbi, &key, ROW_TEXT, number);
+    return rc == 0
+               ? put_pair(txn, dbi, &key, ROW_TEXT, number, &dimension, 1, value.data, value.size)
+               : rc;
+}
+
+int names_put_series(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size_t count,
+                     uint32_t series) {
+    struct key key;
+    number_key(&key, ROW_SERIES, numbers, count);
+    int rc = check_free(txn, dbi, &key, ROW_NAMES, series);
+    return rc == 0 ? put_pair(txn, dbi, &key, ROW_NAMES, series, NULL, 0, key.bytes + 1, 4 * count)
+                   : rc;
+}
+
+int names_count_families(MDB_txn *txn, MDB_dbi dbi) {
+    struct key key = {.bytes = {ROW_NAMES}};
+    MDB_cursor *cursor;
+    MDB_val value;
+    int rc = mdb_cursor_open(txn, dbi, &cursor);
+    if (rc != 0)
+        return rc;
+    key.val = (MDB_val){1, key.bytes};
+    rc = mdb_cursor_get(cursor, &key.val, &value, MDB_SET_RANGE);
+    while (rc == 0 && *(uint8_t *)key.val.mv_data == ROW_NAMES) {
+        uint32_t numbers[SERIES_NAMES_MAX];
+        size_t count = value.mv_size / 4;
+        for (size_t i = 0; i < count && i < SERIES_NAMES_MAX; i++)
+            numbers[i] = get_be32((const uint8_t *)value.mv_data + 4 * i);
+        rc = count_in_family(txn, dbi, numbers, count);
+        if (rc == 0)
+            rc = mdb_cursor_get(cursor, &key.val, &value, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 int names_count_family(MDB_txn *txn, MDB_dbi dbi, const uint8_t *dimensions, size_t count,
                        uint32_t *series) {
     struct key key;

@@ -44,6 +44,19 @@ int names_intern(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, struct ledger_tex
 int names_intern_series(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size_t count,
                         uint32_t *series);
 
+/* For who builds the rows anew: rows 01 to 03 of a name, and 04 and 05 of a series, with a number
+ * that was given out before. MDB_KEYEXIST: one of them is there; nothing was put. */
+int names_put(MDB_txn *txn, MDB_dbi dbi, uint8_t dimension, struct ledger_text value,
+              uint32_t number);
+int names_put_series(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size_t count,
+                     uint32_t series);
+/* All rows 07, from rows 04. */
+int names_count_families(MDB_txn *txn, MDB_dbi dbi);
+/* Kinds of row that one has to tell apart for that. */
+#define NAMES_SERIES 4
+#define NAMES_OF_SERIES 5
+#define NAMES_UNDEFINED 6
+
 /* How many series a family has; 0 where that was never counted. */
 int names_count_family(MDB_txn *txn, MDB_dbi dbi, const uint8_t *dimensions, size_t count,
                        uint32_t *series);

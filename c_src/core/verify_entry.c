@@ -206,7 +206,7 @@ static int verify_redaction(struct verifier *verifier, const struct ledger_entry
 
 /* ---- keys -------------------------------------------------------------------------------- */
 
-static enum ledger_operation operation_of(const struct ledger_entry *entry) {
+enum ledger_operation verify_operation(const struct ledger_entry *entry) {
     switch (entry->kind) {
     case KIND_INVOCATION:
     case KIND_RUN:
@@ -245,7 +245,7 @@ static int verify_client(struct verifier *verifier, const struct ledger_entry *e
         return rc;
     else if (row.id != entry->id)
         wrong = "names another entry than the one that has it";
-    else if (row.operation != operation_of(entry))
+    else if (row.operation != verify_operation(entry))
         wrong = "names another operation than the entry is of";
     else if (row.flags != entry->flags)
         wrong = "has other flags than the entry";

@@ -66,6 +66,8 @@ bool verify_is_entry(struct verifier *verifier, uint64_t id);
 
 /* verify_entry.c */
 int verify_entry(struct verifier *verifier, uint64_t id, MDB_val value);
+/* What booked it. */
+enum ledger_operation verify_operation(const struct ledger_entry *entry);
 
 /* verify_rows.c */
 int verify_names(struct verifier *verifier);

@@ -1,146 +1,45 @@
 #include "backup.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "outfile.h"
+#include "newdir.h"
 #include "verify_job.h"
 
-#define DATA_NAME "data.mdb"
-#define UNFINISHED ".unfinished-"
 #define LOOK_EVERY_US 50000
 
 /* A copy in the making. */
 struct making {
     struct job *job;
-    char target[PATH_MAX];
-    char parent[PATH_MAX];
-    char directory[PATH_MAX]; /* temporary; empty: it is not there yet */
-    int directory_fd;         /* flocked as long as it is ours */
+    struct newdir newdir;
     int file;
     bool is_named; /* the file lies in the directory already */
 };
 
-/* ---- temporary directories ------------------------------------------------------------------ */
-
-static bool is_unfinished(const char *name) {
-    const char *at = strstr(name, UNFINISHED);
-    const char *digits = at == NULL ? "" : at + strlen(UNFINISHED);
-    bool is_number = *digits != '\0';
-    for (; *digits != '\0'; digits++)
-        is_number = is_number && isdigit((unsigned char)*digits);
-    return is_number;
-}
-
-/* Removes one that nobody holds: with nothing in it, or with the file. (Anything else in it is not
- * ours, and keeps it.) */
-static void remove_unfinished(int parent, const char *name) {
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-        (void)unlinkat(fd, DATA_NAME, 0);
-        (void)unlinkat(parent, name, AT_REMOVEDIR);
-    }
-    close(fd);
-}
-
-static void remove_all_unfinished(const char *parent) {
-    DIR *directory = opendir(parent);
-    if (directory == NULL)
-        return;
-    for (struct dirent *each = readdir(directory); each != NULL; each = readdir(directory))
-        if (is_unfinished(each->d_name))
-            remove_unfinished(dirfd(directory), each->d_name);
-    closedir(directory);
-}
-
-/* Between making and locking it another backup may take it for one that was left behind. */
-static int make_directory(struct making *making, struct ledger_failure *failure) {
-    int rc = ENOENT;
-    if (snprintf(making->directory, sizeof making->directory, "%s%s%ld", making->target, UNFINISHED,
-                 (long)getpid()) >= (int)sizeof making->directory)
-        rc = ENAMETOOLONG;
-    for (int attempt = 0; rc == ENOENT && attempt < 10; attempt++) {
-        struct stat there;
-        rc = mkdir(making->directory, 0700) == 0 ? 0 : errno;
-        if (rc != 0)
-            break;
-        making->directory_fd = open(making->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (making->directory_fd < 0)
-            rc = errno;
-        else if (flock(making->directory_fd, LOCK_EX) != 0)
-            rc = errno;
-        else if (stat(making->directory, &there) != 0)
-            rc = errno;
-        if (rc != 0 && making->directory_fd >= 0) {
-            close(making->directory_fd);
-            making->directory_fd = -1;
-        }
-    }
-    if (rc == 0)
-        return 0;
-    rc = ledger_fail(failure, rc, "%s", making->directory);
-    making->directory[0] = '\0';
-    return rc;
-}
-
 /* ---- the file -------------------------------------------------------------------------------- */
 
 static int make_file(struct making *making, struct ledger_failure *failure) {
-    making->file = open(making->parent, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    const char *parent = making->newdir.parent;
+    making->file = open(parent, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (making->file >= 0)
         return 0;
     /* A parent that is not there, or not ours; anything else is a file system that cannot. */
     if (errno == ENOENT || errno == EACCES || errno == ENOTDIR || errno == EROFS)
-        return ledger_fail(failure, errno, "%s", making->parent);
-    int rc = make_directory(making, failure);
+        return ledger_fail(failure, errno, "%s", parent);
+    int rc = newdir_make(&making->newdir, failure);
     if (rc != 0)
         return rc;
     making->is_named = true;
     making->file =
-        openat(making->directory_fd, DATA_NAME, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    return making->file >= 0 ? 0 : ledger_fail(failure, errno, "%s", making->directory);
-}
-
-static int begin_making(struct making *making, struct job *job, const char *target,
-                        struct ledger_failure *failure) {
-    char copy[PATH_MAX];
-    *making = (struct making){.job = job, .directory_fd = -1, .file = -1};
-    size_t size = strlen(target);
-    while (size > 1 && target[size - 1] == '/')
-        size--;
-    if (size == 0)
-        return ledger_fail(failure, ENOENT, "the empty path");
-    if (size >= sizeof making->target)
-        return ledger_fail(failure, ENAMETOOLONG, "%s", target);
-    memcpy(making->target, target, size);
-    making->target[size] = '\0';
-    memcpy(copy, making->target, size + 1);
-    snprintf(making->parent, sizeof making->parent, "%s", dirname(copy));
-    remove_all_unfinished(making->parent);
-    return make_file(making, failure);
-}
-
-static void end_making(struct making *making) {
-    if (making->file >= 0)
-        close(making->file);
-    if (making->directory[0] != '\0') {
-        (void)unlinkat(making->directory_fd, DATA_NAME, 0);
-        (void)rmdir(making->directory);
-    }
-    if (making->directory_fd >= 0)
-        close(making->directory_fd);
+        openat(making->newdir.fd, NEWDIR_DATA, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    return making->file >= 0 ? 0 : ledger_fail(failure, errno, "%s", making->newdir.path);
 }
 
 /* ---- copying --------------------------------------------------------------------------------- */
@@ -178,7 +77,7 @@ static int copy_ledger(struct making *making, struct ledger *ledger,
     (void)ledger_facts(ledger, &facts);
     copying.file = fcntl(making->file, F_DUPFD_CLOEXEC, 0);
     if (copying.file < 0)
-        return ledger_fail(failure, errno, "%s", making->target);
+        return ledger_fail(failure, errno, "%s", making->newdir.target);
     int rc = pthread_create(&thread, NULL, copy, &copying);
     if (rc != 0) {
         close(copying.file);
@@ -196,9 +95,9 @@ static int copy_ledger(struct making *making, struct ledger *ledger,
     pthread_join(thread, NULL);
     close(copying.file);
     if (!goes_on)
-        return ledger_fail(failure, ECANCELED, "%s", making->target);
+        return ledger_fail(failure, ECANCELED, "%s", making->newdir.target);
     if (copying.rc == 0 && fsync(making->file) != 0)
-        return ledger_fail(failure, errno, "%s", making->target);
+        return ledger_fail(failure, errno, "%s", making->newdir.target);
     return copying.rc;
 }
 
@@ -233,45 +132,33 @@ static int verify_copy(struct making *making, struct ledger_failure *failure) {
 
 static int name_file(struct making *making, struct ledger_failure *failure) {
     char unnamed[64];
-    int rc = make_directory(making, failure);
+    int rc = newdir_make(&making->newdir, failure);
     if (rc != 0)
         return rc;
     snprintf(unnamed, sizeof unnamed, "/proc/self/fd/%d", making->file);
-    if (linkat(AT_FDCWD, unnamed, making->directory_fd, DATA_NAME, AT_SYMLINK_FOLLOW) != 0)
-        return ledger_fail(failure, errno, "%s", making->directory);
+    if (linkat(AT_FDCWD, unnamed, making->newdir.fd, NEWDIR_DATA, AT_SYMLINK_FOLLOW) != 0)
+        return ledger_fail(failure, errno, "%s", making->newdir.path);
     making->is_named = true;
     return 0;
 }
 
-/* An empty directory may be replaced where `may_be_empty`; nothing else is. */
-static int place(struct making *making, bool may_be_empty, struct ledger_failure *failure) {
-    int rc = making->is_named ? 0 : name_file(making, failure);
-    if (rc != 0)
-        return rc;
-    rc = fsync(making->directory_fd) == 0 ? 0 : errno;
-    if (rc == 0)
-        rc = renameat2(AT_FDCWD, making->directory, AT_FDCWD, making->target,
-                       may_be_empty ? 0 : RENAME_NOREPLACE) == 0
-                 ? 0
-                 : errno;
-    if (rc == 0) {
-        making->directory[0] = '\0';
-        rc = outfile_sync_parent(making->target);
-    }
-    return rc == 0 ? 0 : ledger_fail(failure, rc, "%s", making->target);
-}
-
 static int make(struct job *job, struct ledger *ledger, const char *target, bool may_be_empty,
                 struct ledger_failure *failure) {
-    struct making making;
-    int rc = begin_making(&making, job, target, failure);
+    struct making making = {.job = job, .file = -1};
+    int rc = newdir_begin(&making.newdir, target, failure);
+    if (rc == 0)
+        rc = make_file(&making, failure);
     if (rc == 0)
         rc = copy_ledger(&making, ledger, failure);
     if (rc == 0)
         rc = verify_copy(&making, failure);
+    if (rc == 0 && !making.is_named)
+        rc = name_file(&making, failure);
     if (rc == 0)
-        rc = place(&making, may_be_empty, failure);
-    end_making(&making);
+        rc = newdir_place(&making.newdir, may_be_empty, failure);
+    if (making.file >= 0)
+        close(making.file);
+    newdir_end(&making.newdir);
     return rc;
 }
 
@@ -301,7 +188,7 @@ static int check_directory(const char *path, struct ledger_failure *failure) {
 static int check_backup(const char *backup, char path[PATH_MAX], struct ledger_failure *failure) {
     struct stat there;
     char holder[256];
-    if (snprintf(path, PATH_MAX, "%s/%s", backup, DATA_NAME) >= PATH_MAX)
+    if (snprintf(path, PATH_MAX, "%s/%s", backup, NEWDIR_DATA) >= PATH_MAX)
         return ledger_fail(failure, ENAMETOOLONG, "%s", backup);
     if (stat(path, &there) != 0)
         return ledger_fail(failure, errno, "%s", path);

@@ -2,12 +2,9 @@
  * all.
  *
  * While it is copied and verified the file has no name, where the file system can do that
- * (O_TMPFILE); only then is it put into a directory with a temporary name, which becomes the target
- * in one step. Who is killed leaves at most that directory, named
- *
- *   TARGET.unfinished-PID
- *
- * in the target's parent, and the next backup there removes those that nobody holds any more.
+ * (O_TMPFILE); only then is it put into a directory with a temporary name (newdir.h), which becomes
+ * the target in one step. Who is killed leaves at most that directory, which the next backup
+ * removes.
  *
  * Thread class: a job's; makes a thread of its own for the copy. */
 #ifndef PORT_BACKUP_H

@@ -22,7 +22,8 @@ static const struct command commands[] = {
     {"gate", "STATE", "may that state invoke now? exit status 0: yes, 1: no", look_gate},
     {"history", "[filter]", "records, newest first", look_history},
     {"show", "ID|RUN_ID", "one entry, whole", look_show},
-    {"verify", "", "is everything as the entries say? exit status 0: yes, 1: no", keep_verify},
+    {"verify", "[--rebuild NEW]", "is everything as the entries say? exit status 0: yes, 1: no",
+     keep_verify},
     {"backup", "TARGET", "a verified copy, of a ledger that may be open", keep_backup},
     {"restore", "NEWDIR", "a ledger from the backup DIR, verified", keep_restore},
 };
@@ -38,6 +39,7 @@ static void print_usage(FILE *to) {
                 "  --limit N           at most so many (20)\n"
                 "  --oldest            oldest first\n"
                 "  --payload           with intent, input, output, trace, ...\n"
+                "  --rebuild NEWDIR    of verify: whatever is derived anew, into a new ledger\n"
                 "  --by DIMENSION      of top: state, org, project, user, agent, model, ...\n"
                 "\nfilter:\n"
                 "  --state, --org, --project, --user, --agent, --model, --provider,\n"
@@ -95,6 +97,7 @@ enum option_code {
     OPTION_OLDEST,
     OPTION_PAYLOAD,
     OPTION_BY,
+    OPTION_REBUILD,
     OPTION_STATUS,
     OPTION_KIND,
     OPTION_SINCE,
@@ -109,6 +112,7 @@ static const struct option long_options[] = {
     {"oldest", no_argument, NULL, OPTION_OLDEST},
     {"payload", no_argument, NULL, OPTION_PAYLOAD},
     {"by", required_argument, NULL, OPTION_BY},
+    {"rebuild", required_argument, NULL, OPTION_REBUILD},
     {"status", required_argument, NULL, OPTION_STATUS},
     {"kind", required_argument, NULL, OPTION_KIND},
     {"since", required_argument, NULL, OPTION_SINCE},
@@ -201,6 +205,9 @@ static bool take_option(int code, const char *value, struct command_options *opt
     case OPTION_BY:
         options->by = value;
         return true;
+    case OPTION_REBUILD:
+        options->rebuild = value;
+        return value[0] != '\0';
     case OPTION_STATUS:
         return read_words(value, status_name, STATUS_COMPLETED, STATUS_ABORTED,
                           &options->filter.statuses);

@@ -22,6 +22,7 @@ struct command_options {
     const char *output;
     const char *columns;
     const char *by;
+    const char *rebuild; /* of verify: where to; NULL: only verify */
     struct ledger_filter filter;
     struct ledger_text names[DIMENSION_LIMIT];
 };

@@ -7,6 +7,7 @@
 
 #include "backup.h"
 #include "json.h"
+#include "rebuild_job.h"
 #include "text.h"
 #include "verify_job.h"
 
@@ -109,7 +110,44 @@ static void end_telling(struct telling *telling, const struct ledger_verify_resu
                  result->findings, result->is_short ? " and perhaps more" : "");
 }
 
+/* A line of its own kind: what is told of the old ledger must not be taken for the new one's. */
+static void tell_left_out(void *context, const struct ledger_finding *finding) {
+    struct telling *telling = context;
+    if (telling->is_json) {
+        tell_json(&telling->json, finding);
+        return;
+    }
+    text_add(&telling->text, "left out: ");
+    tell_text(&telling->text, finding);
+}
+
+static int keep_rebuild(const struct command_options *options) {
+    struct telling telling = {.is_json = options->json};
+    struct ledger_verify_result result = {0};
+    struct ledger_failure failure = {0};
+    struct ledger_reader reader;
+    uint64_t left_out = 0;
+    struct job job = begin_job("rebuilding");
+    struct ledger *ledger = command_open(options, &reader);
+    if (ledger == NULL)
+        return EXIT_FAILED;
+    begin_telling(&telling);
+    int rc = rebuild_job_run(&job, ledger, options->rebuild, tell_left_out, tell, &telling,
+                             &left_out, &result, &failure);
+    end_job(&job);
+    command_shut(ledger);
+    if (rc != 0) {
+        entry_buffer_free(&telling.text);
+        return command_failed(&failure);
+    }
+    end_telling(&telling, &result);
+    int printed = command_print(&telling.text);
+    return printed == EXIT_DONE && left_out + result.findings > 0 ? EXIT_NO : printed;
+}
+
 int keep_verify(const struct command_options *options) {
+    if (options->rebuild != NULL)
+        return keep_rebuild(options);
     struct telling telling = {.is_json = options->json};
     struct ledger_verify_result result;
     struct ledger_failure failure = {0};
