@@ -160,7 +160,7 @@ kill_one(Config, Directory, Backup, WholeUs) ->
     case filelib:is_file(Backup) of
         false ->
             %% At most a directory with another name, and in it nothing, or all.
-            [?assertMatch({match, _}, re:run(Name, "\\.unfinished-[0-9]+$"))
+            [?assertMatch({match, _}, re:run(Name, "\\.cost_ledger-unfinished-[0-9]+$"))
              || Name <- left_by(Backup)],
             ?assert(length(left_by(Backup)) =< 1),
             killed;

@@ -150,7 +150,7 @@ static int take_undefined(struct rebuilding *rebuilding, MDB_val key, MDB_val va
 /* Whether all have a text now, and are those of a declared family. */
 static bool is_series(const struct rebuilding *rebuilding, const uint32_t *numbers, size_t count) {
     const struct verifier *verifier = &rebuilding->verifier;
-    uint8_t dimensions[SERIES_NAMES_MAX];
+    uint8_t dimensions[SERIES_NAMES_MAX] = {0};
     bool is_declared = false;
     for (size_t i = 0; i < count; i++) {
         struct ledger_text text;

@@ -108,8 +108,7 @@ static int check_file(struct storage *storage, struct ledger_failure *failure) {
     unsigned long long need = ((unsigned long long)info.me_last_pgno + 1) * stat.ms_psize;
     if ((unsigned long long)file.st_size < need && info.me_last_pgno > 1)
         return ledger_fail(failure, LEDGER_E_TRUNCATED,
-                           "%s%s has %llu bytes, its header needs %llu",
-                           storage->options.directory,
+                           "%s%s has %llu bytes, its header needs %llu", storage->options.directory,
                            storage->options.is_file ? "" : "/data.mdb",
                            (unsigned long long)file.st_size, need);
     storage->file_size = (uint64_t)file.st_size;

@@ -41,7 +41,7 @@ int verify_found(struct verifier *verifier, const char *database, uint64_t id, c
 
 bool verify_is_damage(int rc) {
     return rc == LEDGER_E_DAMAGED || rc == LEDGER_E_NEWER || rc == MDB_CORRUPTED ||
-           rc == MDB_PAGE_NOTFOUND || rc == MDB_BAD_VALSIZE;
+           rc == MDB_PAGE_NOTFOUND || rc == MDB_BAD_VALSIZE || rc == MDB_BAD_TXN;
 }
 
 const char *verify_dimension(int dimension) {

@@ -98,7 +98,7 @@ static int wrong_series(struct verifier *verifier, uint32_t series, const char *
 static int walk_series(struct names_walk *walk, const uint8_t *key, size_t size, MDB_val value) {
     struct verifier *verifier = walk->verifier;
     uint32_t back[SERIES_NAMES_MAX];
-    uint8_t dimensions[SERIES_NAMES_MAX];
+    uint8_t dimensions[SERIES_NAMES_MAX] = {0};
     size_t count = (size - 1) / 4, back_count = 0;
     if (size % 4 != 1 || count == 0 || count > SERIES_NAMES_MAX || value.mv_size != 4)
         return verify_found(verifier, "names", 0, "a series' names\ncannot be read");

@@ -13,7 +13,7 @@
 
 #include "outfile.h"
 
-#define UNFINISHED ".unfinished-"
+#define UNFINISHED ".cost_ledger-unfinished-"
 
 static bool is_unfinished(const char *name) {
     const char *at = strstr(name, UNFINISHED);

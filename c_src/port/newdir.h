@@ -1,7 +1,7 @@
 /* A directory with a ledger's data.mdb that is there whole or not at all. It is made under a
  * temporary name beside its own,
  *
- *   TARGET.unfinished-PID
+ *   TARGET.cost_ledger-unfinished-PID
  *
  * and locked (flock) as long as its maker lives. What a maker that was killed left behind the next
  * one in the same parent removes.
