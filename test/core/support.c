@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../c_src/core/rebuild.h"
 #include "../../c_src/core/verify.h"
 
 size_t rounds(size_t full) {
@@ -581,6 +582,22 @@ void assert_verified(struct ledger *ledger) {
     struct ledger_failure failure;
     assert_int_equal(ledger_verify(ledger, &options, &result, &failure), 0);
     assert_int_equal(result.findings, 0);
+}
+
+void assert_rebuilds(struct ledger *ledger) {
+    const struct ledger_rebuild_options options = {.left_out = print_finding};
+    struct ledger_failure failure;
+    struct ledger_reader reader;
+    struct ledger *rebuilt;
+    uint64_t left_out;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/rebuilt", ledger->storage.options.directory);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(ledger_rebuild(ledger, path, &options, &left_out, &failure), 0);
+    assert_int_equal(left_out, 0);
+    assert_int_equal(ledger_open_to_read(path, 1, &rebuilt, &reader, &failure), 0);
+    assert_verified(rebuilt);
+    close_ledger(rebuilt);
 }
 
 /* ---- LMDB without a ledger ---------------------------------------------------------------- */

@@ -519,6 +519,7 @@ static void work(const char *directory, size_t steps, size_t families) {
         if (i % 4 == 0)
             assert_books_agree(world->ledger);
     }
+    assert_rebuilds(world->ledger); /* with what is still held */
     at_time(world->ledger, ledger_now(world->ledger) + 40 * (int64_t)DAY_MS * 1000);
     settle_down(world);
     assert_books_agree(world->ledger);
