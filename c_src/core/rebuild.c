@@ -286,6 +286,15 @@ static bool is_live_run(struct rebuilding *rebuilding, MDB_val key, uint64_t id)
     return is;
 }
 
+/* One under which a record was asked for again by its run id: its own name the entry has made. */
+static bool is_asked_again(struct rebuilding *rebuilding, MDB_val key, const struct key_row *row) {
+    struct verifier *verifier = &rebuilding->verifier;
+    struct ledger_entry entry;
+    return row->operation == OPERATION_RECORD &&
+           verify_fetch(verifier, verifier->decoder, row->id, &entry) == 0 &&
+           verify_has_name(key, row, &entry);
+}
+
 /* Rows that no entry makes. How holds ended is derived, too, but of a release nothing else says
  * whether it was of a run: they are there until the derived ones take their place. */
 static int take_key(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
@@ -300,9 +309,10 @@ static int take_key(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
         return leave_out(rebuilding, "keys", 0, "a row of kind %u\ncannot be read", kind);
     bool is_of_hold = row.operation == OPERATION_RESERVE || row.operation == OPERATION_METER ||
                       row.operation == OPERATION_TRANSFER;
-    bool is_ours =
-        is_run ? is_of_hold && row.version == 0 && is_live_run(rebuilding, key, row.id)
-               : (is_of_hold && row.id != 0) || (row.operation == OPERATION_POLICY && row.id == 0);
+    bool is_ours = is_run ? is_of_hold && row.version == 0 && is_live_run(rebuilding, key, row.id)
+                          : (is_of_hold && row.id != 0) ||
+                                (row.operation == OPERATION_POLICY && row.id == 0) ||
+                                is_asked_again(rebuilding, key, &row);
     if (!is_ours)
         return 0;
     int rc = mdb_put(rebuilding->verifier.txn, new_dbi(rebuilding, DB_KEYS), &key, &value,

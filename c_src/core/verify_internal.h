@@ -73,6 +73,8 @@ enum ledger_operation verify_operation(const struct ledger_entry *entry);
 int verify_names(struct verifier *verifier);
 /* Rows of clients and runs, in slices. */
 int verify_requests(struct verifier *verifier);
+/* Whether the entry that a row of a client or a run names goes by that name. */
+bool verify_has_name(MDB_val key, const struct key_row *row, const struct ledger_entry *entry);
 /* Rows that are derived from the entries, against those in the scratch file. */
 int verify_derived_keys(struct verifier *verifier);
 int verify_payload_rows(struct verifier *verifier);

@@ -339,15 +339,24 @@ static int wrong_request(struct verifier *verifier, MDB_val key, uint64_t id, co
                         verify_text(name, cut), what);
 }
 
-/* Of a request that booked an entry, or a run that is booked: the entry has that name. */
+/* An entry has the name; or it was asked for again by its run id, under another client id. */
+bool verify_has_name(MDB_val key, const struct key_row *row, const struct ledger_entry *entry) {
+    uint8_t kind = *(uint8_t *)key.mv_data;
+    if (kind == KEY_RUN || kind == KEY_LONG_RUN)
+        return keys_is_named(key, entry->run_id);
+    bool is_asked_again = row->operation == OPERATION_RECORD && entry->run_id.data != NULL &&
+                          entry->request_digest != NULL &&
+                          memcmp(row->digest, entry->request_digest, sizeof row->digest) == 0;
+    return is_asked_again || keys_is_named(key, entry->client_id);
+}
+
+/* Of a request that booked an entry, or a run that is booked. */
 static int verify_named_entry(struct verifier *verifier, MDB_val key, const struct key_row *row) {
-    const uint8_t *bytes = key.mv_data;
-    bool is_run = bytes[0] == KEY_RUN || bytes[0] == KEY_LONG_RUN;
     struct ledger_entry entry;
     int rc = verify_fetch(verifier, verifier->decoder, row->id, &entry);
     if (rc != 0 && rc != MDB_NOTFOUND && !verify_is_damage(rc))
         return rc;
-    return rc == 0 && keys_is_named(key, is_run ? entry.run_id : entry.client_id)
+    return rc == 0 && verify_has_name(key, row, &entry)
                ? 0
                : wrong_request(verifier, key, row->id, "no entry has it");
 }

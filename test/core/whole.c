@@ -159,6 +159,8 @@ struct world make_world(const char *directory) {
     book_many(ledger, "planning", 70);
     struct ledger_entry entry = record_of("a client", "a run");
     world.recorded = ask(ledger, OPERATION_RECORD, 0, &entry);
+    entry = record_of("again", "a run"); /* the same, under another id */
+    assert_true(ask(ledger, OPERATION_RECORD, 0, &entry) == world.recorded);
     entry = record_of(NULL, NULL);
     world.redacted = ask(ledger, OPERATION_RECORD, 0, &entry);
     at_time(ledger, ledger_now(ledger) + (int64_t)HOUR_MS * 1000);
@@ -270,6 +272,8 @@ void add_a_row(struct ledger *ledger, enum storage_database database, uint8_t ki
     static struct row row;
     assert_true(nth_row(ledger, database, kind, 0, &row));
     row.key_bytes[row.key.mv_size - 1] ^= 0x55;
+    if (database == DB_KEYS && kind == KEY_CLIENT) /* who knows the digest asked again */
+        row.value_bytes[row.value.mv_size - 1] ^= 1;
     put_raw(ledger, database, row.key, row.value);
     assert_found_in(ledger, database, "made up", &row);
     delete_raw(ledger, database, row.key);
