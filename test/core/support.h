@@ -172,7 +172,8 @@ void assert_books_agree(struct ledger *ledger);
 /* ledger_verify() finds nothing. Part of assert_books_agree(). */
 void assert_verified(struct ledger *ledger);
 
-/* ledger_rebuild() leaves nothing out, and makes a ledger in which ledger_verify() finds nothing. */
+/* ledger_rebuild() leaves nothing out, and makes a ledger in which ledger_verify() finds nothing.
+ */
 void assert_rebuilds(struct ledger *ledger);
 
 /* ---- LMDB without a ledger ---------------------------------------------------------------- */
