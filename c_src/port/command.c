@@ -26,6 +26,8 @@ static const struct command commands[] = {
      keep_verify},
     {"backup", "TARGET", "a verified copy, of a ledger that may be open", keep_backup},
     {"restore", "NEWDIR", "a ledger from the backup DIR, verified", keep_restore},
+    {"report", "[--output FILE]", "what was spent, on what; HTML to a file, or text",
+     report_command},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -41,7 +43,9 @@ static void print_usage(FILE *to) {
                 "  --payload           with intent, input, output, trace, ...\n"
                 "  --rebuild NEWDIR    of verify: whatever is derived anew, into a new ledger\n"
                 "  --by DIMENSION      of top: state, org, project, user, agent, model, ...\n"
-                "\nfilter:\n"
+                "  --output FILE       of report: an HTML file, which must not exist yet\n"
+                "  --text              of report: text on 80 columns; so without --output\n"
+                "\nfilter (of report: --since and --until):\n"
                 "  --state, --org, --project, --user, --agent, --model, --provider,\n"
                 "  --prompt-type NAME  of that one only\n"
                 "  --status S[,S]      completed, failed, aborted\n"
@@ -102,6 +106,8 @@ enum option_code {
     OPTION_KIND,
     OPTION_SINCE,
     OPTION_UNTIL,
+    OPTION_OUTPUT,
+    OPTION_TEXT,
     OPTION_HELP,
     OPTION_DIMENSION /* and up: a dimension's number more */
 };
@@ -117,6 +123,8 @@ static const struct option long_options[] = {
     {"kind", required_argument, NULL, OPTION_KIND},
     {"since", required_argument, NULL, OPTION_SINCE},
     {"until", required_argument, NULL, OPTION_UNTIL},
+    {"output", required_argument, NULL, OPTION_OUTPUT},
+    {"text", no_argument, NULL, OPTION_TEXT},
     {"help", no_argument, NULL, OPTION_HELP},
     {"state", required_argument, NULL, OPTION_DIMENSION + DIMENSION_STATE},
     {"org", required_argument, NULL, OPTION_DIMENSION + DIMENSION_ORG},
@@ -202,6 +210,11 @@ static bool take_option(int code, const char *value, struct command_options *opt
         return options->payload = true;
     case OPTION_LIMIT:
         return read_number(value, &options->limit) && options->limit > 0;
+    case OPTION_OUTPUT:
+        options->output = value;
+        return value[0] != '\0';
+    case OPTION_TEXT:
+        return options->as_text = true;
     case OPTION_BY:
         options->by = value;
         return true;

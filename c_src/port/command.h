@@ -16,6 +16,7 @@ struct command_options {
     const char *operand; /* what follows the directory; NULL: nothing */
     bool json;
     bool payload;
+    bool as_text;
     bool oldest_first;
     uint64_t limit;
     const char *format;
@@ -50,5 +51,8 @@ int look_top(const struct command_options *options);
 int look_gate(const struct command_options *options);
 int look_history(const struct command_options *options);
 int look_show(const struct command_options *options);
+
+/* report_command.c */
+int report_command(const struct command_options *options);
 
 #endif

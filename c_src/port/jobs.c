@@ -6,6 +6,7 @@
 
 #include "../core/pack.h"
 #include "ledgers.h"
+#include "report.h"
 
 /* Counts the records that match, in slices. */
 static int count(struct job *job, struct ledger *ledger, const struct request *request,
@@ -25,12 +26,27 @@ static int count(struct job *job, struct ledger *ledger, const struct request *r
     return rc == 0 ? 0 : ledger_fail(failure, rc, "%s", request->directory);
 }
 
+/* Its period is all of the filter that a report has. */
+static int report(struct job *job, struct ledger *ledger, const struct request *request,
+                  struct job_result *result, struct ledger_failure *failure) {
+    struct report_request asked = {.directory = request->directory,
+                                   .output = request->output,
+                                   .since = request->filter.since,
+                                   .until = request->filter.until,
+                                   .bytes = &result->bytes};
+    if (request->output == NULL)
+        return ledger_fail(failure, EINVAL, "report needs an output");
+    result->has_bytes = true;
+    return report_run(job, ledger, &asked, failure);
+}
+
 static const struct {
     const char *name;
     int (*run)(struct job *, struct ledger *, const struct request *, struct job_result *,
                struct ledger_failure *);
 } jobs[] = {
     {"count", count},
+    {"report", report},
 };
 
 int jobs_run(struct job *job, const struct request *request, struct job_result *result,
