@@ -28,14 +28,14 @@ void html_bar(struct entry_buffer *out, ledger_sum part, ledger_sum whole) {
 /* Used, then held; where both are beyond the limit, a line shows where that is. */
 void html_budget_bar(struct entry_buffer *out, const struct report_budget *budget) {
     ledger_sum in_use = budget->used + budget->held;
-    ledger_sum whole = budget->is_unlimited ? 0 : in_use > budget->limit ? in_use : budget->limit;
+    ledger_sum whole = in_use > budget->limit ? in_use : budget->limit;
     unsigned used = share(budget->used, whole), held = share(budget->held, whole);
     if (used + held > 10000)
         held = 10000 - used;
     html_put(out, "<svg class=\"bar budget\" aria-hidden=\"true\" focusable=\"false\">");
     put_rect(out, "fill", 0, used);
     put_rect(out, "held", used, held);
-    if (whole > budget->limit && !budget->is_unlimited) {
+    if (whole > budget->limit) {
         unsigned limit = share(budget->limit, whole);
         text_add(out,
                  "<line class=\"limit\" x1=\"%u.%02u%%\" x2=\"%u.%02u%%\" y1=\"0\" y2=\"100%%\"/>",

@@ -14,8 +14,11 @@
 #define REPORT_TOP 10
 #define REPORT_BUDGETS 40
 #define REPORT_FAILURES 20
-#define REPORT_NAME_COLUMNS 96
+#define REPORT_NAME_COLUMNS 64
 #define REPORT_NAME_BYTES CLEAN_BYTES(REPORT_NAME_COLUMNS)
+/* Longer than names: by it the record is found. */
+#define REPORT_RUN_COLUMNS 200
+#define REPORT_RUN_BYTES CLEAN_BYTES(REPORT_RUN_COLUMNS)
 #define REPORT_MESSAGE_COLUMNS 300
 #define REPORT_MESSAGE_BYTES CLEAN_BYTES(REPORT_MESSAGE_COLUMNS)
 
@@ -65,7 +68,7 @@ struct report_failure {
     const char *kind;
     char state[REPORT_NAME_BYTES]; /* this and the next three: empty where there is none */
     char agent[REPORT_NAME_BYTES];
-    char run_id[REPORT_NAME_BYTES];
+    char run_id[REPORT_RUN_BYTES];
     char message[REPORT_MESSAGE_BYTES];
     bool has_cost;
     int64_t cost;

@@ -326,7 +326,7 @@ static void add_failure(void *context, const struct ledger_entry *entry,
     failure->kind = record_kind_name(entry->kind);
     take_name(entry->names[DIMENSION_STATE], failure->state);
     take_name(entry->names[DIMENSION_AGENT], failure->agent);
-    take_name(entry->run_id, failure->run_id);
+    clean_text(entry->run_id, REPORT_RUN_COLUMNS, MARK, failure->run_id, REPORT_RUN_BYTES);
     find_message(payload, failure->message);
     failure->has_cost = entry->given & ENTRY_COST;
     failure->cost = entry->cost;

@@ -282,7 +282,8 @@ static void put_budget(const struct report_budget *budget, struct entry_buffer *
         text_add(out, "<span class=\"percent\">%llu\xE2\x80\xAF%%</span>",
                  (unsigned long long)budget->percent);
     html_put(out, "</div>");
-    html_budget_bar(out, budget);
+    if (!budget->is_unlimited)
+        html_budget_bar(out, budget);
     put_budget_numbers(budget, out);
     html_put(out, "<p class=\"note\">");
     html_name(out, budget->scope);
@@ -290,7 +291,8 @@ static void put_budget(const struct report_budget *budget, struct entry_buffer *
     if (budget->resets_at_us == UINT64_MAX)
         html_put(out, " \xC2\xB7 never resets");
     else if (budget->resets_at_us != 0)
-        text_add(out, " \xC2\xB7 resets %s UTC", report_time((int64_t)budget->resets_at_us, time));
+        text_add(out, " \xC2\xB7 <span class=\"time\">resets %s UTC</span>",
+                 report_time((int64_t)budget->resets_at_us, time));
     html_put(out, "</p></li>\n");
 }
 

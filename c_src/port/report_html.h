@@ -18,6 +18,7 @@ void html_count(struct entry_buffer *out, ledger_sum number);
 
 /* A bar over the whole width of where it stands; parts of `whole`, in units of it. */
 void html_bar(struct entry_buffer *out, ledger_sum part, ledger_sum whole);
+/* Of one that has a limit. */
 void html_budget_bar(struct entry_buffer *out, const struct report_budget *budget);
 /* A chart of the costs of days or hours, and the table of it. */
 void html_chart(struct entry_buffer *out, const struct report_chart *chart, const char *currency);

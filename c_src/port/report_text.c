@@ -345,9 +345,9 @@ static void put_failure(const struct report *report, const struct report_failure
         put(out, "\n");
     }
     if (failure->run_id[0] != '\0') {
-        put(out, "    run_id ");
-        put_cut(out, failure->run_id, LINE - 11, false);
-        put(out, "\n");
+        char line[REPORT_RUN_BYTES + 8];
+        snprintf(line, sizeof line, "run_id %s", failure->run_id);
+        put_folded(out, line);
     }
     put_folded(out, failure->message);
 }
