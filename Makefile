@@ -21,6 +21,8 @@ PACKAGES := gcc make libc6-dev liblmdb-dev libmsgpack-dev libjson-c-dev libssl-d
             erlang-runtime-tools erlang-eunit erlang-common-test erlang-dialyzer \
             erlang-proper rebar3 \
             libcmocka-dev python3 python3-lmdb python3-msgpack
+# A browser that reads the reports: about 120 MB to load, 380 MB on the disk.
+TEST_PACKAGES := chromium
 CHECK_PACKAGES := clang-format cppcheck valgrind
 BENCH_PACKAGES := erlang-p1-sqlite3
 
@@ -38,9 +40,11 @@ define install
 	fi
 endef
 
-.PHONY: deps check-deps bench-deps
+.PHONY: deps test-deps check-deps bench-deps
 deps: ## install what is missing from Debian's packages (root or sudo)
 	$(call install,$(PACKAGES))
+test-deps: deps
+	$(call install,$(TEST_PACKAGES))
 check-deps: deps
 	$(call install,$(CHECK_PACKAGES))
 bench-deps: deps
@@ -125,7 +129,7 @@ include test/core/core.mk
 include test/support/support.mk
 
 .PHONY: test
-test: compile test-core test-core-sanitized test-support ## all tests (a few minutes)
+test: test-deps compile test-core test-core-sanitized test-support ## all tests (a few minutes)
 	$(REBAR) ct
 
 .PHONY: soak
