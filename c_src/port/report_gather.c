@@ -79,7 +79,9 @@ static int find_period(struct gathering *gathering, const struct report_request 
     if (first == 0)
         report->since = request->since != 0 ? request->since : (uint64_t)report->now_us;
     report->until = request->until < end ? request->until : end;
-    if (report->until < report->since)
+    if (report->until < report->since && report->is_whole)
+        report->since = report->until;
+    else if (report->until < report->since)
         report->until = report->since;
     gathering->filter.since = report->since;
     gathering->filter.until = report->until <= report->facts.last_id  ? report->until
