@@ -86,6 +86,8 @@ bool batch_took_id(const struct batch *batch) {
 
 int batch_next_id(struct batch *batch, uint64_t *id) {
     uint64_t now = (uint64_t)batch->moment.now_us;
+    if (batch->import_id != 0)
+        now = batch->import_id;
     *id = now > batch->last_id ? now : batch->last_id + 1;
     if (*id > LEDGER_TIME_MAX)
         return LEDGER_E_ID_EXHAUSTED;
@@ -348,7 +350,8 @@ int batch_book(struct batch *batch, struct ledger_entry *entry,
         rc = batch_find_series(batch, family, names, true, &number);
         if (rc == 0)
             rc = sums_get(batch, family, number, names, &series[count]);
-        if (rc == 0 && overruns(series[count++], &amounts))
+        /* Of what was booked elsewhere it was found out there. */
+        if (rc == 0 && overruns(series[count++], &amounts) && batch->import_id == 0)
             entry->flags |= ENTRY_OVERRUN;
     }
     if (rc == 0)
@@ -414,6 +417,9 @@ static int check_draft(struct batch *batch, const struct ledger_request *request
     case OPERATION_RESET:
         fits = entry->kind == KIND_RESET;
         break;
+    case OPERATION_IMPORT:
+        fits = true;
+        break;
     case OPERATION_NONE:
     case OPERATION_POLICY:
     case OPERATION_ABORT:
@@ -431,7 +437,7 @@ static int check_draft(struct batch *batch, const struct ledger_request *request
                : LEDGER_E_UNDECLARED_STATE;
 }
 
-static int grant(struct batch *batch, struct ledger_request *request, struct ledger_entry *entry) {
+int batch_grant(struct batch *batch, struct ledger_request *request, struct ledger_entry *entry) {
     /* An account is a declared series, whole. */
     if (entry->cost == 0 && entry->credits == 0)
         return LEDGER_E_BAD_ENTRY;
@@ -478,7 +484,7 @@ static int perform(struct batch *batch, struct ledger_request *request,
                    struct ledger_entry *entry) {
     switch (request->operation) {
     case OPERATION_RECORD:
-        return entry->kind == KIND_GRANT ? grant(batch, request, entry)
+        return entry->kind == KIND_GRANT ? batch_grant(batch, request, entry)
                                          : recording_record(batch, request, entry);
     case OPERATION_RESERVE:
         return holding_reserve(batch, request, entry);
@@ -492,6 +498,8 @@ static int perform(struct batch *batch, struct ledger_request *request,
         return holding_transfer(batch, request);
     case OPERATION_RESET:
         return reset(batch, request, entry);
+    case OPERATION_IMPORT:
+        return importing_import(batch, request, entry);
     case OPERATION_NONE:
     case OPERATION_POLICY:
     case OPERATION_ABORT:
@@ -630,7 +638,7 @@ int batch_expire(struct batch *batch) {
 
 int batch_do(struct batch *batch, struct ledger_request *request) {
     struct ledger_entry entry;
-    bool done;
+    bool done = false, is_import = request->operation == OPERATION_IMPORT;
     request->rc = 0;
     request->repeated = false;
     if (request->operation == OPERATION_ABORT || request->operation == OPERATION_WITHDRAW)
@@ -638,7 +646,7 @@ int batch_do(struct batch *batch, struct ledger_request *request) {
     request->rc = read_draft(batch, request, &entry);
     if (request->rc == 0)
         request->rc = check_draft(batch, request, &entry);
-    if (request->rc == 0)
+    if (request->rc == 0 && !is_import)
         request->rc = find_done(batch, request, &entry, &done);
     if (request->rc == 0 && done)
         return count_repeat(batch, request);
@@ -651,7 +659,7 @@ int batch_do(struct batch *batch, struct ledger_request *request) {
         request->rc = rc;
         return 0;
     }
-    return rc != 0 ? rc : remember_done(batch, request, &entry);
+    return rc != 0 || is_import ? rc : remember_done(batch, request, &entry);
 }
 
 /* ---- the end of a batch ----------------------------------------------------------------- */

@@ -3,6 +3,7 @@
  *   batch.c       the transaction, names, entries
  *   recording.c   records of work, their corrections and redactions, prices
  *   sums.c        the series that the batch changes
+ *   importing.c   entries as they were booked elsewhere
  *   holding.c     reserve, meter, transfer
  *   resolving.c   settle, release, expire
  *   publishing.c  warnings, and the words of the gate
@@ -66,6 +67,7 @@ struct batch {
     struct moment moment;
     uint64_t last_id;
     uint64_t first_id;  /* last_id before this batch */
+    uint64_t import_id; /* that the next entry has, as it was; 0: it gets a new one */
     bool wrote;         /* there is something to commit */
     int building;       /* family that is being built, and treated as ready; 0: none */
     bool any_undefined; /* there are names that no entry defines yet */
@@ -141,6 +143,13 @@ int recording_record(struct batch *batch, struct ledger_request *request,
 /* Books a correction of what it links to: LEDGER_E_OVERCORRECTED. */
 int recording_correct(struct batch *batch, struct ledger_entry *entry,
                       const struct ledger_entry *booked);
+
+/* batch.c. Books a grant to an account: LEDGER_E_UNDECLARED_SERIES, LEDGER_E_BUILDING. */
+int batch_grant(struct batch *batch, struct ledger_request *request, struct ledger_entry *entry);
+
+/* importing.c: OPERATION_IMPORT. */
+int importing_import(struct batch *batch, struct ledger_request *request,
+                     struct ledger_entry *entry);
 
 /* holding.c, resolving.c: what ledger.h says of each operation. 0, or what fails this request
  * alone as long as nothing was put; anything else ends the batch. */

@@ -115,7 +115,7 @@ static int create_databases(struct ledger *ledger, const struct ledger_options *
     if (rc == 0)
         rc = storage_create(&ledger->storage, txn);
     if (rc == 0)
-        rc = meta_create(ledger, txn, options, (uint64_t)clock_wall_us());
+        rc = meta_create(ledger, txn, options);
     if (rc == 0) {
         rc = mdb_txn_commit(txn);
         txn = NULL;

@@ -49,6 +49,8 @@ struct ledger_options {
     unsigned readers;      /* how many threads may read at once */
     bool meta_sync;        /* false: a power cut may lose the last commit, but nothing else */
     enum clock_mode clock;
+    uint64_t created_at_us; /* of a new ledger that goes on with what another was, whose policy
+                               keeps its version; 0: it begins now */
     const struct ledger_policy *policy; /* seeds a new ledger; an old one keeps its own */
     /* Families of series besides that of the states; those that an old ledger does not have are
      * built by ledger_build(). */
@@ -123,6 +125,10 @@ enum ledger_operation {
     OPERATION_ABORT = 9,     /* the owner of `hold` is gone; no draft */
     OPERATION_WITHDRAW = 10, /* releases what the reserve with token `hold` made, if it made
                                 anything, and forgets its client_id; out: id of the hold */
+    OPERATION_IMPORT = 11,   /* books the draft, of any kind, as it was booked in another ledger:
+                                under the id `hold`, which is above all that are there and not ahead
+                                of ledger time (LEDGER_E_BACKWARDS), with its flags, its digests and
+                                its unit prices as they are */
 };
 
 enum ledger_level { LEVEL_NORMAL, LEVEL_APPROACHING, LEVEL_CRITICAL, LEVEL_EXHAUSTED };
@@ -177,6 +183,7 @@ struct ledger_request {
     uint64_t hold;
     uint64_t extend_ms; /* of reserve: how long the hold may last, and each metering extends it */
     bool critical;      /* of reserve */
+    uint64_t redacted_by; /* of import: the entry that took the payload away, whose digest is `text` */
     struct ledger_text text;
 
     uint64_t id;    /* out: of the entry or hold, if rc is 0; of what conflicts */

@@ -92,11 +92,14 @@ int meta_put_series(struct ledger *ledger, MDB_txn *txn, const struct declared_s
     return rc;
 }
 
-int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options *options,
-                uint64_t created_at_us) {
+int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options *options) {
     struct ledger_policy first = *options->policy;
-    first.version = 1;
-    first.changed_by_entry = 0;
+    uint64_t created_at_us = options->created_at_us;
+    if (created_at_us == 0) {
+        created_at_us = (uint64_t)clock_wall_us();
+        first.version = 1;
+        first.changed_by_entry = 0;
+    }
     int rc = put_format(ledger, txn, created_at_us, options->currency);
     if (rc == 0)
         rc = meta_put_series(ledger, txn, ledger->declared);

@@ -19,8 +19,7 @@
 #include "internal.h"
 
 /* Writes the rows of a new ledger, whose families ledger->declared has. */
-int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options *options,
-                uint64_t created_at_us);
+int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options *options);
 /* Fills the ledger's format fields, declared series and policy. */
 int meta_load(struct ledger *ledger, MDB_txn *txn, struct ledger_failure *failure);
 /* The declared families as the file has them, those that are being built last: an array of

@@ -42,8 +42,7 @@ void json_close(struct json *json, char bracket) {
     put(json, &bracket, 1);
 }
 
-/* Length of the UTF-8 sequence at `at`, or 0. */
-static size_t sequence(const unsigned char *at, size_t left) {
+size_t json_sequence(const unsigned char *at, size_t left) {
     size_t size = at[0] < 0x80 ? 1 : at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
     if (size == 0 || size > left || at[0] > 0xf4)
         return 0;
@@ -54,6 +53,16 @@ static size_t sequence(const unsigned char *at, size_t left) {
         if ((at[i] & 0xc0) != 0x80)
             return 0;
     return size;
+}
+
+bool json_is_utf8(struct ledger_text text) {
+    const unsigned char *at = (const unsigned char *)text.data;
+    size_t size = 0, left = text.size;
+    while (left > 0 && (size = json_sequence(at, left)) > 0) {
+        at += size;
+        left -= size;
+    }
+    return left == 0;
 }
 
 static void put_escaped(struct json *json, unsigned char byte) {
@@ -83,7 +92,7 @@ static void put_string(struct json *json, struct ledger_text text) {
     const unsigned char *end = at + text.size;
     put(json, "\"", 1);
     while (at < end) {
-        size_t size = sequence(at, (size_t)(end - at));
+        size_t size = json_sequence(at, (size_t)(end - at));
         bool is_plain = size > 1 || (size == 1 && *at >= 0x20 && *at != '"' && *at != '\\');
         if (is_plain) {
             at += size;

@@ -9,7 +9,8 @@
 
 #include "../core/ledger.h"
 
-#define JSON_DEPTH_MAX 64
+/* A payload of 24 levels whose maps all are written as {"$map": [[k, v]]}, in a record. */
+#define JSON_DEPTH_MAX 96
 
 struct json {
     struct entry_buffer *out;
@@ -30,5 +31,9 @@ void json_int(struct json *json, int64_t number);
 void json_big(struct json *json, ledger_sum number);
 void json_id(struct json *json, uint64_t id); /* a string; null where it is 0 */
 void json_double(struct json *json, double number);
+
+/* Length of the UTF-8 sequence at `at`, or 0: there is none, or it is not whole. */
+size_t json_sequence(const unsigned char *at, size_t left);
+bool json_is_utf8(struct ledger_text text);
 
 #endif

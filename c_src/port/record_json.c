@@ -29,9 +29,11 @@ static const char *const dimensions[] = {[DIMENSION_STATE] = "state",
                                          [DIMENSION_PROVIDER] = "provider",
                                          [DIMENSION_STATUS] = "status",
                                          [DIMENSION_PROMPT_TYPE] = "prompt_type"};
-static const char *const classes[] = {"input", "output", "cache_read", "cache_creation",
+const char *const record_token_classes[TOKENS_CLASSES] = {
+    "input", "output", "cache_read", "cache_creation",
                                       "reasoning"};
-static const char *const parts[] = {"tokens", "tool_calls", "external_requests", "penalties"};
+const char *const record_cost_parts[COST_PARTS] = {"tokens", "tool_calls", "external_requests", "penalties"};
+const char *const record_flags[RECORD_FLAGS] = {"overrun", "late", "completes", "unattended", "prices"};
 
 const char *record_kind_name(enum ledger_kind kind) {
     return kinds[kind];
@@ -43,6 +45,15 @@ const char *record_status_name(enum ledger_status status) {
 
 const char *record_dimension_name(int dimension) {
     return dimension < 1 || dimension > DIMENSION_PROMPT_TYPE ? NULL : dimensions[dimension];
+}
+
+const char *record_name_key(int dimension, char out[RECORD_NAME_BYTES]) {
+    const char *name = record_dimension_name(dimension);
+    if (name != NULL)
+        snprintf(out, RECORD_NAME_BYTES, "%s", name);
+    else
+        snprintf(out, RECORD_NAME_BYTES, "dimension_%d", dimension);
+    return out;
 }
 
 /* ---- values of a payload ------------------------------------------------------------------ */
@@ -190,17 +201,23 @@ static void put_object(struct json *json, const msgpack_object *object) {
     }
 }
 
-static void put_msgpack(struct json *json, const char *key, struct ledger_text written) {
+void record_json_value(struct json *json, struct ledger_text written) {
     msgpack_unpacked unpacked;
-    if (!msgpack_is_bounded_to(written.data, written.size, PAYLOAD_DEPTH_MAX))
-        return;
+    bool fits = msgpack_is_bounded_to(written.data, written.size, PAYLOAD_DEPTH_MAX);
     msgpack_unpacked_init(&unpacked);
-    if (msgpack_unpack_next(&unpacked, written.data, written.size, NULL) ==
-        MSGPACK_UNPACK_SUCCESS) {
-        json_key(json, key);
+    if (fits && msgpack_unpack_next(&unpacked, written.data, written.size, NULL) ==
+                    MSGPACK_UNPACK_SUCCESS)
         put_object(json, &unpacked.data);
-    }
+    else
+        json_literal(json, "null");
     msgpack_unpacked_destroy(&unpacked);
+}
+
+static void put_msgpack(struct json *json, const char *key, struct ledger_text written) {
+    if (written.data == NULL)
+        return;
+    json_key(json, key);
+    record_json_value(json, written);
 }
 
 /* ---- the entry ----------------------------------------------------------------------------- */
@@ -219,7 +236,7 @@ static void put_amounts(struct json *json, const struct ledger_entry *entry) {
         json_key(json, "tokens");
         json_open(json, '{');
         for (int class = 0; class < TOKENS_CLASSES; class ++) {
-            json_key(json, classes[class]);
+            json_key(json, record_token_classes[class]);
             json_int(json, entry->tokens[class]);
         }
         json_close(json, '}');
@@ -228,7 +245,7 @@ static void put_amounts(struct json *json, const struct ledger_entry *entry) {
         json_key(json, "breakdown");
         json_open(json, '{');
         for (int part = 0; part < COST_PARTS; part++) {
-            json_key(json, parts[part]);
+            json_key(json, record_cost_parts[part]);
             json_int(json, entry->breakdown[part]);
         }
         json_close(json, '}');
@@ -237,7 +254,7 @@ static void put_amounts(struct json *json, const struct ledger_entry *entry) {
         json_key(json, "unit_prices");
         json_open(json, '{');
         for (int class = 0; class < TOKENS_CLASSES; class ++) {
-            json_key(json, classes[class]);
+            json_key(json, record_token_classes[class]);
             json_literal(json, text_sum((ledger_sum)entry->unit_prices[class], digits));
         }
         json_close(json, '}');
@@ -248,7 +265,13 @@ static void put_text(struct json *json, const char *key, struct ledger_text text
     if (text.data == NULL)
         return;
     json_key(json, key);
-    json_text(json, text);
+    if (json_is_utf8(text)) {
+        json_text(json, text);
+        return;
+    }
+    open_tagged(json, "$bin");
+    put_base64(json, text.data, text.size);
+    json_close(json, '}');
 }
 
 static void put_id(struct json *json, const char *key, uint64_t id) {
@@ -259,22 +282,23 @@ static void put_id(struct json *json, const char *key, uint64_t id) {
 }
 
 static void put_flags(struct json *json, uint64_t flags) {
-    static const struct {
-        enum entry_flag flag;
-        const char *name;
-    } all[] = {{ENTRY_OVERRUN, "overrun"},
-               {ENTRY_LATE, "late"},
-               {ENTRY_COMPLETES, "completes"},
-               {ENTRY_UNATTENDED, "unattended"}};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        if (flags & all[i].flag) {
-            json_key(json, all[i].name);
+    for (int bit = 0; bit < RECORD_FLAGS; bit++)
+        if (flags & UINT64_C(1) << bit) {
+            json_key(json, record_flags[bit]);
             json_literal(json, "true");
         }
 }
 
+static void put_bytes(struct json *json, const char *key, const uint8_t *bytes, size_t size) {
+    if (bytes == NULL)
+        return;
+    json_key(json, key);
+    put_base64(json, (const char *)bytes, size);
+}
+
 void record_json(struct json *json, const struct ledger_entry *entry,
                  const struct ledger_payload *payload) {
+    char key[RECORD_NAME_BYTES];
     json_open(json, '{');
     put_id(json, "id", entry->id);
     json_key(json, "kind");
@@ -284,11 +308,13 @@ void record_json(struct json *json, const struct ledger_entry *entry,
     if (entry->status != STATUS_NONE) {
         json_key(json, "status");
         json_word(json, statuses[entry->status]);
+    }
+    if (entry->status != STATUS_NONE || entry->duration_ms != 0) {
         json_key(json, "duration_ms");
         json_int(json, entry->duration_ms);
     }
-    for (int dimension = 1; dimension <= DIMENSION_PROMPT_TYPE; dimension++)
-        put_text(json, dimensions[dimension], entry->names[dimension]);
+    for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++)
+        put_text(json, record_name_key(dimension, key), entry->names[dimension]);
     put_amounts(json, entry);
     put_flags(json, entry->flags);
     if (entry->given & ENTRY_OCCURRED_AT) {
@@ -305,10 +331,11 @@ void record_json(struct json *json, const struct ledger_entry *entry,
         json_key(json, "policy_version");
         json_int(json, (int64_t)entry->policy_version);
     }
-    if (entry->change.data != NULL)
-        put_msgpack(json, "change", entry->change);
+    put_bytes(json, "request_digest", entry->request_digest, ENTRY_DIGEST_BYTES);
+    put_msgpack(json, "change", entry->change);
     put_id(json, "redacted_by", payload->redacted_by);
-    if (payload->map.data != NULL)
-        put_msgpack(json, "payload", payload->map);
+    put_bytes(json, "digest", entry->digest, ENTRY_DIGEST_BYTES);
+    put_bytes(json, "salt", payload->salt, ENTRY_SALT_BYTES);
+    put_msgpack(json, "payload", payload->map);
     json_close(json, '}');
 }
