@@ -59,7 +59,7 @@ enum ledger_error {
 /* Where a failure needs more than its code: which file, which holder, which field. */
 struct ledger_failure {
     int code;
-    char detail[384];
+    char detail[768];
 };
 
 /* Static text, never NULL. */

@@ -86,7 +86,8 @@ static int correct(struct batch *batch, struct ledger_entry *entry) {
         rc = batch_load_names(batch, booked.name_numbers, names);
     for (int dimension = 1; rc == 0 && dimension < DIMENSION_LIMIT; dimension++)
         if ((names[dimension].data == NULL) != (entry->names[dimension].data == NULL) ||
-            (names[dimension].data != NULL && !text_equal(names[dimension], entry->names[dimension])))
+            (names[dimension].data != NULL &&
+             !text_equal(names[dimension], entry->names[dimension])))
             rc = LEDGER_E_BAD_ENTRY;
     entry->flags &= ~(uint64_t)ENTRY_PRICES; /* found out again */
     return rc == 0 ? recording_correct(batch, entry, &booked) : rc;
@@ -105,8 +106,7 @@ static int redact(struct batch *batch, struct ledger_entry *entry) {
     bool is_there = payload.map.data != NULL;
     if (rc == 0)
         rc = batch_book(batch, entry, NULL);
-    return rc == 0 && is_there ? payloads_redact(batch->txn, payloads, entry->link, entry->id)
-                               : rc;
+    return rc == 0 && is_there ? payloads_redact(batch->txn, payloads, entry->link, entry->id) : rc;
 }
 
 /* Member of a written map; false: there is none. */

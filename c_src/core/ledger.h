@@ -183,7 +183,8 @@ struct ledger_request {
     uint64_t hold;
     uint64_t extend_ms; /* of reserve: how long the hold may last, and each metering extends it */
     bool critical;      /* of reserve */
-    uint64_t redacted_by; /* of import: the entry that took the payload away, whose digest is `text` */
+    uint64_t
+        redacted_by; /* of import: the entry that took the payload away, whose digest is `text` */
     struct ledger_text text;
 
     uint64_t id;    /* out: of the entry or hold, if rc is 0; of what conflicts */
@@ -385,6 +386,11 @@ int ledger_read_record(struct ledger *ledger, uint64_t id, ledger_list_row *row,
 /* The record that has that run_id; one that is a live hold has no entry yet. */
 int ledger_read_run(struct ledger *ledger, struct ledger_text run_id, ledger_list_row *row,
                     void *context);
+
+/* What was booked, or is held, under a client_id or else a run_id (data NULL: none): its id, or
+ * MDB_NOTFOUND. */
+int ledger_find_known(struct ledger *ledger, struct ledger_text client_id,
+                      struct ledger_text run_id, uint64_t *id);
 
 struct ledger_extremes {
     bool any;

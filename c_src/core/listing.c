@@ -378,3 +378,20 @@ int ledger_read_run(struct ledger *ledger, struct ledger_text run_id, ledger_lis
     reading_end(reading);
     return rc;
 }
+
+int ledger_find_known(struct ledger *ledger, struct ledger_text client_id,
+                      struct ledger_text run_id, uint64_t *id) {
+    struct key_row key = {0};
+    int rc;
+    struct reading *reading = reading_begin(ledger, &rc);
+    if (reading == NULL)
+        return rc;
+    rc = MDB_NOTFOUND;
+    if (client_id.data != NULL)
+        rc = keys_find(reading->txn, reading_dbi(reading, DB_KEYS), client_id, &key);
+    if (rc == MDB_NOTFOUND && run_id.data != NULL)
+        rc = keys_find_run(reading->txn, reading_dbi(reading, DB_KEYS), run_id, &key);
+    *id = key.id;
+    reading_end(reading);
+    return rc;
+}

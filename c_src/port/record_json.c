@@ -29,11 +29,12 @@ static const char *const dimensions[] = {[DIMENSION_STATE] = "state",
                                          [DIMENSION_PROVIDER] = "provider",
                                          [DIMENSION_STATUS] = "status",
                                          [DIMENSION_PROMPT_TYPE] = "prompt_type"};
-const char *const record_token_classes[TOKENS_CLASSES] = {
-    "input", "output", "cache_read", "cache_creation",
-                                      "reasoning"};
-const char *const record_cost_parts[COST_PARTS] = {"tokens", "tool_calls", "external_requests", "penalties"};
-const char *const record_flags[RECORD_FLAGS] = {"overrun", "late", "completes", "unattended", "prices"};
+const char *const record_token_classes[TOKENS_CLASSES] = {"input", "output", "cache_read",
+                                                          "cache_creation", "reasoning"};
+const char *const record_cost_parts[COST_PARTS] = {"tokens", "tool_calls", "external_requests",
+                                                   "penalties"};
+const char *const record_flags[RECORD_FLAGS] = {"overrun", "late", "completes", "unattended",
+                                                "prices"};
 
 const char *record_kind_name(enum ledger_kind kind) {
     return kinds[kind];
@@ -205,8 +206,8 @@ void record_json_value(struct json *json, struct ledger_text written) {
     msgpack_unpacked unpacked;
     bool fits = msgpack_is_bounded_to(written.data, written.size, PAYLOAD_DEPTH_MAX);
     msgpack_unpacked_init(&unpacked);
-    if (fits && msgpack_unpack_next(&unpacked, written.data, written.size, NULL) ==
-                    MSGPACK_UNPACK_SUCCESS)
+    if (fits &&
+        msgpack_unpack_next(&unpacked, written.data, written.size, NULL) == MSGPACK_UNPACK_SUCCESS)
         put_object(json, &unpacked.data);
     else
         json_literal(json, "null");

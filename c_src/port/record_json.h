@@ -5,8 +5,9 @@
  *    {"input": ..}, "payload": {"intent": "...", ...}}
  *
  * Ids are strings: many readers round what has more than 53 bits. Absent fields are absent keys.
- * `digest`, `request_digest` and `salt` are base64. A text that is not UTF-8 is {"$bin": "base64"}. In
- * `payload` and `change` JSON has no word for some values; they are objects with one key that begins with "$":
+ * `digest`, `request_digest` and `salt` are base64. A text that is not UTF-8 is {"$bin": "base64"}.
+ * In `payload` and `change` JSON has no word for some values; they are objects with one key that
+ * begins with "$":
  *
  *   {"$atom": "name"}      an atom
  *   {"$int": "1267..."}    an integer of more than 64 bits
