@@ -28,6 +28,9 @@ static const struct command commands[] = {
     {"restore", "NEWDIR", "a ledger from the backup DIR, verified", keep_restore},
     {"report", "[--output FILE]", "what was spent, on what; HTML to a file, or text",
      report_command},
+    {"export", "--format F", "all of it, or what the filter lets through, as a file",
+     transfer_export},
+    {"import", "FILE", "what an export wrote, or a CSV file of records", transfer_import},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -36,22 +39,25 @@ static void print_usage(FILE *to) {
     for (size_t i = 0; i < COMMANDS; i++)
         fprintf(to, "  %-8s %-18s %s\n", commands[i].name, commands[i].arguments,
                 commands[i].purpose);
-    fprintf(to, "\noptions:\n"
-                "  --json              JSON instead of text\n"
-                "  --limit N           at most so many (20)\n"
-                "  --oldest            oldest first\n"
-                "  --payload           with intent, input, output, trace, ...\n"
-                "  --rebuild NEWDIR    of verify: whatever is derived anew, into a new ledger\n"
-                "  --by DIMENSION      of top: state, org, project, user, agent, model, ...\n"
-                "  --output FILE       of report: an HTML file, which must not exist yet\n"
-                "  --text              of report: text on 80 columns; so without --output\n"
-                "\nfilter (of report: --since and --until):\n"
-                "  --state, --org, --project, --user, --agent, --model, --provider,\n"
-                "  --prompt-type NAME  of that one only\n"
-                "  --status S[,S]      completed, failed, aborted\n"
-                "  --kind K[,K]|all    invocation, run (both by default), correction, grant, ...\n"
-                "  --since, --until T  Unix milliseconds, or 2026-11-22[T06:20:00[Z]], inclusive\n"
-                "\nexit status: 0 done, 1 the answer is no, 2 wrong usage, 3 failed\n");
+    fprintf(to,
+            "\noptions:\n"
+            "  --json              JSON instead of text\n"
+            "  --limit N           at most so many (20)\n"
+            "  --oldest            oldest first\n"
+            "  --payload           with intent, input, output, trace, ...\n"
+            "  --rebuild NEWDIR    of verify: whatever is derived anew, into a new ledger\n"
+            "  --by DIMENSION      of top: state, org, project, user, agent, model, ...\n"
+            "  --format F          of export: csv, jsonl, msgpack, focus; of import: csv, jsonl\n"
+            "  --output FILE       of export, report: not standard output; must not exist yet\n"
+            "  --columns A[,B]     of export as csv\n"
+            "  --text              of report: text on 80 columns; so without --output\n"
+            "\nfilter (of report: --since and --until):\n"
+            "  --state, --org, --project, --user, --agent, --model, --provider,\n"
+            "  --prompt-type NAME  of that one only\n"
+            "  --status S[,S]      completed, failed, aborted\n"
+            "  --kind K[,K]|all    invocation, run (both by default), correction, grant, ...\n"
+            "  --since, --until T  Unix milliseconds, or 2026-11-22[T06:20:00[Z]], inclusive\n"
+            "\nexit status: 0 done, 1 the answer is no, 2 wrong usage, 3 failed\n");
 }
 
 static int wrong(const char *what, const char *which) {
@@ -108,6 +114,8 @@ enum option_code {
     OPTION_UNTIL,
     OPTION_OUTPUT,
     OPTION_TEXT,
+    OPTION_FORMAT,
+    OPTION_COLUMNS,
     OPTION_HELP,
     OPTION_DIMENSION /* and up: a dimension's number more */
 };
@@ -125,6 +133,8 @@ static const struct option long_options[] = {
     {"until", required_argument, NULL, OPTION_UNTIL},
     {"output", required_argument, NULL, OPTION_OUTPUT},
     {"text", no_argument, NULL, OPTION_TEXT},
+    {"format", required_argument, NULL, OPTION_FORMAT},
+    {"columns", required_argument, NULL, OPTION_COLUMNS},
     {"help", no_argument, NULL, OPTION_HELP},
     {"state", required_argument, NULL, OPTION_DIMENSION + DIMENSION_STATE},
     {"org", required_argument, NULL, OPTION_DIMENSION + DIMENSION_ORG},
@@ -224,7 +234,14 @@ static bool take_option(int code, const char *value, struct command_options *opt
     case OPTION_STATUS:
         return read_words(value, status_name, STATUS_COMPLETED, STATUS_ABORTED,
                           &options->filter.statuses);
+    case OPTION_FORMAT:
+        options->format = value;
+        return true;
+    case OPTION_COLUMNS:
+        options->columns = value;
+        return true;
     case OPTION_KIND:
+        options->kinds_given = true;
         return read_kinds(value, &options->filter.kinds);
     case OPTION_SINCE:
         if (!read_time(value, &ms, &span))

@@ -18,6 +18,7 @@ struct command_options {
     bool payload;
     bool as_text;
     bool oldest_first;
+    bool kinds_given;
     uint64_t limit;
     const char *format;
     const char *output;
@@ -54,5 +55,8 @@ int look_show(const struct command_options *options);
 
 /* report_command.c */
 int report_command(const struct command_options *options);
+/* transfer.c */
+int transfer_export(const struct command_options *options);
+int transfer_import(const struct command_options *options);
 
 #endif
