@@ -9,7 +9,7 @@
 
 TEST_SHARED := $(addprefix test/core/,support.c limited.c books.c books_read.c books_rules.c books_lists.c records.c whole.c)
 TEST_NAMES  := $(patsubst test/core/%.c,%,$(sort $(wildcard test/core/test_*.c)))
-TEST_LIBS   := $(CORE_LIBS) -lcmocka -ldl
+TEST_LIBS   := $(CORE_LIBS) -lcmocka -ldl -lm
 # The tests of a failing disk put their own write() and fdatasync() before the C library's;
 # exported, they are also what liblmdb finds.
 TEST_LDFLAGS := -rdynamic -pthread
@@ -56,9 +56,19 @@ TEST_WITH_FAULTS := test_disk_failure test_disk_failure_holds test_disk_failure_
 $(TEST_WITH_FAULTS:%=$(BUILD)/test/%): $(BUILD)/test/faults.o
 $(TEST_WITH_FAULTS:%=$(BUILD)/sanitized/test/%): $(BUILD)/sanitized/test/faults.o
 
+# Those of what is beside the core: how records are written and read.
+TEST_OF_PORT := test_csv test_json_read test_import
+PORT_PARTS := $(filter-out main command look transfer,$(PORT_SRC:c_src/port/%.c=%))
+$(TEST_OF_PORT:%=$(BUILD)/test/%): $(PORT_PARTS:%=$(BUILD)/port/%.o)
+$(TEST_OF_PORT:%=$(BUILD)/sanitized/test/%): $(PORT_PARTS:%=$(BUILD)/sanitized/port/%.o)
+
 # ---- sanitized --------------------------------------------------------------------------------
 
 $(BUILD)/sanitized/core/%.o: c_src/core/%.c
+	@mkdir -p $(@D)
+	$(CC) $(SANITIZE) $(STRICT) -c $< -o $@
+
+$(BUILD)/sanitized/port/%.o: c_src/port/%.c
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) $(STRICT) -c $< -o $@
 
