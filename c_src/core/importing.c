@@ -260,8 +260,10 @@ static int import(struct batch *batch, struct ledger_request *request, struct le
 int importing_import(struct batch *batch, struct ledger_request *request,
                      struct ledger_entry *entry) {
     msgpack_unpacked change;
-    if (request->hold <= batch->last_id || request->hold > (uint64_t)batch->moment.now_us)
-        return LEDGER_E_BACKWARDS;
+    if (request->hold <= batch->last_id)
+        return LEDGER_E_CONFLICT;
+    if (request->hold > (uint64_t)batch->moment.now_us)
+        return LEDGER_E_OCCURS_AHEAD;
     if (!is_sound(entry, request->hold))
         return LEDGER_E_BAD_ENTRY;
     int rc = check_payload(batch, request, entry);

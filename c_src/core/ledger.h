@@ -126,9 +126,9 @@ enum ledger_operation {
     OPERATION_WITHDRAW = 10, /* releases what the reserve with token `hold` made, if it made
                                 anything, and forgets its client_id; out: id of the hold */
     OPERATION_IMPORT = 11,   /* books the draft, of any kind, as it was booked in another ledger:
-                                under the id `hold`, which is above all that are there and not ahead
-                                of ledger time (LEDGER_E_BACKWARDS), with its flags, its digests and
-                                its unit prices as they are */
+                                under the id `hold`, which is above all that are there
+                                (LEDGER_E_CONFLICT) and not ahead of ledger time
+                                (LEDGER_E_OCCURS_AHEAD), with its flags, digests and unit prices */
 };
 
 enum ledger_level { LEVEL_NORMAL, LEVEL_APPROACHING, LEVEL_CRITICAL, LEVEL_EXHAUSTED };

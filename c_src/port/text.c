@@ -39,7 +39,7 @@ char *text_clock(int64_t us, char out[TEXT_MAX]) {
 }
 
 /* Digits from the right, with a mark before every third where `mark` is not 0. */
-static char *digits(ledger_sum number, char mark, char out[TEXT_MAX]) {
+static char *digits(ledger_sum number, char mark, char *out) {
     char reversed[TEXT_MAX];
     size_t size = 0, at = 0;
     bool negative = number < 0;

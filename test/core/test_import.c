@@ -36,10 +36,10 @@ static void ids_ascend_up_to_now(void **state) {
     struct ledger *ledger = open_ledger(*state);
     struct ledger_entry entry = invocation("executing");
     at_time(ledger, START_US + 1000);
-    assert_int_equal(import(ledger, ID + 1001, &entry), LEDGER_E_BACKWARDS);
+    assert_int_equal(import(ledger, ID + 1001, &entry), LEDGER_E_OCCURS_AHEAD);
     assert_int_equal(import(ledger, ID + 5, &entry), 0);
-    assert_int_equal(import(ledger, ID + 5, &entry), LEDGER_E_BACKWARDS);
-    assert_int_equal(import(ledger, ID, &entry), LEDGER_E_BACKWARDS);
+    assert_int_equal(import(ledger, ID + 5, &entry), LEDGER_E_CONFLICT);
+    assert_int_equal(import(ledger, ID, &entry), LEDGER_E_CONFLICT);
     assert_int_equal(count_of(ledger, NULL), 1);
     close_ledger(ledger);
 }
