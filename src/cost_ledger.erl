@@ -31,7 +31,8 @@
 -export([record/1, record/2, redact/2, redact/3, fetch/1, fetch/2, fetch_run/1, fetch_run/2,
          list/2, list/3, failed/2, failed/3, fold/3, fold/4, totals/1, totals/2, totals_by/2,
          totals_by/3, scope/1, scope/2]).
--export([export/3, export/4, export/5, backup/1, backup/2, backup/3, verify/0, verify/1, verify/2]).
+-export([export/3, export/4, export/5, report/1, report/2, report/3, backup/1, backup/2, backup/3,
+         verify/0, verify/1, verify/2]).
 -export([set_prices/2, set_prices/3, import_prices/2, import_prices/3, prices/0, prices/1, price/1,
          price/2, price/3]).
 -export([check/1, check/2, reserve/1, reserve/2, settle/2, release/1, release/2, meter/2,
@@ -846,6 +847,20 @@ export(Ledger, Format, File, Filter, Options) ->
             Error
     end.
 
+-spec report(file:name_all()) -> {ok, map()} | {error, reason()}.
+report(File) -> report(?DEFAULT_LEDGER, File, #{}).
+
+-spec report(ledger(), file:name_all()) -> {ok, map()} | {error, reason()}.
+report(Ledger, File) -> report(Ledger, File, #{}).
+
+%% What was spent, on what, as one HTML file, which must not be there. Options besides: since, until, in
+%% Unix milliseconds; all of it where they are not given.
+-spec report(ledger(), file:name_all(), cost_ledger_jobs:report_options()) ->
+          {ok, #{bytes := non_neg_integer()}} | {error, reason()}.
+report(Ledger, File, Options) ->
+    with_ledger(report, [Ledger, File, Options],
+                fun(Record) -> cost_ledger_jobs:report(Record, File, Options) end).
+
 -spec backup(file:name_all()) -> {ok, map()} | {error, reason()}.
 backup(Directory) -> backup(?DEFAULT_LEDGER, Directory, #{}).
 
@@ -855,7 +870,7 @@ backup(Ledger, Directory) -> backup(Ledger, Directory, #{}).
 %% A copy of the ledger as it is now, in a directory that must not be there; it was opened and verified
 %% before it got its name.
 -spec backup(ledger(), file:name_all(), cost_ledger_jobs:options()) ->
-          {ok, map()} | {error, reason()}.
+          {ok, #{bytes := non_neg_integer()}} | {error, reason()}.
 backup(Ledger, Directory, Options) ->
     with_ledger(backup, [Ledger, Directory, Options],
                 fun(Record) -> cost_ledger_jobs:backup(Record, Directory, Options) end).
@@ -866,9 +881,11 @@ verify() -> verify(?DEFAULT_LEDGER, #{}).
 -spec verify(ledger()) -> {ok, map()} | {error, reason()}.
 verify(Ledger) -> verify(Ledger, #{}).
 
-%% Whether everything in the file is as it should be: {ok, #{count, findings}}, findings a list of what
-%% is wrong and where.
--spec verify(ledger(), cost_ledger_jobs:options()) -> {ok, map()} | {error, reason()}.
+%% Whether everything that is derived is what the entries, `count` of them, say. complete is false when
+%% there were so many findings that it gave up.
+-spec verify(ledger(), cost_ledger_jobs:options()) ->
+          {ok, #{count := non_neg_integer(), findings := [cost_ledger_jobs:finding()],
+                 complete := boolean()}} | {error, reason()}.
 verify(Ledger, Options) ->
     with_ledger(verify, [Ledger, Options],
                 fun(Record) -> cost_ledger_jobs:verify(Record, Options) end).

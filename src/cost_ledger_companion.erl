@@ -108,10 +108,19 @@ handle_info({run, Caller, Reply, Job, Arguments}, State)
   when is_pid(Caller), is_reference(Reply), is_binary(Job), is_map(Arguments) ->
     case with_port(State) of
         {ok, #state{port = Port, next = Id, jobs = Jobs} = Running} ->
-            Frame = cost_ledger_nif:to_msgpack([Id, Job, Arguments]),
-            true = port_command(Port, Frame),
             New = #job{reply = Reply, monitor = erlang:monitor(process, Caller)},
-            {noreply, Running#state{next = Id + 1, jobs = Jobs#{Id => New}}};
+            case send(Port, [Id, Job, Arguments]) of
+                sent ->
+                    {noreply, Running#state{next = Id + 1, jobs = Jobs#{Id => New}}};
+                busy ->
+                    true = erlang:demonitor(New#job.monitor, [flush]),
+                    Reply ! {Reply, {error, {companion_unavailable,
+                                             <<"the companion does not read; ask again later">>}}},
+                    {noreply, Running};
+                gone ->
+                    all_failed(died(), Running#state{jobs = Jobs#{Id => New}}),
+                    {noreply, Running#state{jobs = #{}}}
+            end;
         {error, Reason, Failed} ->
             Reply ! {Reply, {error, Reason}},
             {noreply, Failed}
@@ -139,10 +148,19 @@ terminate(_Reason, _State) ->
 
 cancel(Ids, #state{port = Port}) when is_port(Port) ->
     lists:foreach(fun(Id) ->
-                          port_command(Port, cost_ledger_nif:to_msgpack([Id, <<"cancel">>]))
+                          send(Port, [Id, <<"cancel">>])
                   end, Ids);
 cancel(_Ids, _State) ->
     ok.
+
+%% `gone`: it has ended already; the message that says so is on its way, and deals with the rest.
+send(Port, Request) ->
+    try erlang:port_command(Port, cost_ledger_nif:to_msgpack(Request), [nosuspend]) of
+        true -> sent;
+        false -> busy
+    catch
+        error:badarg -> gone
+    end.
 
 %% A frame of the companion; what is none of its own is not waited for.
 frame([<<"hello">>, ?PROTOCOL, _Version], State) ->

@@ -3,13 +3,23 @@
 
 -include("cost_ledger.hrl").
 
--export([export/5, backup/3, verify/2]).
--export_type([options/0]).
+-export([export/5, report/3, backup/3, verify/2]).
+-export_type([options/0, report_options/0, finding/0]).
 
 %% progress is called in the caller's process with (Done, Total); Total 0: not known. columns: of CSV.
 -type options() :: #{timeout => timeout(), columns => [atom()],
                      progress => fun((non_neg_integer(), non_neg_integer()) -> term())}
                  | [{atom(), term()}].
+
+%% since, until: Unix milliseconds, both inclusive.
+-type report_options() :: #{since => non_neg_integer(), until => non_neg_integer(),
+                            timeout => timeout(),
+                            progress => fun((non_neg_integer(), non_neg_integer()) -> term())}
+                        | [{atom(), term()}].
+
+%% What is not as the entries say: where, of which entry or hold (0: of none), and how so.
+-type finding() :: #{database := binary(), key := binary(), id := non_neg_integer(),
+                     what := binary()}.
 
 -type invalid() :: {invalid, Position :: pos_integer(), iodata()}.
 
@@ -36,6 +46,25 @@ export(#ledger{path = Path}, Format, File, Filter, Options) ->
             run(export, maps:merge(Arguments, maps:with([columns], Map)), Map)
     end.
 
+-spec report(#ledger{}, term(), term()) -> {ok, map()} | {error, term()} | invalid().
+report(#ledger{path = Path}, File, Options) ->
+    case {file(File), cost_ledger_rules:pairs(Options)} of
+        {{invalid, Text}, _} ->
+            {invalid, 2, Text};
+        {{ok, Output}, {ok, Map}} ->
+            case {cost_ledger_filter:parse(maps:with([since, until], Map)),
+                  options(maps:without([since, until], Map), [])} of
+                {{invalid, Text}, _} -> {invalid, 3, Text};
+                {_, {invalid, Text}} -> {invalid, 3, Text};
+                {{ok, Filter}, {ok, Rest}} ->
+                    Period = maps:with([since, until], filter(Filter)),
+                    run(report, Period#{directory => Path, output => Output}, Rest)
+            end;
+        {_, _} ->
+            {invalid, 3, ["options must be a map, like #{since => 1767225600000}, not ",
+                          cost_ledger_error:describe(Options)]}
+    end.
+
 -spec backup(#ledger{}, term(), term()) -> {ok, map()} | {error, term()} | invalid().
 backup(#ledger{path = Path}, Directory, Options) ->
     case {file(Directory), options(Options, [])} of
@@ -48,8 +77,16 @@ backup(#ledger{path = Path}, Directory, Options) ->
 verify(#ledger{path = Path}, Options) ->
     case options(Options, []) of
         {invalid, Text} -> {invalid, 2, Text};
-        {ok, Map} -> run(verify, #{directory => Path}, Map)
+        {ok, Map} ->
+            case run(verify, #{directory => Path}, Map) of
+                {ok, #{findings := Findings} = Result} ->
+                    {ok, Result#{findings := [finding(Finding) || Finding <- Findings]}};
+                Other -> Other
+            end
     end.
+
+finding(#{<<"database">> := Database, <<"key">> := Key, <<"id">> := Id, <<"what">> := What}) ->
+    #{database => Database, key => Key, id => Id, what => What}.
 
 run(Job, Arguments, Options) ->
     cost_ledger_companion:run(Job, Arguments, maps:with([timeout, progress], Options)).

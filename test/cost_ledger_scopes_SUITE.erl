@@ -68,13 +68,16 @@ refused_to_scopes() ->
       {set_policy, 3} => [#{rules => []}, ?BY], {policy, 1} => [], {policy, 2} => [1],
       {policy_history, 1} => [], {reset, 3} => [<<"cap">>, ?BY], {subscribe, 1} => [],
       {unsubscribe, 1} => [], {set_clock, 2} => [?NOON + 1], {advance_clock, 2} => [1],
-      {accept_clock, 1} => [], {i, 1} => []}.
+      {accept_clock, 1} => [], {i, 1} => [], {report, 2} => ["r.html"],
+      {report, 3} => ["r.html", #{}], {backup, 2} => ["copy"], {backup, 3} => ["copy", #{}],
+      {verify, 1} => [], {verify, 2} => [#{}]}.
 
 %% Tested by name below.
 own_of_scopes() ->
     [{record_invocation, 3}, {record, 2}, {fetch, 2}, {fetch_run, 2}, {list, 3}, {failed, 3},
      {fold, 4}, {totals, 2}, {totals_by, 3}, {scope, 2}, {check, 2}, {reserve, 2}, {holds, 1},
-     {with_budget, 3}, {budget_status, 2}, {balance, 2}, {history, 2}].
+     {with_budget, 3}, {budget_status, 2}, {balance, 2}, {history, 2}, {export, 4},
+     {export, 5}].
 
 %% A state's gate is everybody's; a hold is known to whoever got it; and these take no ledger.
 others() ->
@@ -89,7 +92,8 @@ of_the_default() ->
      {import_prices, 2}, {prices, 0}, {price, 1}, {check, 1}, {reserve, 1}, {holds, 0},
      {with_budget, 2}, {budget_status, 1}, {grant, 3}, {balance, 1}, {set_budgets, 2},
      {set_policy, 2}, {policy, 0}, {policy_history, 0}, {reset, 2}, {subscribe, 0},
-     {unsubscribe, 0}, {set_clock, 1}, {advance_clock, 1}, {accept_clock, 0}, {i, 0}].
+     {unsubscribe, 0}, {set_clock, 1}, {advance_clock, 1}, {accept_clock, 0}, {i, 0},
+     {export, 3}, {report, 1}, {backup, 1}, {verify, 0}].
 
 %% Whoever adds a function has to say what it does through a scope.
 every_function_is_classified(_Config) ->

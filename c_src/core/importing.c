@@ -89,7 +89,7 @@ static int correct(struct batch *batch, struct ledger_entry *entry) {
             (names[dimension].data != NULL &&
              !text_equal(names[dimension], entry->names[dimension])))
             rc = LEDGER_E_BAD_ENTRY;
-    entry->flags &= ~(uint64_t)ENTRY_PRICES; /* found out again */
+    entry->flags &= ~(uint64_t)(ENTRY_PRICES | ENTRY_OF_COMPLETED); /* found out again */
     return rc == 0 ? recording_correct(batch, entry, &booked) : rc;
 }
 

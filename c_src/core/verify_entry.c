@@ -314,7 +314,9 @@ static int sum_correction(struct verifier *verifier, const struct ledger_entry *
     if (rc != 0)
         return rc;
     bool prices = entry->given & ENTRY_COST && !(booked->given & ENTRY_COST) && !before.priced;
+    bool of_completed = booked->status == STATUS_COMPLETED || before.completed;
     sum.priced = before.priced || prices;
+    sum.completed = before.completed || entry->flags & ENTRY_COMPLETES;
     rc = keys_put_corrected(verifier->scratch.txn, keys, entry->link, &sum);
     if (rc == 0 && is_beyond)
         rc = verify_found(verifier, "entries", entry->id,
@@ -324,6 +326,10 @@ static int sum_correction(struct verifier *verifier, const struct ledger_entry *
         rc = verify_found(verifier, "entries", entry->id,
                           "%" PRIu64 "\n%s to have given entry %" PRIu64 " its cost", entry->id,
                           prices ? "does not say" : "says", entry->link);
+    if (rc == 0 && of_completed != ((entry->flags & ENTRY_OF_COMPLETED) != 0))
+        rc = verify_found(verifier, "entries", entry->id,
+                          "%" PRIu64 "\n%s that entry %" PRIu64 " had completed", entry->id,
+                          of_completed ? "does not say" : "says", entry->link);
     return rc;
 }
 

@@ -1,12 +1,17 @@
 #include "jobs.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
-#include <time.h>
+#include <sys/stat.h>
 
 #include "../core/pack.h"
+#include "backup.h"
+#include "export.h"
 #include "ledgers.h"
 #include "report.h"
+#include "verify_job.h"
 
 /* Counts the records that match, in slices. */
 static int count(struct job *job, struct ledger *ledger, const struct request *request,
@@ -40,13 +45,79 @@ static int report(struct job *job, struct ledger *ledger, const struct request *
     return report_run(job, ledger, &asked, failure);
 }
 
+static int size_of(const char *path, uint64_t *size) {
+    struct stat file;
+    if (stat(path, &file) != 0)
+        return errno;
+    *size = (uint64_t)file.st_size;
+    return 0;
+}
+
+static int export(struct job *job, struct ledger *ledger, const struct request *request,
+                  struct job_result *result, struct ledger_failure *failure) {
+    struct export_request asked = {
+        .columns = request->columns, .filter = request->filter, .output = request->output};
+    if (request->output == NULL || request->format == NULL ||
+        !export_format_named(request->format, &asked.format))
+        return ledger_fail(failure, EINVAL, "export needs an output, and one of its formats");
+    int rc = export_run(job, ledger, &asked, failure);
+    if (rc == 0 && (rc = size_of(request->output, &result->bytes)) != 0)
+        ledger_fail(failure, rc, "%s", request->output);
+    result->count = asked.exported;
+    result->has_count = result->has_bytes = true;
+    return rc;
+}
+
+static int backup(struct job *job, struct ledger *ledger, const struct request *request,
+                  struct job_result *result, struct ledger_failure *failure) {
+    char path[PATH_MAX];
+    if (request->output == NULL)
+        return ledger_fail(failure, EINVAL, "backup needs an output");
+    int rc = backup_run(job, ledger, request->output, failure);
+    if (rc != 0)
+        return rc;
+    result->has_bytes = true;
+    snprintf(path, sizeof path, "%s/data.mdb", request->output);
+    rc = size_of(path, &result->bytes);
+    return rc == 0 ? 0 : ledger_fail(failure, rc, "%s", path);
+}
+
+static void keep_finding(void *context, const struct ledger_finding *finding) {
+    struct job_result *result = context;
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, &result->findings, entry_buffer_append);
+    msgpack_pack_map(&packer, 4);
+    pack_word(&packer, "database");
+    pack_word(&packer, finding->database);
+    pack_word(&packer, "key");
+    pack_word(&packer, finding->key);
+    pack_word(&packer, "id");
+    msgpack_pack_uint64(&packer, finding->id);
+    pack_word(&packer, "what");
+    pack_word(&packer, finding->what);
+    result->findings_count++;
+}
+
+static int verify(struct job *job, struct ledger *ledger, const struct request *request,
+                  struct job_result *result, struct ledger_failure *failure) {
+    struct ledger_verify_result verified = {0};
+    (void)request;
+    int rc = verify_job_run(job, ledger, keep_finding, result, &verified, failure);
+    result->has_count = result->has_findings = true;
+    result->count = verified.entries;
+    result->is_short = verified.is_short;
+    if (rc == 0 && result->findings.failed)
+        rc = ledger_fail(failure, ENOMEM, "%s", request->directory);
+    return rc;
+}
+
 static const struct {
     const char *name;
     int (*run)(struct job *, struct ledger *, const struct request *, struct job_result *,
                struct ledger_failure *);
 } jobs[] = {
-    {"count", count},
-    {"report", report},
+    {"count", count},   {"export", export}, {"backup", backup},
+    {"verify", verify}, {"report", report},
 };
 
 int jobs_run(struct job *job, const struct request *request, struct job_result *result,
@@ -68,7 +139,8 @@ int jobs_run(struct job *job, const struct request *request, struct job_result *
 }
 
 void jobs_pack_result(msgpack_packer *packer, const struct job_result *result) {
-    msgpack_pack_map(packer, (size_t)result->has_count + result->has_bytes);
+    msgpack_pack_map(packer, (size_t)result->has_count + result->has_bytes +
+                                 (size_t)(result->has_findings ? 2 : 0));
     if (result->has_count) {
         pack_word(packer, "count");
         msgpack_pack_uint64(packer, result->count);
@@ -77,8 +149,19 @@ void jobs_pack_result(msgpack_packer *packer, const struct job_result *result) {
         pack_word(packer, "bytes");
         msgpack_pack_uint64(packer, result->bytes);
     }
+    if (result->has_findings) {
+        pack_word(packer, "findings");
+        msgpack_pack_array(packer, result->findings_count);
+        entry_buffer_append(packer->data, result->findings.data, result->findings.size);
+        pack_word(packer, "complete");
+        if (result->is_short)
+            msgpack_pack_false(packer);
+        else
+            msgpack_pack_true(packer);
+    }
 }
 
 void jobs_free_result(struct job_result *result) {
+    entry_buffer_free(&result->findings);
     *result = (struct job_result){0};
 }

@@ -11,6 +11,9 @@ struct job_result {
     uint64_t count; /* of records, or of what there was */
     uint64_t bytes; /* written */
     bool has_count, has_bytes;
+    struct entry_buffer findings; /* of verify: a map of database, key, id and what for each */
+    uint32_t findings_count;
+    bool has_findings, is_short; /* is_short: there may be more */
 };
 
 /* EINVAL for a job that there is not. */

@@ -1,5 +1,5 @@
-/* Ledgers that jobs read, each opened once however many jobs read it: opening an LMDB environment twice
- * in a process, or closing it while another handle lives, drops the locks of both.
+/* Ledgers that jobs read, each opened once however many jobs read it: opening an LMDB environment
+ * twice in a process, or closing it while another handle lives, drops the locks of both.
  *
  * Thread class: any; may wait for the disk, and for another that opens. */
 #ifndef PORT_LEDGERS_H

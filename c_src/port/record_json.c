@@ -33,8 +33,8 @@ const char *const record_token_classes[TOKENS_CLASSES] = {"input", "output", "ca
                                                           "cache_creation", "reasoning"};
 const char *const record_cost_parts[COST_PARTS] = {"tokens", "tool_calls", "external_requests",
                                                    "penalties"};
-const char *const record_flags[RECORD_FLAGS] = {"overrun", "late", "completes", "unattended",
-                                                "prices"};
+const char *const record_flags[RECORD_FLAGS] = {"overrun",    "late",   "completes",
+                                                "unattended", "prices", "of_completed"};
 
 const char *record_kind_name(enum ledger_kind kind) {
     return kinds[kind];

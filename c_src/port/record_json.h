@@ -33,7 +33,7 @@ const char *record_name_key(int dimension, char out[RECORD_NAME_BYTES]);
 extern const char *const record_token_classes[TOKENS_CLASSES];
 extern const char *const record_cost_parts[COST_PARTS];
 /* By bit of enum entry_flag. */
-#define RECORD_FLAGS 5
+#define RECORD_FLAGS 6
 extern const char *const record_flags[RECORD_FLAGS];
 /* A written msgpack object as JSON; null where it is none. */
 void record_json_value(struct json *json, struct ledger_text written);
