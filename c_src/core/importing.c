@@ -22,6 +22,10 @@ static bool is_sound(const struct ledger_entry *entry, uint64_t id) {
         return false;
     if (entry->link >= id || entry->hold >= id || entry->parent >= id)
         return false;
+    /* What was asked under a name has the digest by which the same request is known again. */
+    bool named = entry->client_id.data != NULL || (entry->run_id.data != NULL && entry->hold == 0);
+    if (named != ((entry->given & ENTRY_REQUEST_DIGEST) != 0))
+        return false;
     bool is_change = entry->kind == KIND_GRANT || entry->kind == KIND_POLICY ||
                      entry->kind == KIND_RESET || entry->kind == KIND_PRICE ||
                      entry->kind == KIND_REDACTION;

@@ -49,12 +49,16 @@ static void what_is_checked_is_checked(void **state) {
     struct ledger_entry entry = invocation("nobody"), sound = priced(NULL, 5);
     struct ledger_entry correction = {
         .kind = KIND_CORRECTION, .given = ENTRY_COST, .cost = -6, .link = ID};
+    static const uint8_t request_digest[ENTRY_DIGEST_BYTES] = {7};
     at_time(ledger, START_US + 1000);
     assert_int_equal(import(ledger, ID, &entry), LEDGER_E_UNDECLARED_STATE);
     sound.link = ID;
     assert_int_equal(import(ledger, ID, &sound), LEDGER_E_BAD_ENTRY);
     sound.link = 0;
     sound.client_id = text("c");
+    assert_int_equal(import(ledger, ID, &sound), LEDGER_E_BAD_ENTRY); /* no digest goes with it */
+    sound.request_digest = request_digest;
+    sound.given |= ENTRY_REQUEST_DIGEST;
     assert_int_equal(import(ledger, ID, &sound), 0);
     assert_int_equal(import(ledger, ID + 1, &sound), LEDGER_E_CONFLICT);
     assert_int_equal(import(ledger, ID + 1, &correction), LEDGER_E_BAD_ENTRY); /* its names */
