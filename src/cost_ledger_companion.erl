@@ -118,8 +118,13 @@ handle_info({run, Caller, Reply, Job, Arguments}, State)
                                              <<"the companion does not read; ask again later">>}}},
                     {noreply, Running};
                 gone ->
-                    all_failed(died(), Running#state{jobs = Jobs#{Id => New}}),
-                    {noreply, Running#state{jobs = #{}}}
+                    %% Nothing of it has begun: the next one does it.
+                    true = erlang:demonitor(New#job.monitor, [flush]),
+                    Status = receive
+                                 {Port, {exit_status, Of}} -> Of
+                             after 1000 -> unknown
+                             end,
+                    handle_info({run, Caller, Reply, Job, Arguments}, ended(Status, Running))
             end;
         {error, Reason, Failed} ->
             Reply ! {Reply, {error, Reason}},

@@ -203,8 +203,8 @@ struct entry_decoder *entry_decoder_new(void);
 void entry_decoder_free(struct entry_decoder *decoder);
 
 /* Fill *entry (id untouched). `data` must outlive the entry's text. Hostile input costs
- * neither time nor memory beyond its own size. 0, ENOMEM, LEDGER_E_NEWER (a version that this
- * code does not know) or LEDGER_E_DAMAGED / LEDGER_E_BAD_ENTRY (stored / draft). */
+ * neither time nor memory beyond its own size. 0, ENOMEM, LEDGER_E_NEWER (stored by a version that
+ * this code does not know) or LEDGER_E_DAMAGED / LEDGER_E_BAD_ENTRY (stored / draft). */
 int entry_read_draft(struct entry_decoder *decoder, const void *data, size_t size,
                      struct ledger_entry *entry);
 int entry_read_stored(struct entry_decoder *decoder, const void *data, size_t size,

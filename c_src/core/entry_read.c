@@ -267,8 +267,9 @@ static int read_form(struct entry_decoder *decoder, const void *data, size_t siz
         if (position == AT_VERSION) {
             if (!unpack_uint(&object, UINT64_MAX, &version) || version == 0)
                 return damaged;
+            /* No draft comes from a later version: it was made by this one, or by hand. */
             if (version > ENTRY_VERSION)
-                return LEDGER_E_NEWER;
+                return form == FORM_DRAFT ? damaged : LEDGER_E_NEWER;
             if (count > (form == FORM_DRAFT ? POSITIONS : STORED_POSITIONS))
                 return damaged;
         }

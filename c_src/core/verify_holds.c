@@ -255,7 +255,7 @@ static const char *wrong_shares(struct verifier *verifier, struct hold *hold) {
 }
 
 static const char *wrong_metered(struct verifier *verifier, const struct hold *hold, int *rc) {
-    struct ledger_entry draft;
+    struct ledger_entry draft = {0};
     if (hold->metered.size == 0)
         return NULL;
     int read = entry_read_draft(verifier->decoder, hold->metered.data, hold->metered.size, &draft);

@@ -128,9 +128,8 @@ static void end_telling(struct telling *telling, const struct ledger_verify_resu
     else if (result->findings == 0)
         text_add(&telling->text, "%s entries, all as they should be\n", entries);
     else
-        text_add(&telling->text,
-                 "%s entries, %" PRIu64 "%s things that are not as they should be\n", entries,
-                 result->findings, result->is_short ? " and perhaps more" : "");
+        text_add(&telling->text, "%s entries, %" PRIu64 " finding%s%s\n", entries, result->findings,
+                 result->findings == 1 ? "" : "s", result->is_short ? ", perhaps more" : "");
 }
 
 /* A line of its own kind: what is told of the old ledger must not be taken for the new one's. */

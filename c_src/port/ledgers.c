@@ -55,7 +55,7 @@ static int open_one(const char *directory, const struct stat *file, struct open_
 
 int ledgers_take(const char *directory, struct ledger **ledger, struct ledger_failure *failure) {
     struct stat file;
-    struct open_ledger *one;
+    struct open_ledger *one = NULL;
     int rc = 0;
     *ledger = NULL;
     pthread_mutex_lock(&mutex);

@@ -86,7 +86,7 @@ static void open_tagged(struct json *json, const char *tag) {
 /* Sign, then magnitude from its least byte: decimal digits by repeated division. */
 static void put_big_integer(struct json *json, const msgpack_object_ext *ext) {
     uint8_t magnitude[256];
-    char reversed[640], decimal[642];
+    char reversed[640] = "", decimal[642];
     size_t size = ext->size > 1 ? ext->size - 1 : 0, count = 0, at = 0;
     if (size > sizeof magnitude)
         size = sizeof magnitude;
