@@ -380,9 +380,8 @@ static int verify_kind(struct verifier *verifier, const struct ledger_entry *ent
 }
 
 int verify_entry(struct verifier *verifier, uint64_t id, MDB_val value) {
-    struct ledger_entry entry, booked;
+    struct ledger_entry entry = {.id = id}, booked;
     bool has_booked = true;
-    entry.id = id;
     int rc = entry_read_stored(verifier->decoder, value.mv_data, value.mv_size, &entry);
     if (rc == LEDGER_E_NEWER)
         return verify_found(verifier, "entries", id, "%" PRIu64 "\nis of a later version", id);
