@@ -10,7 +10,9 @@
 -define(ENTRIES, 20000).
 -define(KILLS, 12). % of each job
 
-all() -> [{group, answers}, a_killed_companion_leaves_nothing_of_its_job].
+all() ->
+    [{group, answers}, a_killed_companion_leaves_nothing_of_its_job,
+     a_killed_vm_leaves_nothing_of_its_jobs].
 
 groups() ->
     [{answers, [parallel],
@@ -169,6 +171,47 @@ killed(Config, Job, AfterUs, Size) ->
     [?assertEqual(Size, bytes(To)) || lists:member("part", Left)],
     cost_ledger_test:remove(To),
     Answer.
+
+%% The companion sees its input end and goes, whatever it is doing; the ledger can be opened at once.
+a_killed_vm_leaves_nothing_of_its_jobs(Config) ->
+    Path = in(Config, "ledger"),
+    Output = in(Config, "output"),
+    [begin
+         Peer = cost_ledger_test:start_vm(),
+         {ok, _} = peer:call(Peer, application, ensure_all_started, [cost_ledger]),
+         ok = peer:call(Peer, ?MODULE, open_here, [Path, 4000], 60000),
+         {ok, _} = peer:call(Peer, cost_ledger, verify, [vm]),
+         Companion = peer:call(Peer, cost_ledger_companion, os_pid, []),
+         ok = peer:cast(Peer, cost_ledger, Job, [vm | Arguments]),
+         timer:sleep(AfterMs),
+         ok = cost_ledger_test:kill_vm(Peer),
+         Killed = erlang:monotonic_time(millisecond),
+         ok = cost_ledger_test:eventually(fun() -> not is_running(Companion) end),
+         ?assert(erlang:monotonic_time(millisecond) - Killed < 1000),
+         {ok, Left} = file:list_dir(?config(directory, Config)),
+         Unfinished = [Of || Of <- Left, string:find(Of, "unfinished") =/= nomatch],
+         ?assertEqual([], (Left -- Unfinished) -- ["ledger", "output"]),
+         ok = open_here(Path, 1),
+         ?assertMatch({ok, #{findings := []}},
+                      answered(fun() -> cost_ledger:verify(vm) end)),
+         ok = cost_ledger:stop(vm),
+         cost_ledger_test:remove(Output)
+     end || {Job, Arguments} <- [{export, [csv, Output, #{}]}, {export, [jsonl, Output, #{}]},
+                                 {report, [Output]}, {backup, [Output]}, {verify, []}],
+            AfterMs <- [0, 5]].
+
+open_here(Path, Entries) ->
+    {ok, Supervisor} = cost_ledger:start_link(#{name => vm, path => Path}),
+    true = unlink(Supervisor),
+    [ok = cost_ledger:record_invocation(vm, executing, #{cost => N})
+     || N <- lists:seq(1, Entries)],
+    ok.
+
+is_running(Pid) ->
+    case file:read_file("/proc/" ++ integer_to_list(Pid) ++ "/stat") of
+        {ok, Stat} -> lists:nth(3, string:lexemes(Stat, " ")) =/= <<"Z">>;
+        {error, _} -> false
+    end.
 
 bytes(Path) ->
     case filelib:is_dir(Path) of
