@@ -24,7 +24,7 @@ PACKAGES := gcc make libc6-dev liblmdb-dev libmsgpack-dev libjson-c-dev libssl-d
 # A browser that reads the reports: about 120 MB to load, 380 MB on the disk.
 TEST_PACKAGES := chromium
 CHECK_PACKAGES := clang-format cppcheck valgrind
-BENCH_PACKAGES := erlang-p1-sqlite3
+BENCH_PACKAGES := erlang-p1-sqlite3 sqlite3
 
 missing = $(shell for package in $(1); do \
             dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed \
@@ -127,6 +127,7 @@ bench: bench-deps compile ## what it costs, as ratios to peers of the same run (
 
 include test/core/core.mk
 include test/support/support.mk
+include test/fuzz/fuzz.mk
 
 .PHONY: test
 test: test-deps compile test-core test-core-sanitized test-support ## all tests (a few minutes)
@@ -139,7 +140,7 @@ soak: compile test-core-valgrind test-support ## the long ones: thousands of mod
 
 # ---- checks -----------------------------------------------------------------------------------
 
-C_FILES = $(sort $(wildcard c_src/*/*.[ch] test/core/*.[ch] test/support/*.[ch]))
+C_FILES = $(sort $(wildcard c_src/*/*.[ch] test/core/*.[ch] test/support/*.[ch] test/fuzz/*.[ch]))
 
 .PHONY: check
 check: check-deps compile test-core-valgrind ## formatting, static analysis, valgrind, dialyzer, xref

@@ -196,6 +196,7 @@ sqlite() ->
     Bytes = used_bytes(File) / ?MILLION,
     ratio(io_lib:format("bytes of file a record (~b / ~b)", [round(OurBytes), round(Bytes)]), 1,
           fun() -> OurBytes end, fun() -> Bytes end, "< 1"),
+    cost_ledger_bench_companion:main(large, File),
     booking(Peer),
     cost_ledger_bench_sqlite:close(Peer),
     [ok = file:delete(Name) || Name <- filelib:wildcard(File ++ "*")],

@@ -1,0 +1,83 @@
+%%% What the long jobs of the companion cost: an export beside the same rows out of SQLite, verifying
+%%% in entries a second, how little the gate and a record notice, and how much memory it takes.
+-module(cost_ledger_bench_companion).
+
+-export([main/2]).
+
+-import(cost_ledger_bench_tools, [time/1, ratio/5, figure/3, median/1, repeat/2]).
+
+-define(META, #{duration_ms => 1200, prompt_type => code_completion}).
+
+%% Of a ledger that is open, and of SQLite's file with the same records.
+-spec main(atom(), file:name_all()) -> ok.
+main(Ledger, Sqlite) ->
+    io:format("~nthe companion, on the same 1,000,000 records~n"),
+    ratio("export as CSV / sqlite3 -csv, to a file", 5, fun() -> export(Ledger) end,
+          fun() -> sqlite_export(Sqlite) end, "<= 1"),
+    Rates = [begin
+                 {ok, #{count := Count}} = verified(Ledger),
+                 Count * 1.0e9 / time(fun() -> verified(Ledger) end)
+             end || _ <- lists:seq(1, 3)],
+    figure("entries verified a second", median(Rates), ">= 500000"),
+    Gate = fun() -> time(fun() -> repeat(300000, fun() -> gate(Ledger) end) end) end,
+    Record = fun() -> time(fun() -> repeat(300, fun() -> record(Ledger) end) end) end,
+    ratio("check_budget, while an export runs / without one", 9,
+          fun() -> while_exporting(Ledger, Gate) end, Gate, "<= 1.3"),
+    ratio("record_invocation, while an export runs / without", 9,
+          fun() -> while_exporting(Ledger, Record) end, Record, "<= 1.3"),
+    figure("MiB of memory of its own, at the end", own_mib(), "(flat)"),
+    ok.
+
+export(Ledger) ->
+    File = output(),
+    Took = time(fun() -> {ok, _} = cost_ledger:export(Ledger, csv, File, #{}, [{timeout, infinity}])
+                end),
+    ok = file:delete(File),
+    Took.
+
+%% The eight columns that an export has by default, in the same order.
+sqlite_export(Sqlite) ->
+    File = output(),
+    Command = ["sqlite3 -csv -header ", Sqlite, " 'SELECT run_id, agent, status, cost, duration_ms, "
+               "intent, created_at, error_message FROM records ORDER BY id' > ", File],
+    Took = time(fun() -> "" = os:cmd(lists:flatten(Command)) end),
+    ok = file:delete(File),
+    Took.
+
+output() -> filename:join(get(directory), "export.csv").
+
+verified(Ledger) ->
+    {ok, #{findings := []}} = cost_ledger:verify(Ledger, #{timeout => infinity}).
+
+gate(Ledger) -> ok = cost_ledger:check_budget(Ledger, executing).
+record(Ledger) -> ok = cost_ledger:record_invocation(Ledger, executing, ?META).
+
+%% One that begins before Fun does and lasts longer.
+while_exporting(Ledger, Fun) ->
+    Self = self(),
+    File = output(),
+    Pid = spawn_link(fun() ->
+                             Tell = fun(_, _) -> Self ! exporting end,
+                             cost_ledger:export(Ledger, jsonl, File, #{}, #{progress => Tell})
+                     end),
+    receive exporting -> ok end,
+    Took = Fun(),
+    true = is_process_alive(Pid),
+    true = unlink(Pid),
+    Monitor = erlang:monitor(process, Pid),
+    exit(Pid, kill),
+    receive {'DOWN', Monitor, _, _, _} -> ok end,
+    drain(),
+    false = filelib:is_file(File),
+    Took.
+
+drain() ->
+    receive exporting -> drain()
+    after 200 -> ok
+    end.
+
+own_mib() ->
+    {ok, Status} = file:read_file("/proc/" ++ integer_to_list(cost_ledger_companion:os_pid())
+                                  ++ "/status"),
+    {match, [Kib]} = re:run(Status, "RssAnon:\\s+([0-9]+)", [{capture, all_but_first, list}]),
+    list_to_integer(Kib) / 1024.
