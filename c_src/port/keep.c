@@ -7,37 +7,11 @@
 #include <unistd.h>
 
 #include "backup.h"
+#include "bar.h"
 #include "json.h"
 #include "rebuild_job.h"
 #include "text.h"
 #include "verify_job.h"
-
-#define BAR_WIDTH 40
-
-/* ---- progress ------------------------------------------------------------------------------ */
-
-static void draw_bar(void *context, uint64_t done, uint64_t total) {
-    char so_far[TEXT_MAX], bar[BAR_WIDTH + 1];
-    uint64_t part = total == 0 ? 0 : done * BAR_WIDTH / total;
-    for (uint64_t i = 0; i < BAR_WIDTH; i++)
-        bar[i] = i < part ? '#' : '.';
-    bar[BAR_WIDTH] = '\0';
-    fprintf(stderr, "\r%s [%s] %s\033[K", (const char *)context, bar, text_grouped(done, so_far));
-    fflush(stderr);
-}
-
-/* On a terminal only: elsewhere standard error is for what goes wrong. */
-static struct job begin_job(const char *what) {
-    struct job job = {.context = (void *)what};
-    if (isatty(STDERR_FILENO))
-        job.progress = draw_bar;
-    return job;
-}
-
-static void end_job(const struct job *job) {
-    if (job->progress != NULL && job->told_at_us != 0)
-        fputs("\r\033[K", stderr);
-}
 
 /* ---- damaged pages ------------------------------------------------------------------------ */
 
@@ -149,7 +123,7 @@ static int keep_rebuild(const struct command_options *options) {
     struct ledger_failure failure = {0};
     struct ledger_reader reader;
     uint64_t left_out = 0;
-    struct job job = begin_job("rebuilding");
+    struct job job = bar_begin("rebuilding");
     expect_damage(EXIT_FAILED);
     struct ledger *ledger = command_open(options, &reader);
     if (ledger == NULL)
@@ -157,7 +131,7 @@ static int keep_rebuild(const struct command_options *options) {
     begin_telling(&telling);
     int rc = rebuild_job_run(&job, ledger, options->rebuild, tell_left_out, tell, &telling,
                              &left_out, &result, &failure);
-    end_job(&job);
+    bar_end(&job);
     command_shut(ledger);
     if (rc != 0) {
         entry_buffer_free(&telling.text);
@@ -175,14 +149,14 @@ int keep_verify(const struct command_options *options) {
     struct ledger_verify_result result;
     struct ledger_failure failure = {0};
     struct ledger_reader reader;
-    struct job job = begin_job("verifying");
+    struct job job = bar_begin("verifying");
     expect_damage(EXIT_NO);
     struct ledger *ledger = command_open(options, &reader);
     if (ledger == NULL)
         return EXIT_FAILED;
     begin_telling(&telling);
     int rc = verify_job_run(&job, ledger, tell, &telling, &result, &failure);
-    end_job(&job);
+    bar_end(&job);
     command_shut(ledger);
     if (rc != 0) {
         entry_buffer_free(&telling.text);
@@ -205,13 +179,13 @@ int keep_backup(const struct command_options *options) {
     struct ledger_reader reader;
     if (options->operand == NULL)
         return missing_operand("the backup's directory");
-    struct job job = begin_job("backing up");
+    struct job job = bar_begin("backing up");
     expect_damage(EXIT_FAILED);
     struct ledger *ledger = command_open(options, &reader);
     if (ledger == NULL)
         return EXIT_FAILED;
     int rc = backup_run(&job, ledger, options->operand, &failure);
-    end_job(&job);
+    bar_end(&job);
     command_shut(ledger);
     return rc == 0 ? EXIT_DONE : command_failed(&failure);
 }
@@ -220,9 +194,9 @@ int keep_restore(const struct command_options *options) {
     struct ledger_failure failure = {0};
     if (options->operand == NULL)
         return missing_operand("the directory to restore to");
-    struct job job = begin_job("restoring");
+    struct job job = bar_begin("restoring");
     expect_damage(EXIT_FAILED);
     int rc = backup_restore(&job, options->directory, options->operand, &failure);
-    end_job(&job);
+    bar_end(&job);
     return rc == 0 ? EXIT_DONE : command_failed(&failure);
 }

@@ -1,6 +1,7 @@
 /* The command `report`. */
 #include <stdio.h>
 
+#include "bar.h"
 #include "command.h"
 #include "report.h"
 
@@ -13,7 +14,7 @@ static bool has_other_filters(const struct command_options *options) {
 }
 
 int report_command(const struct command_options *options) {
-    struct job job = {0};
+    struct job job = bar_begin("reporting");
     struct ledger_reader reader;
     struct ledger_failure failure = {0};
     struct entry_buffer text = {0};
@@ -35,6 +36,7 @@ int report_command(const struct command_options *options) {
     if (ledger == NULL)
         return EXIT_FAILED;
     int rc = report_run(&job, ledger, &request, &failure);
+    bar_end(&job);
     command_shut(ledger);
     if (rc != 0) {
         entry_buffer_free(&text);

@@ -1,44 +1,15 @@
-/* The commands export and import, with a bar on standard error where that is a terminal. */
+/* The commands export and import. */
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "bar.h"
 #include "command.h"
 #include "export.h"
 #include "import.h"
 
-#define BAR 30
-
 static int refuse_usage(const char *what) {
     fprintf(stderr, "cost_ledger: %s; try 'cost_ledger --help'\n", what);
     return EXIT_USAGE;
-}
-
-static void draw(void *context, uint64_t done, uint64_t total) {
-    static const char full[] = "##############################";
-    static const char empty[] = "..............................";
-    const char *what = context;
-    if (total == 0) {
-        fprintf(stderr, "\r%s %" PRIu64 "\033[K", what, done);
-        return;
-    }
-    if (done > total)
-        done = total;
-    int filled = (int)((double)done / (double)total * BAR);
-    fprintf(stderr, "\r%s [%.*s%.*s] %3d%%\033[K", what, filled, full, BAR - filled, empty,
-            (int)((double)done / (double)total * 100));
-}
-
-static void prepare_job(struct job *job, const char *what) {
-    *job = (struct job){.context = (void *)what};
-    if (isatty(STDERR_FILENO))
-        job->progress = draw;
-}
-
-static void end_bar(const struct job *job) {
-    if (job->progress != NULL && job->told_at_us != 0)
-        fprintf(stderr, "\r\033[K");
 }
 
 static uint32_t kinds_of(const struct command_options *options, enum export_format format) {
@@ -56,7 +27,6 @@ int transfer_export(const struct command_options *options) {
                                      .stream = stdout};
     struct ledger_failure failure = {0};
     struct ledger_reader reader;
-    struct job job;
     if (options->operand != NULL)
         return refuse_usage("export takes a directory and options; the file is --output FILE");
     if (options->format == NULL || !export_format_named(options->format, &request.format))
@@ -67,9 +37,9 @@ int transfer_export(const struct command_options *options) {
     struct ledger *ledger = command_open(options, &reader);
     if (ledger == NULL)
         return EXIT_FAILED;
-    prepare_job(&job, "export");
+    struct job job = bar_begin("exporting");
     int rc = export_run(&job, ledger, &request, &failure);
-    end_bar(&job);
+    bar_end(&job);
     command_shut(ledger);
     return rc == 0 ? EXIT_DONE : command_failed(&failure);
 }
@@ -86,14 +56,13 @@ static bool find_format(const struct command_options *options, enum import_forma
 int transfer_import(const struct command_options *options) {
     struct import_request request = {.directory = options->directory, .file = options->operand};
     struct ledger_failure failure = {0};
-    struct job job;
     if (options->operand == NULL)
         return refuse_usage("import needs a file: cost_ledger import DIR FILE");
     if (!find_format(options, &request.format))
         return refuse_usage("import reads --format csv or jsonl");
-    prepare_job(&job, "import");
+    struct job job = bar_begin("importing");
     int rc = import_run(&job, &request, &failure);
-    end_bar(&job);
+    bar_end(&job);
     if (rc == 0)
         printf("%" PRIu64 " imported, %" PRIu64 " already there\n", request.imported,
                request.skipped);
