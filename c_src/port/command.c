@@ -75,6 +75,12 @@ int command_failed(const struct ledger_failure *failure) {
     return EXIT_FAILED;
 }
 
+int command_failed_with(int code, const char *what) {
+    struct ledger_failure failure = {0};
+    ledger_fail(&failure, code, "%s", what);
+    return command_failed(&failure);
+}
+
 struct ledger *command_open(const struct command_options *options, struct ledger_reader *reader) {
     struct ledger_failure failure = {0};
     struct ledger *ledger;

@@ -40,6 +40,7 @@ int command_main(int argc, char **argv);
 
 /* Prints what failed, and what to do about it; EXIT_FAILED. */
 int command_failed(const struct ledger_failure *failure);
+int command_failed_with(int code, const char *what);
 /* With a ledger that is open for reading; NULL after saying why not. ledger_shut() after. */
 struct ledger *command_open(const struct command_options *options, struct ledger_reader *reader);
 void command_shut(struct ledger *ledger);

@@ -1,12 +1,10 @@
-/* Looking into a ledger: what cost_ledger:i() shows, and single answers. */
+/* The commands stats and gate: what cost_ledger:i() shows, and the word of the gate. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <lmdb.h>
-
 #include "command.h"
-#include "record_json.h"
+#include "json.h"
 #include "text.h"
 
 #define HOUR_MS 3600000
@@ -14,12 +12,6 @@
 #define BAR 8
 #define STATE_WIDTH 14
 #define BUDGETS_SHOWN 20
-
-static int fail(int code, const char *what) {
-    struct ledger_failure failure = {0};
-    ledger_fail(&failure, code, "%s", what);
-    return command_failed(&failure);
-}
 
 /* ---- stats -------------------------------------------------------------------------------- */
 
@@ -125,7 +117,7 @@ int look_gate(const struct command_options *options) {
     bool open = from_us != UINT64_MAX && (int64_t)from_us <= ledger_now(ledger);
     command_shut(ledger);
     if (rc != 0)
-        return fail(rc, options->operand);
+        return command_failed_with(rc, options->operand);
     if (options->json) {
         struct json json;
         json_begin(&json, &text);
@@ -302,26 +294,6 @@ static const char *const levels[] = {[LEVEL_NORMAL] = "normal",
                                      [LEVEL_CRITICAL] = "critical",
                                      [LEVEL_EXHAUSTED] = "exhausted"};
 
-/* Large numbers are shortened, downwards: --json has them exactly. */
-static char *shortened(ledger_sum number, char out[TEXT_MAX]) {
-    static const struct {
-        ledger_sum from, unit;
-        char letter;
-    } steps[] = {{10000000000000, 1000000000000, 'T'},
-                 {10000000000, 1000000000, 'G'},
-                 {10000000, 1000000, 'M'}};
-    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
-        if (number < steps[i].from)
-            continue;
-        text_grouped(number / steps[i].unit, out);
-        size_t at = strlen(out);
-        snprintf(out + at, TEXT_MAX - at, ".%d%c",
-                 (int)(number % steps[i].unit * 10 / steps[i].unit), steps[i].letter);
-        return out;
-    }
-    return text_grouped(number, out);
-}
-
 static void add_amount(struct table *table, const struct budget *budget, ledger_sum amount) {
     char text[TEXT_MAX + 1], *at = text;
     if (amount < 0) {
@@ -329,9 +301,9 @@ static void add_amount(struct table *table, const struct budget *budget, ledger_
         amount = -amount;
     }
     if (budget->is_count) {
-        shortened(amount, at);
+        text_shortened(amount, at);
     } else if (amount >= (ledger_sum)1000000000000000) {
-        shortened(amount / 1000000000, at);
+        text_shortened(amount / 1000000000, at);
     } else {
         text_grouped(amount / 1000000000, at);
         size_t size = strlen(at);
@@ -476,7 +448,7 @@ int look_stats(const struct command_options *options) {
     struct entry_buffer text = {0};
     struct stats *stats = calloc(1, sizeof *stats);
     if (stats == NULL)
-        return fail(ENOMEM, "stats");
+        return command_failed_with(ENOMEM, "stats");
     stats->ledger = command_open(options, &stats->reader);
     int rc = stats->ledger == NULL ? 0 : gather(stats);
     if (stats->ledger != NULL && rc == 0 && options->json) {
@@ -493,259 +465,5 @@ int look_stats(const struct command_options *options) {
     free(stats);
     if (!opened)
         return EXIT_FAILED;
-    return rc != 0 ? fail(rc, options->directory) : command_print(&text);
-}
-
-/* ---- records --------------------------------------------------------------------------------- */
-
-struct rows {
-    const struct command_options *options;
-    struct entry_buffer text;
-    struct json json;
-    struct table table;
-    size_t count;
-};
-
-static void add_record(struct rows *rows, const struct ledger_entry *entry) {
-    char id[TEXT_MAX], time[TEXT_MAX], cost[TEXT_MAX], name[40];
-    snprintf(id, sizeof id, "%llu", (unsigned long long)entry->id);
-    table_cell(&rows->table, id);
-    text_time((int64_t)entry->id, time);
-    time[19] = '\0';
-    time[10] = ' ';
-    table_cell(&rows->table, time);
-    struct ledger_text what = entry->names[DIMENSION_STATE];
-    if (what.data == NULL)
-        what = (struct ledger_text){record_kind_name(entry->kind),
-                                    strlen(record_kind_name(entry->kind))};
-    table_cell(&rows->table, text_cut(what, STATE_WIDTH, name, sizeof name));
-    table_cell(&rows->table, entry->status == STATUS_NONE ? record_kind_name(entry->kind)
-                                                          : record_status_name(entry->status));
-    table_cell(&rows->table, entry->given & ENTRY_COST ? text_money(entry->cost, cost) : "-");
-}
-
-static void on_record(void *context, const struct ledger_entry *entry,
-                      const struct ledger_payload *payload) {
-    struct rows *rows = context;
-    if (rows->options->json) {
-        json_begin(&rows->json, &rows->text);
-        record_json(&rows->json, entry, payload);
-        text_add(&rows->text, "\n");
-    } else {
-        add_record(rows, entry);
-    }
-    rows->count++;
-}
-
-#define PAGE 1000
-
-static int list(struct ledger *ledger, const struct command_options *options, struct rows *rows) {
-    struct ledger_list_query query = {.filter = options->filter,
-                                      .oldest_first = options->oldest_first,
-                                      .payloads = options->payload,
-                                      .scan = UINT64_C(10) * PAGE};
-    struct ledger_page page = {.done = false};
-    int rc = 0;
-    while (rc == 0 && !page.done && rows->count < options->limit) {
-        uint64_t left = options->limit - rows->count;
-        query.limit = left < PAGE ? left : PAGE;
-        rc = ledger_list(ledger, &query, on_record, rows, &page);
-        query.cursor = page.next;
-    }
-    return rc;
-}
-
-int look_history(const struct command_options *options) {
-    struct ledger_reader reader;
-    struct rows rows = {.options = options};
-    static const char *const heads[] = {"id", "time", "state", "status", "cost"};
-    struct ledger *ledger = command_open(options, &reader);
-    if (ledger == NULL)
-        return EXIT_FAILED;
-    table_begin(&rows.table, 5, "lllll", NULL);
-    for (int i = 0; i < 5 && !options->json; i++)
-        table_cell(&rows.table, heads[i]);
-    int rc = list(ledger, options, &rows);
-    table_end(&rows.table, &rows.text);
-    command_shut(ledger);
-    if (rc != 0) {
-        entry_buffer_free(&rows.text);
-        return fail(rc, options->directory);
-    }
-    return command_print(&rows.text);
-}
-
-/* All of an entry, a field a line: JSON is the clearest text for what is nested. */
-static void on_whole(void *context, const struct ledger_entry *entry,
-                     const struct ledger_payload *payload) {
-    struct rows *rows = context;
-    json_begin(&rows->json, &rows->text);
-    record_json(&rows->json, entry, payload);
-    text_add(&rows->text, "\n");
-}
-
-static bool is_id(const char *text) {
-    return text[0] != '\0' && strspn(text, "0123456789") == strlen(text) && strlen(text) < 20;
-}
-
-int look_show(const struct command_options *options) {
-    struct ledger_reader reader;
-    struct rows rows = {.options = options};
-    int rc = LEDGER_E_NO_ENTRY;
-    if (options->operand == NULL) {
-        fprintf(stderr, "cost_ledger: show needs an id or a run_id: cost_ledger show DIR ID\n");
-        return EXIT_USAGE;
-    }
-    struct ledger *ledger = command_open(options, &reader);
-    if (ledger == NULL)
-        return EXIT_FAILED;
-    struct ledger_text run_id = {options->operand, strlen(options->operand)};
-    if (run_id.size > 0)
-        rc = ledger_read_run(ledger, run_id, on_whole, &rows);
-    if (rc != 0 && is_id(options->operand))
-        rc = ledger_read_record(ledger, strtoull(options->operand, NULL, 10), on_whole, &rows);
-    command_shut(ledger);
-    if (rc == 0)
-        return command_print(&rows.text);
-    entry_buffer_free(&rows.text);
-    int failed = fail(rc, options->operand);
-    return rc == MDB_NOTFOUND || rc == LEDGER_E_NO_ENTRY ? EXIT_NO : failed;
-}
-
-/* ---- top ------------------------------------------------------------------------------------- */
-
-struct ranked {
-    char *value;
-    struct ledger_sums sums;
-};
-struct ranking {
-    size_t count, capacity;
-    struct ranked *items;
-    bool failed;
-};
-
-static void rank(void *context, struct ledger_text value, const struct ledger_sums *sums) {
-    struct ranking *ranking = context;
-    if (ranking->count == ranking->capacity) {
-        size_t capacity = 2 * ranking->capacity + 64;
-        struct ranked *grown = realloc(ranking->items, capacity * sizeof *grown);
-        if (grown == NULL) {
-            ranking->failed = true;
-            return;
-        }
-        ranking->items = grown;
-        ranking->capacity = capacity;
-    }
-    char *copy = strndup(value.data, value.size);
-    ranking->failed = ranking->failed || copy == NULL;
-    if (copy != NULL)
-        ranking->items[ranking->count++] = (struct ranked){copy, *sums};
-}
-
-static int by_cost(const void *a, const void *b) {
-    const struct ranked *left = a, *right = b;
-    ledger_sum l = left->sums.totals.column[COLUMN_COST],
-               r = right->sums.totals.column[COLUMN_COST];
-    return l == r ? strcmp(left->value, right->value) : l < r ? 1 : -1;
-}
-
-static int find_dimension(const char *name) {
-    for (int i = 1; i <= DIMENSION_PROMPT_TYPE; i++)
-        if (strcmp(record_dimension_name(i), name) == 0)
-            return i;
-    return 0;
-}
-
-static ledger_sum net_tokens(const struct totals *totals, enum ledger_token_class class) {
-    return totals->column[COLUMN_INPUT_TOKENS + class] +
-           totals->column[COLUMN_CORRECTED_INPUT_TOKENS + class];
-}
-
-static void put_ranked(struct json *json, const char *dimension, const struct ranked *item) {
-    const struct totals *totals = &item->sums.totals;
-    json_open(json, '{');
-    json_key(json, dimension);
-    json_word(json, item->value);
-    json_key(json, "invocations");
-    json_big(json, totals->column[COLUMN_INVOCATIONS]);
-    json_key(json, "runs");
-    json_big(json, totals->column[COLUMN_RUNS]);
-    json_key(json, "cost");
-    json_big(json, totals->column[COLUMN_COST]);
-    json_key(json, "net_cost");
-    json_big(json, totals->column[COLUMN_COST] + totals->column[COLUMN_CORRECTED_COST]);
-    json_key(json, "input_tokens");
-    json_big(json, net_tokens(totals, TOKENS_INPUT));
-    json_key(json, "output_tokens");
-    json_big(json, net_tokens(totals, TOKENS_OUTPUT));
-    json_close(json, '}');
-}
-
-static void print_ranking(const struct command_options *options, const char *dimension,
-                          const struct ranking *ranking, struct entry_buffer *text) {
-    const char *const heads[] = {dimension, "calls", "runs", "tokens in", "out", "cost"};
-    struct table table;
-    struct json json;
-    char cell[TEXT_MAX], name[120];
-    size_t shown = ranking->count < options->limit ? ranking->count : options->limit;
-    if (options->json) {
-        for (size_t i = 0; i < shown; i++) {
-            json_begin(&json, text);
-            put_ranked(&json, dimension, &ranking->items[i]);
-            text_add(text, "\n");
-        }
-        return;
-    }
-    table_begin(&table, 6, "lrrrrr", NULL);
-    for (int i = 0; i < 6; i++)
-        table_cell(&table, heads[i]);
-    for (size_t i = 0; i < shown; i++) {
-        const struct ranked *item = &ranking->items[i];
-        const struct totals *totals = &item->sums.totals;
-        struct ledger_text value = {item->value, strlen(item->value)};
-        table_cell(&table, text_cut(value, 28, name, sizeof name));
-        table_cell(&table, text_grouped(totals->column[COLUMN_INVOCATIONS], cell));
-        table_cell(&table, text_grouped(totals->column[COLUMN_RUNS], cell));
-        table_cell(&table, shortened(net_tokens(totals, TOKENS_INPUT), cell));
-        table_cell(&table, shortened(net_tokens(totals, TOKENS_OUTPUT), cell));
-        table_cell(&table, text_money(totals->column[COLUMN_COST], cell));
-    }
-    table_end(&table, text);
-    if (shown < ranking->count)
-        text_add(text, "  and %zu more: --limit\n", ranking->count - shown);
-}
-
-int look_top(const struct command_options *options) {
-    struct ledger_reader reader;
-    struct ranking ranking = {0};
-    struct entry_buffer text = {0};
-    const char *by = options->by == NULL ? "state" : options->by;
-    int dimension = find_dimension(by);
-    uint32_t after = 0;
-    bool done = false;
-    if (dimension == 0) {
-        fprintf(stderr,
-                "cost_ledger: unknown dimension %s; known are state, org, project, user, "
-                "agent, model, provider, prompt_type, status\n",
-                by);
-        return EXIT_USAGE;
-    }
-    struct ledger *ledger = command_open(options, &reader);
-    if (ledger == NULL)
-        return EXIT_FAILED;
-    int rc = 0;
-    while (rc == 0 && !done)
-        rc = ledger_sum_up_by(ledger, &options->filter, (uint8_t)dimension, &after, PAGE, rank,
-                              &ranking, &done);
-    command_shut(ledger);
-    if (rc == 0 && ranking.failed)
-        rc = ENOMEM;
-    if (ranking.count > 0)
-        qsort(ranking.items, ranking.count, sizeof ranking.items[0], by_cost);
-    if (rc == 0)
-        print_ranking(options, by, &ranking, &text);
-    for (size_t i = 0; i < ranking.count; i++)
-        free(ranking.items[i].value);
-    free(ranking.items);
-    return rc != 0 ? fail(rc, by) : command_print(&text);
+    return rc != 0 ? command_failed_with(rc, options->directory) : command_print(&text);
 }

@@ -61,6 +61,25 @@ char *text_grouped(ledger_sum number, char out[TEXT_MAX]) {
     return digits(number, ',', out);
 }
 
+char *text_shortened(ledger_sum number, char out[TEXT_MAX]) {
+    static const struct {
+        ledger_sum from, unit;
+        char letter;
+    } steps[] = {{10000000000000, 1000000000000, 'T'},
+                 {10000000000, 1000000000, 'G'},
+                 {10000000, 1000000, 'M'}};
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        if (number < steps[i].from)
+            continue;
+        text_grouped(number / steps[i].unit, out);
+        size_t at = strlen(out);
+        snprintf(out + at, TEXT_MAX - at, ".%d%c",
+                 (int)(number % steps[i].unit * 10 / steps[i].unit), steps[i].letter);
+        return out;
+    }
+    return text_grouped(number, out);
+}
+
 char *text_sum(ledger_sum number, char out[TEXT_MAX]) {
     return digits(number, 0, out);
 }

@@ -17,8 +17,10 @@ void text_add(struct entry_buffer *buffer, const char *format, ...)
 char *text_time(int64_t us, char out[TEXT_MAX]);           /* 2026-11-22T06:20:06.415Z */
 char *text_clock(int64_t us, char out[TEXT_MAX]);          /* 06:20:06 */
 char *text_grouped(ledger_sum number, char out[TEXT_MAX]); /* 1,234,567 */
-char *text_sum(ledger_sum number, char out[TEXT_MAX]);     /* 1234567, of any size */
-char *text_bytes(uint64_t bytes, char out[TEXT_MAX]);      /* 76 KiB, 1.2 MiB */
+/* Of a large one what fits, downwards: 12.3M. Where it is cut, --json has all of it. */
+char *text_shortened(ledger_sum number, char out[TEXT_MAX]);
+char *text_sum(ledger_sum number, char out[TEXT_MAX]); /* 1234567, of any size */
+char *text_bytes(uint64_t bytes, char out[TEXT_MAX]);  /* 76 KiB, 1.2 MiB */
 /* Exact: as few decimals as there are, at least two. */
 char *text_money(ledger_sum nanos, char out[TEXT_MAX]);
 
