@@ -13,7 +13,8 @@ struct summing {
     struct reading *reading;
     MDB_cursor *rollups;
     uint64_t since;
-    uint64_t until; /* at most one past the newest entry */
+    uint64_t until;  /* at most one past the newest entry */
+    bool to_the_end; /* there is nothing behind `until` */
 };
 
 static bool has(const struct series_item *item, enum totals_column column) {
@@ -68,6 +69,9 @@ static int find_extremes(struct summing *summing, uint32_t series,
                          struct rollup_extremes *extremes) {
     uint64_t since = summing->since, until = summing->until;
     uint64_t first_hour = round_up(since, HOUR_US), last_hour = until / HOUR_US * HOUR_US;
+    /* The hour that is running has all that there is of it in its rollup. */
+    if (summing->to_the_end)
+        until = last_hour = round_up(until, HOUR_US);
     if (first_hour >= last_hour)
         return widen_by_items(summing, series, since, until, extremes);
     int rc = widen_by_items(summing, series, since, first_hour, extremes);
@@ -107,7 +111,8 @@ static int summing_begin(struct ledger *ledger, const struct ledger_filter *filt
                          &summing->rollups);
     if (rc == 0)
         rc = storage_last_id(&ledger->storage, summing->reading->txn, &last_id);
-    if (rc == 0 && summing->until > last_id)
+    summing->to_the_end = rc == 0 && summing->until > last_id;
+    if (summing->to_the_end)
         summing->until = last_id + 1;
     return rc;
 }
