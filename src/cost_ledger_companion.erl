@@ -34,7 +34,7 @@
          failures = 0 :: non_neg_integer(), % starts in a row that came to nothing
          not_before = undefined :: undefined | integer()}). % monotonic ms
 
--spec start_link() -> {ok, pid()} | {error, term()}.
+-spec start_link() -> {ok, pid()} | ignore | {error, term()}.
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
@@ -175,10 +175,10 @@ frame([<<"hello">>, Other, _Version], State) ->
                  io_lib:format("the companion speaks protocol ~0p, this VM ~b: they are of "
                                "different versions; build both", [Other, ?PROTOCOL]))}, State);
 frame([Id, <<"progress">>, Done, Total], #state{jobs = Jobs} = State) ->
-    case Jobs of
-        #{Id := #job{reply = Reply}} -> Reply ! {Reply, {progress, Done, Total}};
-        _ -> ok
-    end,
+    _ = case Jobs of
+            #{Id := #job{reply = Reply}} -> Reply ! {Reply, {progress, Done, Total}};
+            _ -> ok
+        end,
     State;
 frame([Id, <<"ok">>, Result], State) when is_map(Result) ->
     done(Id, {ok, maps:from_list([{binary_to_existing_atom(Key), Value}
