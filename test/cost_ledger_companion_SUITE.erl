@@ -32,7 +32,7 @@ all() ->
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(cost_ledger),
-    Path = filename:join(?config(priv_dir, Config), "ledger"),
+    Path = filename:join(?config(priv_dir, Config), ?MODULE),
     {ok, Supervisor} = cost_ledger:start_link(#{name => ?MODULE, path => Path}),
     true = unlink(Supervisor),
     [ok = cost_ledger:record_invocation(?MODULE, executing, #{cost => N})
@@ -41,6 +41,7 @@ init_per_suite(Config) ->
 
 end_per_suite(Config) ->
     ok = cost_ledger:stop(?MODULE),
+    cost_ledger_test:remove(?config(ledger, Config)),
     ok = application:stop(cost_ledger),
     Config.
 

@@ -22,17 +22,19 @@ groups() ->
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(cost_ledger),
-    Path = filename:join(?config(priv_dir, Config), "ledger"),
+    Path = filename:join(?config(priv_dir, Config), ?MODULE),
     {ok, Supervisor} = cost_ledger:start_link(#{name => ?MODULE, path => Path}),
     true = unlink(Supervisor),
+    #{session := #{total := 0}} = cost_ledger:stats(?MODULE),
     [ok = cost_ledger:record_invocation(?MODULE, executing,
                                         #{cost => N, user => integer_to_binary(N rem 10)})
      || N <- lists:seq(1, ?ENTRIES - 1)],
     {ok, _} = cost_ledger:record(?MODULE, #{state => executing, output => <<"the last one">>}),
     Config.
 
-end_per_suite(_Config) ->
+end_per_suite(Config) ->
     ok = cost_ledger:stop(?MODULE),
+    cost_ledger_test:remove(filename:join(?config(priv_dir, Config), ?MODULE)),
     ok = application:stop(cost_ledger).
 
 init_per_testcase(Case, Config) ->

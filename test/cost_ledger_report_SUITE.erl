@@ -36,7 +36,7 @@ all() ->
 %%% A ledger that every case may read ------------------------------------------------------------
 
 init_per_suite(Config) ->
-    Path = filename:join(?config(priv_dir, Config), "ledger"),
+    Path = filename:join(?config(priv_dir, Config), ?MODULE),
     report_ledger = Ledger = cost_ledger_test:open(report_ledger, Path, #{rules => rules(), series => ?SERIES}),
     ok = fill(Ledger),
     Html = filename:join(?config(priv_dir, Config), "report.html"),
