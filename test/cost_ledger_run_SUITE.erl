@@ -728,9 +728,10 @@ a_killed_ledger_starts_runs_again(Config) ->
     Run = run(Name, #{run_id => again}),
     ok = spend(Run, 6),
     {ok, #{cost := 6}} = cost_ledger_run:finish(Run, #{}),
-    ok = cost_ledger:stop(Name),
     unlink(Top),
-    exit(Top, shutdown).
+    Monitor = erlang:monitor(process, Top),
+    exit(Top, shutdown),
+    receive {'DOWN', Monitor, process, Top, _} -> ok end.
 
 finishing_twice_books_once(Config) ->
     L = open_at_noon(Config),
