@@ -42,7 +42,7 @@ load_failure() ->
 
 %% When the supervisor of this ledger was killed, the one above it starts a new one at once,
 %% while the old owner is still closing: that is worth waiting for. Anyone else who has the
-%% directory open is not.
+%% directory open is not. Where the old one has closed since it was asked for, once more decides.
 open_when_free(#{name := Name, path := Path} = Options, Polls) ->
     case cost_ledger_nif:open(cost_ledger_options:to_nif(Options)) of
         {error, {already_open, _}} = Error when Polls > 0 ->
@@ -50,13 +50,15 @@ open_when_free(#{name := Name, path := Path} = Options, Polls) ->
                 #ledger{path = Path, handle = Old} ->
                     case cost_ledger_nif:is_closed(Old) of
                         true ->
-                            Error;
+                            open_when_free(Options, 0);
                         false ->
                             timer:sleep(?CLOSING_POLL_MS),
                             open_when_free(Options, Polls - 1)
                     end;
-                _ ->
-                    Error
+                #ledger{} ->
+                    Error;
+                undefined ->
+                    open_when_free(Options, 0)
             end;
         Result ->
             Result
