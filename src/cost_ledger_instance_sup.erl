@@ -4,7 +4,7 @@
 -module(cost_ledger_instance_sup).
 -behaviour(supervisor).
 
--export([start_link/1, init/1]).
+-export([start_link/1, start_subscribers/1, init/1]).
 
 -spec start_link(cost_ledger_options:parsed()) -> {ok, pid()} | {error, term()}.
 start_link(#{name := Name} = Options) ->
@@ -16,10 +16,27 @@ start_link(#{name := Name} = Options) ->
         {error, Reason} -> {error, Reason}
     end.
 
+%% When this supervisor is killed, the one above it starts the next at once, perhaps before the
+%% subscribers of the old one, who have a name, are gone with it: that is waited for.
+-spec start_subscribers(atom()) -> {ok, pid()} | {error, term()}.
+start_subscribers(Scope) ->
+    case pg:start_link(Scope) of
+        {error, {already_started, Old}} = Error ->
+            Monitor = erlang:monitor(process, Old),
+            receive
+                {'DOWN', Monitor, process, Old, _} -> start_subscribers(Scope)
+            after 5000 ->
+                    true = erlang:demonitor(Monitor, [flush]),
+                    Error
+            end;
+        Answer ->
+            Answer
+    end.
+
 init(#{name := Name, queue := Queue} = Options) ->
     {ok, {#{strategy => rest_for_one, intensity => 30, period => 10},
           [#{id => subscribers,
-             start => {pg, start_link, [cost_ledger_effects:scope(Name)]}},
+             start => {?MODULE, start_subscribers, [cost_ledger_effects:scope(Name)]}},
            #{id => teller, start => {cost_ledger_teller, start_link, [Name]}},
            #{id => runs, start => {cost_ledger_run_sup, start_link, [Name]}, type => supervisor,
              shutdown => infinity},
