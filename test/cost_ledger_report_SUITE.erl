@@ -379,8 +379,7 @@ a_series_that_is_not_declared_is_left_out(Config) ->
     ok = cost_ledger:stop(Ledger).
 
 a_report_is_a_job_of_the_companion(Config) ->
-    _ = process_flag(trap_exit, true),
-    {ok, Companion} = cost_ledger_companion:start_link(),
+    {ok, _} = application:ensure_all_started(cost_ledger),
     File = filename:join(?config(priv_dir, Config), "job.html"),
     Arguments = #{directory => unicode:characters_to_binary(?config(path, Config)),
                   output => unicode:characters_to_binary(File)},
@@ -397,9 +396,7 @@ a_report_is_a_job_of_the_companion(Config) ->
     {ok, #{cost := #{gross := Gross}}} =
         cost_ledger:totals(?config(ledger, Config), #{since => ?START + ?DAY,
                                                       until => ?START + 2 * ?DAY - 1}),
-    ?assertEqual(Gross, definition(Html, "Gross")),
-    unlink(Companion),
-    ok = gen_server:stop(Companion).
+    ?assertEqual(Gross, definition(Html, "Gross")).
 
 named({ok, Map}) ->
     {ok, maps:from_list([{case Key of _ when is_atom(Key) -> atom_to_binary(Key); _ -> Key end, Value}
