@@ -76,57 +76,98 @@ int series_totals_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
     return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
 }
 
-enum reached { REACHED_BEFORE, REACHED_INSIDE, NOT_REACHED };
+/* A block of a search, whose items are not looked at before it is the one. */
+struct found_block {
+    uint64_t first_id;
+    MDB_val value;
+    bool reached; /* by its base: by an entry of an earlier block */
+};
 
-/* Where in a block the goal is reached; inside, by entry *id. */
-static enum reached reach_in_block(struct block_reader *reader, const struct totals *base,
-                                   series_sum *sum, const void *context, ledger_sum goal,
-                                   uint64_t *id) {
-    struct totals totals = *base;
-    if (sum(context, &totals) >= goal)
-        return REACHED_BEFORE;
-    while (next_item(reader)) {
-        totals_add(&totals, &reader->amounts);
-        if (sum(context, &totals) >= goal) {
-            *id = reader->id;
-            return REACHED_INSIDE;
+static int judge_block(struct found_block *block, series_sum *sum, const void *context,
+                       ledger_sum goal) {
+    struct totals base;
+    struct block_reader reader;
+    begin_block(&reader, block->first_id, block->value, &base);
+    block->reached = sum(context, &base) >= goal;
+    return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
+}
+
+/* Moves on to the next block of the series. MDB_NOTFOUND: none. */
+static int next_found(MDB_cursor *cursor, uint32_t series, struct found_block *block) {
+    MDB_val key;
+    int rc = mdb_cursor_get(cursor, &key, &block->value, MDB_NEXT);
+    if (rc != 0)
+        return rc;
+    if (key.mv_size != SERIES_KEY_BYTES)
+        return LEDGER_E_DAMAGED;
+    if (get_be32(key.mv_data) != series)
+        return MDB_NOTFOUND;
+    block->first_id = get_be64((uint8_t *)key.mv_data + 4);
+    return 0;
+}
+
+/* The last block that begins below high and whose base does not reach the goal, by halving the
+ * ids and looking at two neighbours: a step costs two bases, however full the blocks are.
+ * MDB_NOTFOUND: none, or it ends below low. */
+static int find_reaching(MDB_cursor *cursor, uint32_t series, series_sum *sum, const void *context,
+                         ledger_sum goal, uint64_t low, uint64_t high, struct found_block *found) {
+    struct found_block block;
+    int rc = seek_below(cursor, series, high, &found->first_id, &found->value);
+    if (rc == 0)
+        rc = judge_block(found, sum, context, goal);
+    if (rc != 0 || !found->reached)
+        return rc;
+    high = found->first_id;
+    rc = MDB_NOTFOUND;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        int at = seek_below(cursor, series, middle + 1, &block.first_id, &block.value);
+        if (at == MDB_NOTFOUND) {
+            low = middle + 1;
+            continue;
         }
+        if (at == 0)
+            at = judge_block(&block, sum, context, goal);
+        if (at != 0)
+            return at;
+        if (block.reached) {
+            high = block.first_id;
+            continue;
+        }
+        *found = block;
+        rc = 0;
+        at = next_found(cursor, series, &block);
+        if (at == 0)
+            at = judge_block(&block, sum, context, goal);
+        if (at != 0 || block.reached)
+            return at == MDB_NOTFOUND ? 0 : at;
+        *found = block;
+        low = block.first_id + 1;
     }
-    return NOT_REACHED;
+    return rc;
 }
 
 int series_reach(MDB_cursor *cursor, uint32_t series, series_sum *sum, const void *context,
                  ledger_sum goal, uint64_t low, uint64_t high, uint64_t *id) {
+    struct found_block found;
+    struct block_reader reader;
+    struct totals totals;
     *id = high;
-    while (low < high) {
-        MDB_val value;
-        struct totals base;
-        struct block_reader reader;
-        uint64_t first_id, reached_id, middle = low + (high - low) / 2;
-        int rc = seek_below(cursor, series, middle + 1, &first_id, &value);
-        if (rc == MDB_NOTFOUND) {
-            low = middle + 1;
+    if (low >= high)
+        return 0;
+    int rc = find_reaching(cursor, series, sum, context, goal, low, high, &found);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    begin_block(&reader, found.first_id, found.value, &totals);
+    while (next_item(&reader)) {
+        totals_add(&totals, &reader.amounts);
+        if (sum(context, &totals) < goal)
             continue;
-        }
-        if (rc != 0)
-            return rc;
-        begin_block(&reader, first_id, value, &base);
-        switch (reach_in_block(&reader, &base, sum, context, goal, &reached_id)) {
-        case REACHED_BEFORE: /* by an entry of an earlier block */
-            high = first_id;
-            break;
-        case REACHED_INSIDE:
-            if (reached_id < *id)
-                *id = reached_id;
-            return 0;
-        case NOT_REACHED: /* and the next block begins beyond the middle */
-            low = middle + 1;
-            break;
-        }
-        if (reader.bytes.damaged)
-            return LEDGER_E_DAMAGED;
+        if (reader.id < high)
+            *id = reader.id;
+        return 0;
     }
-    return 0;
+    return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
 }
 
 int series_load(MDB_txn *txn, MDB_dbi dbi, uint32_t series, struct series_block *block) {

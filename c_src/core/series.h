@@ -59,7 +59,8 @@ static inline int series_totals_now(MDB_cursor *cursor, uint32_t series, struct 
 }
 
 /* The first id in [low, high) with which a sum that never falls reaches `goal`; `high` when none
- * does. Costs about as many seeks as the number of blocks between has binary digits. */
+ * does. Costs about as many seeks as the number of blocks between has binary digits, and reads the
+ * items of one block. */
 typedef ledger_sum series_sum(const void *context, const struct totals *totals);
 int series_reach(MDB_cursor *cursor, uint32_t series, series_sum *sum, const void *context,
                  ledger_sum goal, uint64_t low, uint64_t high, uint64_t *id);
