@@ -48,11 +48,17 @@ static inline uint64_t get_be64(const uint8_t *at) {
 /* Writes at most VARINT_BYTES_MAX bytes; returns how many. */
 static inline size_t put_varint(uint8_t *at, ledger_usum n) {
     size_t size = 0;
-    while (n >= 0x80) {
+    while (n > UINT64_MAX) {
         at[size++] = (uint8_t)n | 0x80;
         n >>= 7;
     }
-    at[size++] = (uint8_t)n;
+    /* Nearly all numbers begin here: 128 bits take several instructions a step. */
+    uint64_t rest = (uint64_t)n;
+    while (rest >= 0x80) {
+        at[size++] = (uint8_t)rest | 0x80;
+        rest >>= 7;
+    }
+    at[size++] = (uint8_t)rest;
     return size;
 }
 
@@ -84,8 +90,26 @@ static inline uint8_t read_byte(struct byte_reader *r) {
     return *r->at++;
 }
 
+/* One of up to 9 bytes, which nearly all have: below 2^63. Else false, and nothing was read. */
+static inline bool read_short_varint(struct byte_reader *r, uint64_t *n) {
+    const uint8_t *at = r->at;
+    *n = 0;
+    for (unsigned shift = 0; shift < 63 && at < r->end; shift += 7) {
+        uint8_t byte = *at++;
+        *n |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            r->at = at;
+            return true;
+        }
+    }
+    return false;
+}
+
 static inline ledger_usum read_varint(struct byte_reader *r) {
     ledger_usum n = 0;
+    uint64_t small;
+    if (read_short_varint(r, &small))
+        return small;
     for (unsigned shift = 0; shift < 7 * VARINT_BYTES_MAX; shift += 7) {
         uint8_t byte = read_byte(r);
         if (shift == 7 * (VARINT_BYTES_MAX - 1) && byte > 3) /* beyond 128 bits */

@@ -7,8 +7,11 @@
 #include "msgpack_bound.h"
 #include "pack.h"
 
+#define PLAIN_ARRAY_MAX 15
+
 struct entry_decoder {
     msgpack_zone zone;
+    msgpack_object elements[PLAIN_ARRAY_MAX]; /* of the array that was read last */
 };
 
 struct entry_decoder *entry_decoder_new(void) {
@@ -194,16 +197,21 @@ static void make_text_object(msgpack_object *object, msgpack_object_type type, c
 }
 
 /* What nearly every field is: nil, a number that is not negative, a short text. msgpack-c sets up
- * a whole parser for each call. False: not one of these. The bytes are known to be all there. */
-static bool read_plain(const uint8_t *at, size_t *offset, msgpack_object *object) {
-    at += *offset;
+ * a whole parser for each call. False: not one of these, or not all of it is there. */
+static bool read_plain(const uint8_t *data, size_t end, size_t *offset, msgpack_object *object) {
+    size_t left = end - *offset, size = 0;
+    if (left == 0)
+        return false;
+    const uint8_t *at = data + *offset;
     uint8_t type = *at++;
-    size_t size = 0;
+    left--;
     if (type <= 0x7f || type == 0xc0) { /* fixint, nil */
         object->type = type == 0xc0 ? MSGPACK_OBJECT_NIL : MSGPACK_OBJECT_POSITIVE_INTEGER;
         object->via.u64 = type;
     } else if (type >= 0xcc && type <= 0xcf) { /* uint of 1, 2, 4, 8 bytes */
         size = (size_t)1 << (type - 0xcc);
+        if (size > left)
+            return false;
         object->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
         object->via.u64 = 0;
         for (size_t i = 0; i < size; i++)
@@ -211,22 +219,53 @@ static bool read_plain(const uint8_t *at, size_t *offset, msgpack_object *object
     } else if (type >= 0xa0 && type <= 0xbf) { /* fixstr */
         size = type & 0x1f;
         make_text_object(object, MSGPACK_OBJECT_STR, at, size);
-    } else if (type == 0xd9 || type == 0xc4) { /* str, bin of up to 255 bytes */
+    } else if ((type == 0xd9 || type == 0xc4) && left > 0) { /* str, bin of up to 255 bytes */
         size = 1 + (size_t)*at;
         make_text_object(object, type == 0xd9 ? MSGPACK_OBJECT_STR : MSGPACK_OBJECT_BIN, at + 1,
                          size - 1);
     } else {
         return false;
     }
+    if (size > left)
+        return false;
     *offset += 1 + size;
     return true;
 }
 
-static int read_object(struct entry_decoder *decoder, const void *data, size_t size, size_t *offset,
-                       msgpack_object *object) {
-    if (read_plain(data, offset, object))
+/* The same for a short array of them: names, tokens, a breakdown. */
+static bool read_plain_array(struct entry_decoder *decoder, const uint8_t *data, size_t end,
+                             size_t *offset, msgpack_object *object) {
+    size_t at = *offset;
+    if (at == end || (data[at] & 0xf0) != 0x90)
+        return false;
+    uint32_t count = data[at++] & 0x0f;
+    for (uint32_t i = 0; i < count; i++)
+        if (!read_plain(data, end, &at, &decoder->elements[i]))
+            return false;
+    object->type = MSGPACK_OBJECT_ARRAY;
+    object->via.array = (msgpack_object_array){count, decoder->elements};
+    *offset = at;
+    return true;
+}
+
+/* Anything else is msgpack-c's, once all of it was looked over. */
+struct form_reader {
+    struct entry_decoder *decoder;
+    const uint8_t *data;
+    size_t size;
+    size_t offset;
+    bool is_bounded;
+};
+
+static int read_object(struct form_reader *reader, msgpack_object *object) {
+    if (read_plain(reader->data, reader->size, &reader->offset, object) ||
+        read_plain_array(reader->decoder, reader->data, reader->size, &reader->offset, object))
         return MSGPACK_UNPACK_SUCCESS;
-    return msgpack_unpack(data, size, offset, &decoder->zone, object);
+    if (!reader->is_bounded && !msgpack_is_bounded(reader->data, reader->size))
+        return MSGPACK_UNPACK_PARSE_ERROR;
+    reader->is_bounded = true;
+    return msgpack_unpack((const char *)reader->data, reader->size, &reader->offset,
+                          &reader->decoder->zone, object);
 }
 
 /* The head of the outer array is read here and its elements one by one, because msgpack-c does
@@ -250,15 +289,15 @@ static int read_form(struct entry_decoder *decoder, const void *data, size_t siz
     int damaged = form == FORM_STORED ? LEDGER_E_DAMAGED : LEDGER_E_BAD_ENTRY;
     uint64_t id = entry->id;
     *entry = (struct ledger_entry){.id = id};
-    size_t count, offset;
-    if (!msgpack_is_bounded(data, size) || !read_array_head(data, size, &count, &offset) ||
-        count <= AT_DURATION)
+    struct form_reader reader = {.decoder = decoder, .data = data, .size = size};
+    size_t count;
+    if (!read_array_head(data, size, &count, &reader.offset) || count <= AT_DURATION)
         return damaged;
     msgpack_zone_clear(&decoder->zone);
     for (size_t position = 0; position < count; position++) {
         msgpack_object object;
-        size_t start = offset;
-        int rc = read_object(decoder, data, size, &offset, &object);
+        size_t start = reader.offset;
+        int rc = read_object(&reader, &object);
         if (rc == MSGPACK_UNPACK_NOMEM_ERROR)
             return ENOMEM;
         if (rc != MSGPACK_UNPACK_SUCCESS && rc != MSGPACK_UNPACK_EXTRA_BYTES)
@@ -274,9 +313,11 @@ static int read_form(struct entry_decoder *decoder, const void *data, size_t siz
                 return damaged;
         }
         if (!read_position(&object, position, form, entry, (const char *)data + start,
-                           offset - start))
+                           reader.offset - start))
             return damaged;
     }
+    if (reader.offset != size)
+        return damaged;
     /* A payload comes with its salt and what binds it. */
     bool has_payload = entry->payload.data != NULL;
     if (form == FORM_DRAFT && (has_payload != (entry->salt != NULL) ||

@@ -207,16 +207,10 @@ static bool goes_on(struct listing *listing, uint64_t id) {
 }
 
 static int load(struct listing *listing, uint64_t id, struct ledger_entry *entry) {
-    uint8_t bytes[8];
-    MDB_val key = {sizeof bytes, bytes}, value;
-    put_be64(bytes, id);
-    entry->id = id;
-    int rc =
-        mdb_get(listing->reading->txn, reading_dbi(listing->reading, DB_ENTRIES), &key, &value);
-    if (rc != 0) /* not found: a series lists an entry that is not there */
-        return rc == MDB_NOTFOUND ? LEDGER_E_DAMAGED : rc;
-    listing->bytes += value.mv_size;
-    return entry_read_stored(listing->reading->decoder, value.mv_data, value.mv_size, entry);
+    size_t size;
+    int rc = reading_find(listing->reading, id, entry, &size);
+    listing->bytes += size;
+    return rc == MDB_NOTFOUND ? LEDGER_E_DAMAGED : rc; /* a series lists what is not there */
 }
 
 static int look_at_item(struct listing *listing, const struct series_item *item) {
@@ -261,13 +255,9 @@ static int first_entry(struct listing *listing, MDB_cursor *cursor, MDB_val *key
 static int walk_entries(struct listing *listing) {
     const struct ledger_filter *filter = listing->filter;
     struct ledger_entry entry;
-    MDB_cursor *cursor;
+    MDB_cursor *cursor = listing->reading->entries;
     MDB_val key, value;
-    int rc =
-        mdb_cursor_open(listing->reading->txn, reading_dbi(listing->reading, DB_ENTRIES), &cursor);
-    if (rc != 0)
-        return rc;
-    rc = first_entry(listing, cursor, &key, &value);
+    int rc = first_entry(listing, cursor, &key, &value);
     while (rc == 0) {
         if (key.mv_size != 8) {
             rc = LEDGER_E_DAMAGED;
@@ -285,7 +275,6 @@ static int walk_entries(struct listing *listing) {
         rc = mdb_cursor_get(cursor, &key, &value,
                             listing->query->oldest_first ? MDB_NEXT : MDB_PREV);
     }
-    mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 

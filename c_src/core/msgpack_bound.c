@@ -99,7 +99,13 @@ bool msgpack_is_bounded_to(const void *data, size_t size, size_t depth_max) {
         open[depth]--;
         struct header header;
         size_t left = (size_t)(end - at);
-        if (left == 0 || !read_header(at, left, &header) || header.bytes > left)
+        if (left == 0)
+            return false;
+        if (*at <= 0x7f || *at == 0xc0) { /* a small number, nil: what most of them are */
+            at++;
+            continue;
+        }
+        if (!read_header(at, left, &header) || header.bytes > left)
             return false;
         at += header.bytes;
         if (header.elements == 0)

@@ -297,20 +297,18 @@ int names_any_undefined(MDB_txn *txn, MDB_dbi dbi, bool *any) {
     return storage_has_kind(txn, dbi, ROW_UNDEFINED, any);
 }
 
-int names_text(MDB_txn *txn, MDB_dbi dbi, uint32_t number, uint8_t *dimension,
-               struct ledger_text *value) {
-    struct key key;
-    MDB_val stored;
-    if (number > STATUS_NUMBERS) {
-        uint32_t status = number - STATUS_NUMBERS;
-        if (status > STATUS_ABORTED)
-            return LEDGER_E_DAMAGED;
-        *dimension = DIMENSION_STATUS;
-        *value = (struct ledger_text){statuses[status], strlen(statuses[status])};
-        return 0;
-    }
-    number_key(&key, ROW_TEXT, &number, 1);
-    int rc = mdb_get(txn, dbi, &key.val, &stored);
+/* Those of the statuses are in no row. */
+static int text_of_status(uint32_t number, uint8_t *dimension, struct ledger_text *value) {
+    uint32_t status = number - STATUS_NUMBERS;
+    if (status > STATUS_ABORTED)
+        return LEDGER_E_DAMAGED;
+    *dimension = DIMENSION_STATUS;
+    *value = (struct ledger_text){statuses[status], strlen(statuses[status])};
+    return 0;
+}
+
+/* Of the row that was looked for, with that answer. */
+static int text_of_row(int rc, MDB_val stored, uint8_t *dimension, struct ledger_text *value) {
     if (rc == MDB_NOTFOUND || (rc == 0 && stored.mv_size < 2))
         return LEDGER_E_DAMAGED;
     if (rc != 0)
@@ -318,6 +316,27 @@ int names_text(MDB_txn *txn, MDB_dbi dbi, uint32_t number, uint8_t *dimension,
     *dimension = *(uint8_t *)stored.mv_data;
     *value = (struct ledger_text){(const char *)stored.mv_data + 1, stored.mv_size - 1};
     return 0;
+}
+
+int names_text(MDB_txn *txn, MDB_dbi dbi, uint32_t number, uint8_t *dimension,
+               struct ledger_text *value) {
+    struct key key;
+    MDB_val stored;
+    if (number > STATUS_NUMBERS)
+        return text_of_status(number, dimension, value);
+    number_key(&key, ROW_TEXT, &number, 1);
+    return text_of_row(mdb_get(txn, dbi, &key.val, &stored), stored, dimension, value);
+}
+
+int names_text_at(MDB_cursor *cursor, uint32_t number, uint8_t *dimension,
+                  struct ledger_text *value) {
+    struct key key;
+    MDB_val stored;
+    if (number > STATUS_NUMBERS)
+        return text_of_status(number, dimension, value);
+    number_key(&key, ROW_TEXT, &number, 1);
+    return text_of_row(mdb_cursor_get(cursor, &key.val, &stored, MDB_SET), stored, dimension,
+                       value);
 }
 
 /* ---- all names of a dimension ------------------------------------------------------------ */

@@ -80,5 +80,9 @@ int names_any_undefined(MDB_txn *txn, MDB_dbi dbi, bool *any);
  * not there is LEDGER_E_DAMAGED: entries only use defined ones. */
 int names_text(MDB_txn *txn, MDB_dbi dbi, uint32_t number, uint8_t *dimension,
                struct ledger_text *value);
+/* The same by a cursor on the `names` database, which is quicker for many: their rows are close to
+ * each other. */
+int names_text_at(MDB_cursor *cursor, uint32_t number, uint8_t *dimension,
+                  struct ledger_text *value);
 
 #endif

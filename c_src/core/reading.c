@@ -11,8 +11,8 @@ struct reading *reading_begin(struct ledger *ledger, int *rc) {
         return NULL;
     reading->ledger = ledger;
     reading->txn = NULL;
-    reading->series = NULL;
-    memset(reading->names, 0, sizeof reading->names);
+    reading->series = reading->entries = reading->names = NULL;
+    memset(reading->memo, 0, sizeof reading->memo);
     /* Before the transaction begins: what is ready then is whole in what the transaction sees. */
     reading->declared_count = ledger_series(ledger, reading->declared);
     reading->decoder = entry_decoder_new();
@@ -20,8 +20,12 @@ struct reading *reading_begin(struct ledger *ledger, int *rc) {
         *rc = storage_read_begin(&ledger->storage, &reading->txn);
     if (*rc != 0)
         reading->txn = NULL;
-    else
+    if (*rc == 0)
         *rc = mdb_cursor_open(reading->txn, reading_dbi(reading, DB_SERIES), &reading->series);
+    if (*rc == 0)
+        *rc = mdb_cursor_open(reading->txn, reading_dbi(reading, DB_ENTRIES), &reading->entries);
+    if (*rc == 0)
+        *rc = mdb_cursor_open(reading->txn, reading_dbi(reading, DB_NAMES), &reading->names);
     if (*rc != 0) {
         reading_end(reading);
         return NULL;
@@ -34,6 +38,10 @@ void reading_end(struct reading *reading) {
         return;
     if (reading->series != NULL)
         mdb_cursor_close(reading->series);
+    if (reading->entries != NULL)
+        mdb_cursor_close(reading->entries);
+    if (reading->names != NULL)
+        mdb_cursor_close(reading->names);
     if (reading->txn != NULL)
         storage_read_end(&reading->ledger->storage, reading->txn);
     entry_decoder_free(reading->decoder);
@@ -42,10 +50,9 @@ void reading_end(struct reading *reading) {
 
 static int load_name(struct reading *reading, uint32_t number, uint8_t dimension,
                      struct ledger_text *text) {
-    struct reading_name *memo = &reading->names[number % READING_MEMO_SLOTS];
+    struct reading_name *memo = &reading->memo[number % READING_MEMO_SLOTS];
     if (memo->number != number) {
-        int rc = names_text(reading->txn, reading_dbi(reading, DB_NAMES), number, &memo->dimension,
-                            &memo->text);
+        int rc = names_text_at(reading->names, number, &memo->dimension, &memo->text);
         memo->number = rc == 0 ? number : 0;
         if (rc != 0)
             return rc;
@@ -63,14 +70,19 @@ int reading_load_names(struct reading *reading, struct ledger_entry *entry) {
     return rc;
 }
 
-int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entry) {
+int reading_find(struct reading *reading, uint64_t id, struct ledger_entry *entry, size_t *size) {
     uint8_t bytes[8];
     MDB_val key = {sizeof bytes, bytes}, value;
     put_be64(bytes, id);
-    int rc = mdb_get(reading->txn, reading_dbi(reading, DB_ENTRIES), &key, &value);
+    int rc = mdb_cursor_get(reading->entries, &key, &value, MDB_SET);
     entry->id = id;
-    if (rc == 0)
-        rc = entry_read_stored(reading->decoder, value.mv_data, value.mv_size, entry);
+    *size = rc == 0 ? value.mv_size : 0;
+    return rc == 0 ? entry_read_stored(reading->decoder, value.mv_data, value.mv_size, entry) : rc;
+}
+
+int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entry) {
+    size_t size;
+    int rc = reading_find(reading, id, entry, &size);
     return rc == 0 ? reading_load_names(reading, entry) : rc;
 }
 

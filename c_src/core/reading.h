@@ -18,11 +18,13 @@ struct reading_name {
 struct reading {
     struct ledger *ledger;
     MDB_txn *txn;
-    MDB_cursor *series; /* on the series database */
+    MDB_cursor *series; /* each on the database of its name; positions are not kept */
+    MDB_cursor *entries;
+    MDB_cursor *names;
     struct entry_decoder *decoder;
     size_t declared_count;
     struct declared_series declared[DECLARED_MAX];
-    struct reading_name names[READING_MEMO_SLOTS]; /* texts in LMDB's map */
+    struct reading_name memo[READING_MEMO_SLOTS]; /* names, with their texts in LMDB's map */
 };
 
 /* NULL with *rc: ENOMEM, LEDGER_E_CLOSED or LMDB's. reading_end() after. */
@@ -35,6 +37,8 @@ static inline MDB_dbi reading_dbi(const struct reading *reading, enum storage_da
 
 /* Gives every name of an entry that was read its text. */
 int reading_load_names(struct reading *reading, struct ledger_entry *entry);
+/* One entry, without the text of its names, and how many bytes it has. MDB_NOTFOUND. */
+int reading_find(struct reading *reading, uint64_t id, struct ledger_entry *entry, size_t *size);
 /* One entry with its names; MDB_NOTFOUND. */
 int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entry);
 

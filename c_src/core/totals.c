@@ -52,9 +52,15 @@ void totals_read(struct byte_reader *reader, struct totals *totals) {
 void amounts_read(struct byte_reader *reader, struct amounts *amounts) {
     amounts->mask = read_mask(reader);
     for (uint64_t mask = amounts->mask; mask != 0; mask &= mask - 1) {
+        int64_t *column = &amounts->column[__builtin_ctzll(mask)];
+        uint64_t small;
+        if (read_short_varint(reader, &small)) {
+            *column = (int64_t)(small >> 1) ^ -(int64_t)(small & 1);
+            continue;
+        }
         ledger_sum value = unzigzag(read_varint(reader));
         if (value > INT64_MAX || value < INT64_MIN)
             reader->damaged = true;
-        amounts->column[__builtin_ctzll(mask)] = (int64_t)value;
+        *column = (int64_t)value;
     }
 }
