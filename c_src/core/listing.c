@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "keys.h"
-#include "payloads.h"
 #include "reading.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
@@ -187,8 +186,7 @@ static int tell(struct listing *listing, struct ledger_entry *entry) {
     if (listing->row != NULL) {
         rc = reading_load_names(listing->reading, entry);
         if (rc == 0 && listing->query->payloads && entry->given & ENTRY_DIGEST)
-            rc = payloads_find(listing->reading->txn, reading_dbi(listing->reading, DB_PAYLOADS),
-                               entry->id, &payload);
+            rc = reading_payload(listing->reading, entry->id, &payload);
         if (rc == 0)
             listing->row(listing->context, entry, &payload);
     }
@@ -302,8 +300,11 @@ static int list(struct listing *listing) {
         if (rc == 0)
             page->total = (uint64_t)wanted(filter, &totals);
     }
+    /* Where all that a walk would list has to be read anyway, the entries themselves are nearer. */
+    bool reads_all =
+        choice.series == SERIES_EVERYTHING && listing->row != NULL && filter->statuses == 0;
     if (rc == 0)
-        rc = in_series ? walk_series(listing, choice.series) : walk_entries(listing);
+        rc = in_series && !reads_all ? walk_series(listing, choice.series) : walk_entries(listing);
     return rc;
 }
 
@@ -338,7 +339,7 @@ static int tell_record(struct reading *reading, uint64_t id, ledger_list_row *ro
     struct ledger_entry entry;
     int rc = reading_load(reading, id, &entry);
     if (rc == 0)
-        rc = payloads_find(reading->txn, reading_dbi(reading, DB_PAYLOADS), id, &payload);
+        rc = reading_payload(reading, id, &payload);
     if (rc == 0)
         row(context, &entry, &payload);
     return rc;

@@ -85,15 +85,18 @@ static bool read_header(const uint8_t *at, size_t left, struct header *out) {
     }
 }
 
-bool msgpack_is_bounded_to(const void *data, size_t size, size_t depth_max) {
-    const uint8_t *at = data;
-    const uint8_t *end = at + size;
-    size_t open[MSGPACK_DEPTH_LIMIT + 1] = {1}; /* elements still due, by depth */
+bool msgpack_skip(const void *data, size_t size, size_t depth_max, size_t *offset) {
+    const uint8_t *at = (const uint8_t *)data + *offset;
+    const uint8_t *end = (const uint8_t *)data + size;
+    size_t open[MSGPACK_DEPTH_LIMIT + 1]; /* elements still due, by depth */
     size_t depth = 0;
+    open[0] = 1;
     while (true) {
         while (open[depth] == 0) {
-            if (depth == 0)
-                return at == end;
+            if (depth == 0) {
+                *offset = (size_t)(at - (const uint8_t *)data);
+                return true;
+            }
             depth--;
         }
         open[depth]--;
@@ -101,8 +104,13 @@ bool msgpack_is_bounded_to(const void *data, size_t size, size_t depth_max) {
         size_t left = (size_t)(end - at);
         if (left == 0)
             return false;
-        if (*at <= 0x7f || *at == 0xc0) { /* a small number, nil: what most of them are */
-            at++;
+        /* What most of them are, at once: a small number, nil, a short text. */
+        bool is_short = *at >= 0xa0 && *at <= 0xbf;
+        if (*at <= 0x7f || *at == 0xc0 || is_short) {
+            size_t bytes = is_short ? 1 + (size_t)(*at & 0x1f) : 1;
+            if (bytes > left)
+                return false;
+            at += bytes;
             continue;
         }
         if (!read_header(at, left, &header) || header.bytes > left)
@@ -115,4 +123,9 @@ bool msgpack_is_bounded_to(const void *data, size_t size, size_t depth_max) {
             return false;
         open[++depth] = header.elements;
     }
+}
+
+bool msgpack_is_bounded_to(const void *data, size_t size, size_t depth_max) {
+    size_t offset = 0;
+    return msgpack_skip(data, size, depth_max, &offset) && offset == size;
 }

@@ -16,6 +16,9 @@
 static inline bool msgpack_is_bounded(const void *data, size_t size);
 /* The same for another depth, up to MSGPACK_DEPTH_LIMIT, beyond which msgpack-c fails. */
 bool msgpack_is_bounded_to(const void *data, size_t size, size_t depth_max);
+/* Moves *offset behind the object that begins there, of which the same must be true; else false,
+ * and *offset stays. */
+bool msgpack_skip(const void *data, size_t size, size_t depth_max, size_t *offset);
 
 static inline bool msgpack_is_bounded(const void *data, size_t size) {
     return msgpack_is_bounded_to(data, size, MSGPACK_DEPTH_MAX);

@@ -25,6 +25,10 @@ struct ledger_payload {
 /* In LMDB's map: valid until the transaction ends or writes. Zeros where there is no row. 0,
  * LEDGER_E_DAMAGED or LMDB's. */
 int payloads_find(MDB_txn *txn, MDB_dbi dbi, uint64_t id, struct ledger_payload *payload);
+/* The same for one id after the other, mostly ascending: the next row is looked at first. The
+ * cursor is on the `payloads` database; *at is 0 at first, and tells where it stands. */
+int payloads_find_next(MDB_cursor *cursor, uint64_t *at, uint64_t id,
+                       struct ledger_payload *payload);
 
 /* Of a new entry, above all that have one. */
 int payloads_put(MDB_txn *txn, MDB_dbi dbi, uint64_t id, const uint8_t *salt,

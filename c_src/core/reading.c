@@ -11,7 +11,8 @@ struct reading *reading_begin(struct ledger *ledger, int *rc) {
         return NULL;
     reading->ledger = ledger;
     reading->txn = NULL;
-    reading->series = reading->entries = reading->names = NULL;
+    reading->series = reading->entries = reading->names = reading->payloads = NULL;
+    reading->payload_at = 0;
     memset(reading->memo, 0, sizeof reading->memo);
     /* Before the transaction begins: what is ready then is whole in what the transaction sees. */
     reading->declared_count = ledger_series(ledger, reading->declared);
@@ -20,12 +21,16 @@ struct reading *reading_begin(struct ledger *ledger, int *rc) {
         *rc = storage_read_begin(&ledger->storage, &reading->txn);
     if (*rc != 0)
         reading->txn = NULL;
-    if (*rc == 0)
-        *rc = mdb_cursor_open(reading->txn, reading_dbi(reading, DB_SERIES), &reading->series);
-    if (*rc == 0)
-        *rc = mdb_cursor_open(reading->txn, reading_dbi(reading, DB_ENTRIES), &reading->entries);
-    if (*rc == 0)
-        *rc = mdb_cursor_open(reading->txn, reading_dbi(reading, DB_NAMES), &reading->names);
+    const struct {
+        enum storage_database database;
+        MDB_cursor **cursor;
+    } cursors[] = {{DB_SERIES, &reading->series},
+                   {DB_ENTRIES, &reading->entries},
+                   {DB_NAMES, &reading->names},
+                   {DB_PAYLOADS, &reading->payloads}};
+    for (size_t i = 0; *rc == 0 && i < sizeof cursors / sizeof cursors[0]; i++)
+        *rc = mdb_cursor_open(reading->txn, reading_dbi(reading, cursors[i].database),
+                              cursors[i].cursor);
     if (*rc != 0) {
         reading_end(reading);
         return NULL;
@@ -36,12 +41,11 @@ struct reading *reading_begin(struct ledger *ledger, int *rc) {
 void reading_end(struct reading *reading) {
     if (reading == NULL)
         return;
-    if (reading->series != NULL)
-        mdb_cursor_close(reading->series);
-    if (reading->entries != NULL)
-        mdb_cursor_close(reading->entries);
-    if (reading->names != NULL)
-        mdb_cursor_close(reading->names);
+    MDB_cursor *const cursors[] = {reading->series, reading->entries, reading->names,
+                                   reading->payloads};
+    for (size_t i = 0; i < sizeof cursors / sizeof cursors[0]; i++)
+        if (cursors[i] != NULL)
+            mdb_cursor_close(cursors[i]);
     if (reading->txn != NULL)
         storage_read_end(&reading->ledger->storage, reading->txn);
     entry_decoder_free(reading->decoder);

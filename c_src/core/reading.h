@@ -6,6 +6,7 @@
 #define LEDGER_READING_H
 
 #include "internal.h"
+#include "payloads.h"
 #include "series.h"
 
 #define READING_MEMO_SLOTS 256
@@ -21,6 +22,8 @@ struct reading {
     MDB_cursor *series; /* each on the database of its name; positions are not kept */
     MDB_cursor *entries;
     MDB_cursor *names;
+    MDB_cursor *payloads; /* stands where payload_at says */
+    uint64_t payload_at;
     struct entry_decoder *decoder;
     size_t declared_count;
     struct declared_series declared[DECLARED_MAX];
@@ -39,6 +42,11 @@ static inline MDB_dbi reading_dbi(const struct reading *reading, enum storage_da
 int reading_load_names(struct reading *reading, struct ledger_entry *entry);
 /* One entry, without the text of its names, and how many bytes it has. MDB_NOTFOUND. */
 int reading_find(struct reading *reading, uint64_t id, struct ledger_entry *entry, size_t *size);
+/* What an entry says in words; zeros where it says nothing. */
+static inline int reading_payload(struct reading *reading, uint64_t id,
+                                  struct ledger_payload *payload) {
+    return payloads_find_next(reading->payloads, &reading->payload_at, id, payload);
+}
 /* One entry with its names; MDB_NOTFOUND. */
 int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entry);
 

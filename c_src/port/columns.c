@@ -145,45 +145,90 @@ int columns_read_head(const struct csv_row *row, struct columns *columns,
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-static bool is_key(const msgpack_object *key, const char *word) {
-    size_t size = strlen(word);
-    bool is_atom = key->type == MSGPACK_OBJECT_EXT && key->via.ext.type == 1 &&
-                   key->via.ext.size == size && memcmp(key->via.ext.ptr, word, size) == 0;
-    return is_atom || unpacks_as(key, word);
-}
+#define PAYLOAD_DEPTH 24
 
-/* Keys and values one by one, because msgpack-c does not say where a value's own bytes lie. */
-struct ledger_text columns_payload(const struct ledger_payload *payload, const char *key) {
-    struct ledger_text map = payload->map, found = {0};
-    msgpack_unpacked object;
-    if (map.data == NULL || !msgpack_is_bounded_to(map.data, map.size, 24))
-        return found;
-    unsigned char head = (unsigned char)map.data[0];
-    size_t at = (head & 0xf0) == 0x80 ? 1 : head == 0xde ? 3 : head == 0xdf ? 5 : map.size;
-    msgpack_unpacked_init(&object);
-    while (at < map.size && found.data == NULL &&
-           msgpack_unpack_next(&object, map.data, map.size, &at) == MSGPACK_UNPACK_SUCCESS) {
-        bool is_it = is_key(&object.data, key);
-        size_t start = at;
-        if (msgpack_unpack_next(&object, map.data, map.size, &at) != MSGPACK_UNPACK_SUCCESS)
-            break;
-        if (is_it)
-            found = (struct ledger_text){map.data + start, at - start};
+/* What a text says, or an atom, which is an extension of type 1; data NULL: it is neither. `bytes`
+ * are one whole object. */
+static struct ledger_text text_of(struct ledger_text bytes) {
+    const unsigned char *at = (const unsigned char *)bytes.data;
+    size_t head = 0;
+    switch (bytes.size == 0 ? 0xc1 : at[0]) {
+    case 0xd9: /* str of up to 255 bytes, up to 65,535, and beyond */
+        head = 2;
+        break;
+    case 0xda:
+        head = 3;
+        break;
+    case 0xdb:
+        head = 5;
+        break;
+    case 0xd4: /* extension of 1, 2, 4, 8, 16 bytes */
+    case 0xd5:
+    case 0xd6:
+    case 0xd7:
+    case 0xd8:
+        head = at[1] == 1 ? 2 : 0;
+        break;
+    case 0xc7: /* of up to 255 */
+        head = at[2] == 1 ? 3 : 0;
+        break;
+    default:
+        head = bytes.size > 0 && (at[0] & 0xe0) == 0xa0 ? 1 : 0;
     }
-    msgpack_unpacked_destroy(&object);
-    return found;
+    return head == 0 ? (struct ledger_text){0}
+                     : (struct ledger_text){bytes.data + head, bytes.size - head};
 }
 
-struct ledger_text columns_payload_text(const struct ledger_payload *payload, const char *key) {
-    struct ledger_text value = columns_payload(payload, key), text = {0};
-    msgpack_unpacked object;
-    msgpack_unpacked_init(&object);
-    /* Texts of an object point into what it was read from. */
-    if (value.data != NULL &&
-        msgpack_unpack_next(&object, value.data, value.size, NULL) == MSGPACK_UNPACK_SUCCESS)
-        unpack_text(&object.data, &text);
-    msgpack_unpacked_destroy(&object);
-    return text;
+/* The object at *at, which is moved behind it; data NULL: there is none, whole. */
+static struct ledger_text next_object(struct ledger_text map, size_t *at) {
+    size_t start = *at;
+    if (start >= map.size || !msgpack_skip(map.data, map.size, PAYLOAD_DEPTH, at))
+        return (struct ledger_text){0};
+    return (struct ledger_text){map.data + start, *at - start};
+}
+
+/* Members of a payload, as they are written. */
+#define MEMBERS_MAX 16
+struct members {
+    bool were_read;
+    size_t count;
+    struct ledger_text names[MEMBERS_MAX];
+    struct ledger_text values[MEMBERS_MAX];
+};
+
+/* Keys and values are stepped over, not unpacked: most of a payload is in none of the columns. */
+static void read_members(const struct ledger_payload *payload, struct members *members) {
+    struct ledger_text map = payload->map;
+    unsigned char head = map.size == 0 ? 0xc1 : (unsigned char)map.data[0];
+    size_t at = (head & 0xf0) == 0x80 ? 1 : head == 0xde ? 3 : head == 0xdf ? 5 : map.size;
+    members->were_read = true;
+    for (members->count = 0; members->count < MEMBERS_MAX; members->count++) {
+        members->names[members->count] = text_of(next_object(map, &at));
+        members->values[members->count] = next_object(map, &at);
+        if (members->values[members->count].data == NULL)
+            break;
+    }
+}
+
+/* data NULL: it has none of that name. */
+static struct ledger_text member_named(const struct ledger_payload *payload,
+                                       struct members *members, const char *name) {
+    size_t size = strlen(name);
+    if (!members->were_read)
+        read_members(payload, members);
+    for (size_t i = 0; i < members->count; i++)
+        if (members->names[i].size == size && memcmp(members->names[i].data, name, size) == 0)
+            return members->values[i];
+    return (struct ledger_text){0};
+}
+
+/* The same, of one that is a text. */
+static struct ledger_text text_named(const struct ledger_payload *payload, struct members *members,
+                                     const char *name) {
+    struct ledger_text value = member_named(payload, members, name);
+    bool is_extension = value.data != NULL && (unsigned char)value.data[0] >= 0xc7 &&
+                        (unsigned char)value.data[0] <= 0xd8;
+    return is_extension ? (struct ledger_text){0} : text_of(value);
 }
 
 static void put_json(struct csv *csv, struct ledger_text value) {
@@ -207,7 +252,7 @@ static void put_word(struct csv *csv, const char *word) {
 }
 
 static void put_cell(const struct column *column, struct csv *csv, const struct ledger_entry *entry,
-                     const struct ledger_payload *payload) {
+                     const struct ledger_payload *payload, struct members *members) {
     const char *member = (const char *)entry + column->which;
     char out[TEXT_MAX];
     switch (column->type) {
@@ -245,10 +290,10 @@ static void put_cell(const struct column *column, struct csv *csv, const struct 
         csv_number(csv, entry->flags & UINT64_C(1) << column->which ? "true" : NULL);
         break;
     case TYPE_PAYLOAD_TEXT:
-        csv_text(csv, columns_payload_text(payload, column->name));
+        csv_text(csv, text_named(payload, members, column->name));
         break;
     case TYPE_PAYLOAD_JSON:
-        put_json(csv, columns_payload(payload, column->name));
+        put_json(csv, member_named(payload, members, column->name));
         break;
     }
 }
@@ -261,8 +306,10 @@ void columns_head(const struct columns *columns, struct csv *csv) {
 
 void columns_row(const struct columns *columns, struct csv *csv, const struct ledger_entry *entry,
                  const struct ledger_payload *payload) {
+    struct members members;
+    members.were_read = false;
     for (size_t i = 0; i < columns->count; i++)
-        put_cell(columns->items[i], csv, entry, payload);
+        put_cell(columns->items[i], csv, entry, payload, &members);
     csv_end(csv);
 }
 

@@ -39,9 +39,4 @@ int columns_read_head(const struct csv_row *row, struct columns *columns,
 int columns_read_row(const struct columns *columns, const struct csv_row *row,
                      struct record *record, struct ledger_failure *failure);
 
-/* A member of a payload's map, as it is written; data NULL: it has none. */
-struct ledger_text columns_payload(const struct ledger_payload *payload, const char *key);
-/* The same, of one that is a text. */
-struct ledger_text columns_payload_text(const struct ledger_payload *payload, const char *key);
-
 #endif

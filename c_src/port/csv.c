@@ -21,9 +21,11 @@ static bool is_dangerous(char first) {
 }
 
 static bool needs_quotes(struct ledger_text text) {
+    static const bool is_special[256] = {
+        ['"'] = true, [','] = true, [';'] = true, ['\r'] = true, ['\n'] = true, ['\t'] = true};
     bool needs = text.size == 0 || text.data[0] == ' ' || text.data[text.size - 1] == ' ';
     for (size_t i = 0; !needs && i < text.size; i++)
-        needs = text.data[i] != '\0' && strchr("\",;\r\n\t", text.data[i]) != NULL;
+        needs = is_special[(unsigned char)text.data[i]];
     return needs;
 }
 
