@@ -24,8 +24,12 @@
 -spec main([string()]) -> no_return().
 main(Arguments) ->
     {_, Monitor} = spawn_monitor(fun() -> run(Arguments) end),
-    receive {'DOWN', Monitor, process, _, Reason} ->
-            halt(case Reason of normal -> 0; _ -> 1 end)
+    receive
+        {'DOWN', Monitor, process, _, normal} ->
+            halt(0);
+        {'DOWN', Monitor, process, _, Reason} ->
+            io:format(standard_error, "~p~n", [Reason]),
+            halt(1)
     end.
 
 %% All of it, or the parts that are named.

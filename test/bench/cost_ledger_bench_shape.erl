@@ -2,7 +2,7 @@
 %%% names.
 -module(cost_ledger_bench_shape).
 
--export([record/1, bare/1, run_id/1, project/1, agent/1]).
+-export([record/1, bare/1, unnamed/1, run_id/1, project/1, agent/1]).
 
 -define(PROJECTS, 20).
 -define(USERS, 200).
@@ -27,6 +27,9 @@ record(N) ->
         #{status := failed} -> Whole#{error_message => <<"run_tests: exit status 2, 3 attempts">>};
         _ -> Whole
     end.
+
+%% Without a run_id, too.
+unnamed(N) -> maps:remove(run_id, bare(N)).
 
 %% The same without what is open-ended.
 bare(N) ->
