@@ -36,7 +36,20 @@ static const char *check_record(const struct ledger_entry *entry, bool is_record
     return NULL;
 }
 
-const char *entry_check(const struct ledger_entry *entry) {
+static bool is_named(const struct ledger_entry *entry, int dimension) {
+    return entry->names[dimension].data != NULL || entry->name_numbers[dimension] != 0;
+}
+
+static bool has_empty_name(const struct ledger_entry *entry, uint64_t named) {
+    for (; named != 0; named &= named - 1) {
+        const struct ledger_text *name = &entry->names[__builtin_ctzll(named)];
+        if (name->data != NULL && name->size == 0)
+            return true;
+    }
+    return false;
+}
+
+static const char *check(const struct ledger_entry *entry, uint64_t named) {
     bool has_outcome = entry->kind == KIND_INVOCATION || entry->kind == KIND_RUN;
     bool may_be_negative = entry->kind == KIND_CORRECTION || entry->kind == KIND_GRANT;
     int64_t least = may_be_negative ? -ENTRY_AMOUNT_MAX : 0;
@@ -58,17 +71,22 @@ const char *entry_check(const struct ledger_entry *entry) {
     if ((entry->given & ENTRY_OCCURRED_AT) &&
         (entry->occurred_at_ms < 0 || entry->occurred_at_ms > INT64_MAX / 1000))
         return "occurred_at";
-    for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++) {
-        bool named = entry->names[dimension].data != NULL || entry->name_numbers[dimension] != 0;
-        bool empty = entry->names[dimension].data != NULL && entry->names[dimension].size == 0;
-        if (empty || (named && !entry_dimension_is_assigned(dimension)))
-            return "names";
-    }
-    bool has_state =
-        entry->names[DIMENSION_STATE].data != NULL || entry->name_numbers[DIMENSION_STATE] != 0;
-    if (entry->kind == KIND_INVOCATION && !has_state)
+    if ((named & ~ENTRY_DIMENSIONS) != 0 || has_empty_name(entry, named))
+        return "names";
+    if (entry->kind == KIND_INVOCATION && !(named & UINT64_C(1) << DIMENSION_STATE))
         return "state";
     return check_record(entry, has_outcome);
+}
+
+const char *entry_check(const struct ledger_entry *entry) {
+    uint64_t named = 0;
+    for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++)
+        named |= (uint64_t)is_named(entry, dimension) << dimension;
+    return check(entry, named);
+}
+
+const char *entry_check_read(const struct ledger_entry *entry) {
+    return check(entry, entry->named);
 }
 
 /* ---- what follows from an entry ---------------------------------------------------------- */

@@ -165,6 +165,7 @@ struct ledger_entry {
     struct ledger_text change;                 /* a written msgpack map */
     struct ledger_text names[DIMENSION_LIMIT]; /* by dimension; text, in a draft */
     uint32_t name_numbers[DIMENSION_LIMIT];    /* by dimension; 0: absent; when stored */
+    uint64_t named;                            /* when read: bit N for a name in dimension N */
     struct ledger_text definitions;            /* a written msgpack array; when stored */
 };
 
@@ -218,12 +219,14 @@ int entry_read_definitions(struct entry_decoder *decoder, const struct ledger_en
 /* Every rule of the format that one entry alone can break. NULL when it breaks none, else the
  * field that does. */
 const char *entry_check(const struct ledger_entry *entry);
+/* The same of one that was read, which says in `named` where its names are. */
+const char *entry_check_read(const struct ledger_entry *entry);
 
-/* Dimensions that a name of an entry may belong to; 10 to 31 are free. */
+/* Dimensions that a name of an entry may belong to; 10 to 31 are free. As bits: 1 to 7, 9, and 32
+ * to 47. */
+#define ENTRY_DIMENSIONS UINT64_C(0x0000ffff000002fe)
 static inline bool entry_dimension_is_assigned(int dimension) {
-    return (dimension >= DIMENSION_STATE && dimension <= DIMENSION_PROVIDER) ||
-           dimension == DIMENSION_PROMPT_TYPE ||
-           (dimension >= DIMENSION_CUSTOM && dimension < DIMENSION_LIMIT);
+    return dimension >= 0 && dimension < DIMENSION_LIMIT && ENTRY_DIMENSIONS >> dimension & 1;
 }
 
 /* The same, of a series. */

@@ -59,6 +59,7 @@ static bool read_names(const msgpack_object *object, enum form form, struct ledg
         if (!unpack_uint(&pair[0], DIMENSION_LIMIT - 1, &dimension) || dimension <= previous)
             return false;
         previous = dimension;
+        entry->named |= UINT64_C(1) << dimension;
         if (form == FORM_DRAFT) {
             if (!unpack_text(&pair[1], &entry->names[dimension]))
                 return false;
@@ -323,7 +324,7 @@ static int read_form(struct entry_decoder *decoder, const void *data, size_t siz
     if (form == FORM_DRAFT && (has_payload != (entry->salt != NULL) ||
                                has_payload != ((entry->given & ENTRY_DIGEST) != 0)))
         return damaged;
-    return entry_check(entry) == NULL ? 0 : damaged;
+    return entry_check_read(entry) == NULL ? 0 : damaged;
 }
 
 int entry_read_draft(struct entry_decoder *decoder, const void *data, size_t size,

@@ -160,6 +160,7 @@ struct listing {
     const struct ledger_list_query *query;
     const struct ledger_filter *filter;
     uint32_t numbers[DIMENSION_LIMIT]; /* of the names asked for, status left out */
+    uint64_t asked;                    /* bit N for a name in dimension N */
     bool by_name;                      /* the series tells not all of them */
     uint64_t since;                    /* of what is left after the pages before */
     uint64_t until;
@@ -172,10 +173,11 @@ struct listing {
 };
 
 static bool matches(const struct listing *listing, const struct ledger_entry *entry) {
-    for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++)
-        if (listing->numbers[dimension] != 0 &&
-            listing->numbers[dimension] != entry->name_numbers[dimension])
+    for (uint64_t asked = listing->asked; asked != 0; asked &= asked - 1) {
+        int dimension = __builtin_ctzll(asked);
+        if (listing->numbers[dimension] != entry->name_numbers[dimension])
             return false;
+    }
     return true;
 }
 
@@ -292,6 +294,8 @@ static int list(struct listing *listing) {
         rc = choose(reading, filter, listing->numbers, &choice);
     listing->by_name = !choice.is_exact;
     listing->numbers[DIMENSION_STATUS] = 0; /* `statuses` says it, too */
+    for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++)
+        listing->asked |= (uint64_t)(listing->numbers[dimension] != 0) << dimension;
     page->total_known = in_series && (choice.is_exact || choice.is_empty);
     if (rc != 0 || choice.is_empty)
         return rc;

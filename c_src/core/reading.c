@@ -67,10 +67,11 @@ static int load_name(struct reading *reading, uint32_t number, uint8_t dimension
 
 int reading_load_names(struct reading *reading, struct ledger_entry *entry) {
     int rc = 0;
-    for (int dimension = 1; rc == 0 && dimension < DIMENSION_LIMIT; dimension++)
-        if (entry->name_numbers[dimension] != 0)
-            rc = load_name(reading, entry->name_numbers[dimension], (uint8_t)dimension,
-                           &entry->names[dimension]);
+    for (uint64_t named = entry->named; rc == 0 && named != 0; named &= named - 1) {
+        int dimension = __builtin_ctzll(named);
+        rc = load_name(reading, entry->name_numbers[dimension], (uint8_t)dimension,
+                       &entry->names[dimension]);
+    }
     return rc;
 }
 

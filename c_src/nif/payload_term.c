@@ -281,12 +281,41 @@ enum payload_result get_payload(ErlNifEnv *env, ERL_NIF_TERM term, size_t bytes,
 
 static ERL_NIF_TERM make_object(ErlNifEnv *env, const msgpack_object *object);
 
+/* Atoms that were found before: looking one up takes the lock of the VM's table, and a trace has
+ * the same few over and over. Atoms are never taken away, so what was found stays true; each thread
+ * has its own. */
+#define ATOM_MEMO_SLOTS 128
+#define ATOM_MEMO_TEXT 23
+struct atom_memo {
+    uint8_t size; /* 0: empty */
+    char text[ATOM_MEMO_TEXT];
+    ERL_NIF_TERM atom;
+};
+static _Thread_local struct atom_memo atom_memo[ATOM_MEMO_SLOTS];
+
+static struct atom_memo *memo_of(struct ledger_text text) {
+    uint32_t hash = (uint32_t)text.size;
+    if (text.size == 0 || text.size > ATOM_MEMO_TEXT)
+        return NULL;
+    for (size_t i = 0; i < text.size; i++)
+        hash = 31 * hash + (unsigned char)text.data[i];
+    return &atom_memo[hash % ATOM_MEMO_SLOTS];
+}
+
 ERL_NIF_TERM make_known_atom(ErlNifEnv *env, struct ledger_text text) {
     ERL_NIF_TERM atom;
-    if (text.size <= 255 && is_ascii(text.data, text.size) &&
-        enif_make_existing_atom_len(env, text.data, text.size, &atom, ERL_NIF_LATIN1))
-        return atom;
-    return make_text(env, text);
+    struct atom_memo *memo = memo_of(text);
+    if (memo != NULL && memo->size == text.size && memcmp(memo->text, text.data, text.size) == 0)
+        return memo->atom;
+    if (text.size > 255 || !is_ascii(text.data, text.size) ||
+        !enif_make_existing_atom_len(env, text.data, text.size, &atom, ERL_NIF_LATIN1))
+        return make_text(env, text);
+    if (memo != NULL) {
+        memo->size = (uint8_t)text.size;
+        memcpy(memo->text, text.data, text.size);
+        memo->atom = atom;
+    }
+    return atom;
 }
 
 /* Only where the VM has it. */
@@ -329,9 +358,12 @@ static ERL_NIF_TERM make_list(ErlNifEnv *env, const msgpack_object_array *array)
     return list;
 }
 
+#define SMALL_MAP 16
+
 static ERL_NIF_TERM make_map(ErlNifEnv *env, const msgpack_object_map *map) {
-    ERL_NIF_TERM term = atom_undefined;
-    ERL_NIF_TERM *terms = enif_alloc((2 * (size_t)map->size + 1) * sizeof *terms);
+    ERL_NIF_TERM term = atom_undefined, small[2 * SMALL_MAP], *terms = small;
+    if (map->size > SMALL_MAP)
+        terms = enif_alloc(2 * (size_t)map->size * sizeof *terms);
     if (terms == NULL)
         return term;
     for (uint32_t i = 0; i < map->size; i++) {
@@ -344,7 +376,8 @@ static ERL_NIF_TERM make_map(ErlNifEnv *env, const msgpack_object_map *map) {
         for (uint32_t i = 0; i < map->size; i++)
             enif_make_map_put(env, term, terms[i], terms[map->size + i], &term);
     }
-    enif_free(terms);
+    if (terms != small)
+        enif_free(terms);
     return term;
 }
 
