@@ -33,6 +33,7 @@
          totals_by/3, scope/1, scope/2]).
 -export([export/3, export/4, export/5, report/1, report/2, report/3, backup/1, backup/2, backup/3,
          verify/0, verify/1, verify/2]).
+-export([import/1, import/2]).
 -export([set_prices/2, set_prices/3, import_prices/2, import_prices/3, prices/0, prices/1, price/1,
          price/2, price/3]).
 -export([check/1, check/2, reserve/1, reserve/2, settle/2, release/1, release/2, meter/2,
@@ -889,6 +890,21 @@ verify(Ledger) -> verify(Ledger, #{}).
 verify(Ledger, Options) ->
     with_ledger(verify, [Ledger, Options],
                 fun(Record) -> cost_ledger_jobs:verify(Record, Options) end).
+
+%%% Taking over --------------------------------------------------------------------------------
+
+-spec import(file:name_all()) -> {ok, cost_ledger_import:imported()} | {error, reason()}.
+import(File) -> import(?DEFAULT_LEDGER, File).
+
+%% Books the invocations of the original ledger's DETS table, which stays as it is: at their own
+%% times where all of them are newer than every entry of the ledger, else now, with occurred_at.
+%% What cannot be booked is named before anything is. The same again books nothing twice, also after
+%% an import that ended in the middle. docs/operations.md says what it takes.
+-spec import(ledger(), file:name_all()) ->
+          {ok, cost_ledger_import:imported()} | {error, reason()}.
+import(Ledger, File) ->
+    with_ledger(import, [Ledger, File],
+                fun(Record) -> cost_ledger_import:import(Record, File) end).
 
 %%% Time ---------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 
 -include("cost_ledger.hrl").
 
--export([export/5, report/3, backup/3, verify/2]).
+-export([export/5, report/3, backup/3, verify/2, file/1]).
 -export_type([options/0, report_options/0, finding/0]).
 
 %% progress is called in the caller's process with (Done, Total); Total 0: not known. columns: of CSV.
@@ -92,6 +92,7 @@ run(Job, Arguments, Options) ->
     cost_ledger_companion:run(Job, Arguments, maps:with([timeout, progress], Options)).
 
 %% As the companion, whose working directory may be another, understands it.
+-spec file(term()) -> {ok, binary()} | {invalid, iodata()}.
 file(Name) ->
     try filename:absname(Name) of
         Absolute ->
