@@ -11,7 +11,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([open/1, close/1, count/1, fold/3, lookup/2, record/1, failed/3]).
+-export([open/1, close/1, count/1, fold/3, record/1, failed/3]).
 -export_type([table/0, id/0, record/0, failure/0]).
 
 -record(table,
@@ -21,9 +21,9 @@
 
 -opaque table() :: #table{}.
 -type id() :: integer() | binary().
-%% timestamp: Unix milliseconds. What is in it is checked further where it is booked.
--type record() :: #{id := id(), state := atom(), timestamp := non_neg_integer(),
-                    duration_ms := term(), prompt_type := term()}.
+%% In this order they sort by time. The last two are checked where they are booked.
+-type record() :: {Ms :: non_neg_integer(), id(), State :: atom(), DurationMs :: term(),
+                   PromptType :: term()}.
 -type failure() :: {error, {atom(), binary()}}.
 
 -define(KEYS, [duration_ms, hub_state, id, prompt_type, timestamp]). % sorted
@@ -45,8 +45,8 @@ open(File) ->
         {error, Reason} -> failed(no_such_path, File, file:format_error(Reason))
     end.
 
-%% By whatever name, in this VM. Of a table that another VM has open dets can tell while something in
-%% it is not on the disk yet; count/1 tells of what was written since.
+%% By whatever name, in this VM. Of a table that another VM has open dets can tell while something
+%% in it is not on the disk yet; count/1 tells of what was written since.
 is_open(#file_info{inode = Inode, major_device = Device}) ->
     lists:any(fun(Table) ->
                       case file:read_file_info(dets:info(Table, filename)) of
@@ -151,15 +151,6 @@ each([Object | Objects], Fun, Acc) ->
 each([], _Fun, Acc) ->
     {ok, Acc}.
 
--spec lookup(table(), id()) -> {ok, term()} | failure().
-lookup(#table{name = Name, file = File}, Id) ->
-    case read(fun() -> dets:lookup(Name, Id) end) of
-        [Object] -> {ok, Object};
-        {unread, Reason} -> unread(Reason, File);
-        _ -> failed(damaged_table, File, ["the object of ", cost_ledger_error:describe(Id),
-                                          " is gone: somebody writes to it"])
-    end.
-
 %% A table that is damaged inside may take the process that reads it down.
 read(Read) ->
     try Read() of
@@ -176,8 +167,7 @@ record({Id, #{id := Id, hub_state := State, timestamp := At, duration_ms := Dura
   when map_size(Map) =:= length(?KEYS), is_atom(State), is_integer(At), At >= 0,
        At =< ?TIMESTAMP_MAX,
        is_integer(Id) orelse is_binary(Id) andalso byte_size(Id) =< ?ID_BYTES_MAX ->
-    {ok, #{id => Id, state => State, timestamp => At, duration_ms => DurationMs,
-           prompt_type => PromptType}};
+    {ok, {At, Id, State, DurationMs, PromptType}};
 record({Id, Map}) when is_map(Map) ->
     {invalid, [of_object(Id), wrong(Id, Map)]};
 record(Other) ->
