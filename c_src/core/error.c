@@ -124,6 +124,7 @@ static const struct row rows[] = {
     {EPERM, "not_permitted", "the path is not accessible to this user; check owner and mode"},
     {EROFS, "read_only_filesystem", "the file system is mounted read-only; choose another path"},
     {EEXIST, "exists", "there is something of that name already; choose another, or remove it"},
+    {ENOTEMPTY, "exists", "the directory is not empty; choose another, or remove what is in it"},
     {ECANCELED, "cancelled", "it was cancelled; nothing was left behind"},
     {ENOTDIR, "not_a_directory", "a part of the path is not a directory; choose another path"},
     {ENOENT, "no_such_path", "the path does not exist and could not be made"},
