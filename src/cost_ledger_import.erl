@@ -26,6 +26,8 @@
 %% Beside an entry's flags: it was done before.
 -define(REPEATED, (1 bsl 31)).
 -define(DIGEST_BYTES, 16). % of a client id
+%% As long as any: for a draft that is only looked at.
+-define(SOME_CLIENT_ID, <<"dets:", 0:(2 * ?DIGEST_BYTES * 8)>>).
 
 -record(survey,
         {ledger :: #ledger{},
@@ -109,7 +111,7 @@ check({Ms, Id, _, _, _}, #survey{table = Table, latest = Latest}) when Ms > Late
 check({Ms, Id, State, DurationMs, PromptType} = Record,
       #survey{ledger = Ledger, table = Table, states = States, prompt_types = PromptTypes,
               found = Found} = Survey) ->
-    case {is_declared(Ledger, State, States), draft(Ledger, Record, <<"dets">>, now)} of
+    case {is_declared(Ledger, State, States), draft(Ledger, Record, ?SOME_CLIENT_ID, now)} of
         {false, _} ->
             failed(undeclared_state, Table,
                    [of_object(Id), "state ", cost_ledger_error:describe(State),
@@ -118,6 +120,10 @@ check({Ms, Id, State, DurationMs, PromptType} = Record,
             {error, unavailable};
         {true, {invalid, Text}} ->
             failed(bad_object, Table, [of_object(Id), Text]);
+        {true, {ok, Draft}} when byte_size(Draft) > Ledger#ledger.max_entry_size ->
+            failed(entry_too_large, Table,
+                   io_lib:format("~tsit takes ~b bytes, max_entry_size is ~b",
+                                 [of_object(Id), byte_size(Draft), Ledger#ledger.max_entry_size]));
         {true, {ok, _Draft}} ->
             Own = maps:get(PromptType, PromptTypes, PromptType),
             {ok, Survey#survey{states = States#{State => declared},
