@@ -239,13 +239,15 @@ killed(Config, Job, AfterUs, Size) ->
 a_killed_vm_leaves_nothing_of_its_jobs(Config) ->
     Path = in(Config, "ledger"),
     Output = in(Config, "output"),
+    Backup = in(Config, "backup"),
+    {ok, _} = answered(fun() -> cost_ledger:backup(?MODULE, Backup) end),
     [begin
          Peer = cost_ledger_test:start_vm(),
          {ok, _} = peer:call(Peer, application, ensure_all_started, [cost_ledger]),
          ok = peer:call(Peer, ?MODULE, open_here, [Path, 4000], 60000),
          {ok, _} = peer:call(Peer, cost_ledger, verify, [vm]),
          Companion = peer:call(Peer, cost_ledger_companion, os_pid, []),
-         ok = peer:cast(Peer, cost_ledger, Job, [vm | Arguments]),
+         ok = peer:cast(Peer, cost_ledger, Job, Arguments),
          timer:sleep(AfterMs),
          ok = cost_ledger_test:kill_vm(Peer),
          Killed = erlang:monotonic_time(millisecond),
@@ -253,14 +255,16 @@ a_killed_vm_leaves_nothing_of_its_jobs(Config) ->
          ?assert(erlang:monotonic_time(millisecond) - Killed < 1000),
          {ok, Left} = file:list_dir(?config(directory, Config)),
          Unfinished = [Of || Of <- Left, string:find(Of, "unfinished") =/= nomatch],
-         ?assertEqual([], (Left -- Unfinished) -- ["ledger", "output"]),
+         ?assertEqual([], (Left -- Unfinished) -- ["backup", "ledger", "output"]),
          ok = open_here(Path, 1),
          ?assertMatch({ok, #{findings := []}},
                       answered(fun() -> cost_ledger:verify(vm) end)),
          ok = cost_ledger:stop(vm),
          cost_ledger_test:remove(Output)
-     end || {Job, Arguments} <- [{export, [csv, Output, #{}]}, {export, [jsonl, Output, #{}]},
-                                 {report, [Output]}, {backup, [Output]}, {verify, []}],
+     end || {Job, Arguments} <- [{export, [vm, csv, Output, #{}]},
+                                 {export, [vm, jsonl, Output, #{}]}, {report, [vm, Output]},
+                                 {backup, [vm, Output]}, {restore, [Backup, Output]},
+                                 {verify, [vm]}],
             AfterMs <- [0, 5]].
 
 open_here(Path, Entries) ->
