@@ -32,7 +32,8 @@
          list/2, list/3, failed/2, failed/3, fold/3, fold/4, totals/1, totals/2, totals_by/2,
          totals_by/3, scope/1, scope/2]).
 -export([export/3, export/4, export/5, report/1, report/2, report/3, backup/1, backup/2, backup/3,
-         verify/0, verify/1, verify/2]).
+         restore/2, restore/3, verify/0, verify/1, verify/2]).
+-export([import/1, import/2]).
 -export([set_prices/2, set_prices/3, import_prices/2, import_prices/3, prices/0, prices/1, price/1,
          price/2, price/3]).
 -export([check/1, check/2, reserve/1, reserve/2, settle/2, release/1, release/2, meter/2,
@@ -870,10 +871,21 @@ backup(Ledger, Directory) -> backup(Ledger, Directory, #{}).
 %% A copy of the ledger as it is now, in a directory that must not be there; it was opened and verified
 %% before it got its name.
 -spec backup(ledger(), file:name_all(), cost_ledger_jobs:options()) ->
-          {ok, #{bytes := non_neg_integer()}} | {error, reason()}.
+          {ok, #{count := non_neg_integer(), bytes := non_neg_integer()}} | {error, reason()}.
 backup(Ledger, Directory, Options) ->
     with_ledger(backup, [Ledger, Directory, Options],
                 fun(Record) -> cost_ledger_jobs:backup(Record, Directory, Options) end).
+
+-spec restore(file:name_all(), file:name_all()) -> {ok, map()} | {error, reason()}.
+restore(Backup, Directory) -> restore(Backup, Directory, #{}).
+
+%% A ledger from a backup, in a directory that must not be there, or be empty; it was opened and
+%% verified before it got its place. Nobody may have the backup open.
+-spec restore(file:name_all(), file:name_all(), cost_ledger_jobs:options()) ->
+          {ok, #{count := non_neg_integer(), bytes := non_neg_integer()}} | {error, reason()}.
+restore(Backup, Directory, Options) ->
+    answer(restore, [Backup, Directory, Options],
+           cost_ledger_jobs:restore(Backup, Directory, Options)).
 
 -spec verify() -> {ok, map()} | {error, reason()}.
 verify() -> verify(?DEFAULT_LEDGER, #{}).
@@ -889,6 +901,21 @@ verify(Ledger) -> verify(Ledger, #{}).
 verify(Ledger, Options) ->
     with_ledger(verify, [Ledger, Options],
                 fun(Record) -> cost_ledger_jobs:verify(Record, Options) end).
+
+%%% Taking over --------------------------------------------------------------------------------
+
+-spec import(file:name_all()) -> {ok, cost_ledger_import:imported()} | {error, reason()}.
+import(File) -> import(?DEFAULT_LEDGER, File).
+
+%% Books the invocations of the original ledger's DETS table, which stays as it is: at their own
+%% times where all of them are newer than every entry of the ledger, else now, with occurred_at.
+%% What cannot be booked is named before anything is. The same again books nothing twice, also after
+%% an import that ended in the middle. docs/operations.md says what it takes.
+-spec import(ledger(), file:name_all()) ->
+          {ok, cost_ledger_import:imported()} | {error, reason()}.
+import(Ledger, File) ->
+    with_ledger(import, [Ledger, File],
+                fun(Record) -> cost_ledger_import:import(Record, File) end).
 
 %%% Time ---------------------------------------------------------------------------------------
 

@@ -22,6 +22,10 @@
 -define(BACKOFF_MS, 100).
 -define(BACKOFF_MAX_MS, 30000).
 
+%% Exit statuses of a companion that met a damaged page; c_src/port/damage.h.
+-define(DAMAGE_STATUS, 64).
+-define(DAMAGE_JOBS, 64).
+
 -record(job,
         {reply :: reference(), % alias of the caller
          monitor :: reference()}).
@@ -78,6 +82,9 @@ remaining(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
 died() ->
     {companion_died, <<"the companion ended in the middle of the job; nothing was left behind, try "
                        "again">>}.
+
+damaged() ->
+    {damaged, <<"a page of data.mdb cannot be read; restore a backup">>}.
 
 %% Of the program that is running, for an operator; `none`.
 -spec os_pid() -> pos_integer() | none.
@@ -263,15 +270,20 @@ failed(#state{failures = Failures} = State) ->
 
 stop_port(Reason, #state{port = Port} = State) ->
     catch port_close(Port),
-    all_failed(Reason, State#state{port = undefined}).
+    all_failed(fun(_Id) -> Reason end, State#state{port = undefined}).
 
 ended(Status, State) ->
     cost_ledger_events:companion_ended(Status),
-    all_failed(died(), State#state{port = undefined, greeted = false}).
+    all_failed(fun(Id) -> reason(Status, Id) end, State#state{port = undefined, greeted = false}).
+
+%% What it met is the ledger's of one job; the others only lost their companion.
+reason(Status, Id)
+  when is_integer(Status), Status - ?DAMAGE_STATUS =:= Id rem ?DAMAGE_JOBS -> damaged();
+reason(_Status, _Id) -> died().
 
 all_failed(Reason, #state{jobs = Jobs} = State) ->
-    maps:foreach(fun(_Id, #job{reply = Reply, monitor = Monitor}) ->
+    maps:foreach(fun(Id, #job{reply = Reply, monitor = Monitor}) ->
                          true = erlang:demonitor(Monitor, [flush]),
-                         Reply ! {Reply, {error, Reason}}
+                         Reply ! {Reply, {error, Reason(Id)}}
                  end, Jobs),
     State#state{jobs = #{}}.

@@ -3,7 +3,7 @@
 
 -include("cost_ledger.hrl").
 
--export([export/5, report/3, backup/3, verify/2]).
+-export([export/5, report/3, backup/3, restore/3, verify/2, file/1]).
 -export_type([options/0, report_options/0, finding/0]).
 
 %% progress is called in the caller's process with (Done, Total); Total 0: not known. columns: of CSV.
@@ -73,6 +73,17 @@ backup(#ledger{path = Path}, Directory, Options) ->
         {{ok, Output}, {ok, Map}} -> run(backup, #{directory => Path, output => Output}, Map)
     end.
 
+%% Of no ledger that is open here.
+-spec restore(term(), term(), term()) -> {ok, map()} | {error, term()} | invalid().
+restore(Backup, Directory, Options) ->
+    case {file(Backup), file(Directory), options(Options, [])} of
+        {{invalid, Text}, _, _} -> {invalid, 1, Text};
+        {_, {invalid, Text}, _} -> {invalid, 2, Text};
+        {_, _, {invalid, Text}} -> {invalid, 3, Text};
+        {{ok, From}, {ok, Output}, {ok, Map}} ->
+            run(restore, #{directory => From, output => Output}, Map)
+    end.
+
 -spec verify(#ledger{}, term()) -> {ok, map()} | {error, term()} | invalid().
 verify(#ledger{path = Path}, Options) ->
     case options(Options, []) of
@@ -92,6 +103,7 @@ run(Job, Arguments, Options) ->
     cost_ledger_companion:run(Job, Arguments, maps:with([timeout, progress], Options)).
 
 %% As the companion, whose working directory may be another, understands it.
+-spec file(term()) -> {ok, binary()} | {invalid, iodata()}.
 file(Name) ->
     try filename:absname(Name) of
         Absolute ->

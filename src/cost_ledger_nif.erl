@@ -11,7 +11,7 @@
          set_clock/2, advance_clock/2]).
 -export([gate/2, allowed_from/2, now/1, is_closed/1, attach/3, writer/1, submit/4, pack/2,
          encode/1, digest/1, to_msgpack/1, from_msgpack/1]).
--export([list/2, record/2, run/2, sum_up/4, sum_up_by/7, price/3, prices/4, price_map/1]).
+-export([list/2, record/2, run/2, known/2, sum_up/4, sum_up_by/7, price/3, prices/4, price_map/1]).
 -export([declare/3, count/4, fetch/2, check/3, statuses/2, balance/4, hold/2, holds/3,
          series/1, policy/1, facts/1]).
 -export_type([query/0, sums/0, price/0]).
@@ -51,6 +51,7 @@
                    | {settle | release | meter | abort, Hold :: pos_integer()}
                    | {transfer, Hold :: pos_integer(), Owner :: binary()}
                    | {withdraw, Token :: pos_integer()}
+                   | {import, Id :: pos_integer()} % books the draft under that id, as it was
                    | {reset, Rule :: binary()}.
 -type result() :: Id :: non_neg_integer() | {Id :: pos_integer(), Flags :: pos_integer()}
                 | {denied, {decision(), [status()]}} | failure()
@@ -207,6 +208,11 @@ record(_Handle, _Id) -> ?STUB.
 -spec run(handle(), RunId :: binary()) ->
           {ok, cost_ledger_record:record()} | failure() | closed.
 run(_Handle, _RunId) -> ?STUB.
+
+%% What has each of these client ids, 0: nothing.
+-spec known(handle(), [ClientId :: binary()]) ->
+          {ok, [Id :: non_neg_integer()]} | failure() | closed.
+known(_Handle, _ClientIds) -> ?STUB.
 
 %% Of the series of these names, Since =< id < Until.
 -spec sum_up(handle(), [{Dimension :: pos_integer(), binary()}], Since :: non_neg_integer(),

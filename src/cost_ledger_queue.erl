@@ -8,8 +8,8 @@
 
 -include("cost_ledger.hrl").
 
--export([call/3, call/4]).
--export_type([reason/0]).
+-export([call/3, call/4, call_all/2]).
+-export_type([reason/0, answer/0]).
 
 %% How often a caller looks for a writer that is being restarted.
 -define(RESTART_POLL_MS, 5).
@@ -17,6 +17,8 @@
 
 -type reason() :: overloaded | timeout | unavailable | no_writer | {atom(), binary()}
                 | {conflict, pos_integer()}.
+-type answer() :: {ok, Id :: non_neg_integer(), Flags :: non_neg_integer()}
+                | {denied, term()} | {error, reason()}.
 
 -record(call,
         {handle :: cost_ledger_nif:handle(),
@@ -26,43 +28,91 @@
          owner :: pid() | undefined,
          deadline :: integer() | infinity}).
 
--spec call(#ledger{}, cost_ledger_nif:operation(), cost_ledger_nif:draft()) ->
-          {ok, Id :: non_neg_integer(), Flags :: non_neg_integer()}
-              | {denied, term()} | {error, reason()}.
+-spec call(#ledger{}, cost_ledger_nif:operation(), cost_ledger_nif:draft()) -> answer().
 call(Ledger, Operation, Draft) ->
     call(Ledger, Operation, Draft, undefined).
 
 %% {ok, Id, Flags}: durable. `timeout`: the outcome is unknown, it may still be done; but a hold
 %% that was reserved is given back. Owner: whom the writer watches from then on.
 -spec call(#ledger{}, cost_ledger_nif:operation(), cost_ledger_nif:draft(), pid() | undefined) ->
-          {ok, Id :: non_neg_integer(), Flags :: non_neg_integer()}
-              | {denied, term()} | {error, reason()}.
+          answer().
 call(#ledger{max_entry_size = Max}, _Operation, Draft, _Owner) when byte_size(Draft) > Max ->
     Text = io_lib:format("the entry has ~b bytes, max_entry_size is ~b", [byte_size(Draft), Max]),
     {error, {entry_too_large, unicode:characters_to_binary(Text)}};
-call(#ledger{handle = Handle, call_timeout = Timeout}, Operation, Draft, Owner) ->
+call(Ledger, Operation, Draft, Owner) ->
+    attempt(new(Ledger, Operation, Draft, Owner)).
+
+%% Many of one caller, which the writer can do in one batch, and does in this order; their answers.
+%% A queue that has no room for all of them takes the rest when it has.
+-spec call_all(#ledger{}, [{cost_ledger_nif:operation(), cost_ledger_nif:draft()}]) -> [answer()].
+call_all(Ledger, Requests) ->
+    all([new(Ledger, Operation, Draft, undefined) || {Operation, Draft} <- Requests], []).
+
+all([], Answers) ->
+    lists:append(lists:reverse(Answers));
+all([First | Later] = Calls, Answers) ->
+    case send_in_order(Calls, any, []) of
+        {[], _} -> all(Later, [[attempt_patiently(First)] | Answers]);
+        {Sent, Rest} -> all(Rest, [[await(Alias, Booked, Call) || {Alias, Booked, Call} <- Sent]
+                                   | Answers])
+    end.
+
+%% Up to the first that is not taken, or would go to another writer: that one could do it before
+%% those that the one before left undone.
+send_in_order([Call | Rest] = Calls, To, Sent) ->
+    case send(Call, To) of
+        {sent, Writer, Alias, Booked} ->
+            send_in_order(Rest, Writer, [{Alias, Booked, Call} | Sent]);
+        _NotTaken ->
+            {lists:reverse(Sent), Calls}
+    end;
+send_in_order([], _To, Sent) ->
+    {lists:reverse(Sent), []}.
+
+attempt_patiently(#call{deadline = Deadline} = Call) ->
+    case attempt(Call) of
+        {error, overloaded} = Overloaded ->
+            case remaining(Deadline) of
+                0 -> Overloaded;
+                _ -> timer:sleep(?RESTART_POLL_MS),
+                     attempt_patiently(Call)
+            end;
+        Answer ->
+            Answer
+    end.
+
+new(#ledger{handle = Handle, call_timeout = Timeout}, Operation, Draft, Owner) ->
     Deadline = case Timeout of
                    infinity -> infinity;
                    Ms -> erlang:monotonic_time(millisecond) + Ms
                end,
-    attempt(#call{handle = Handle, token = erlang:unique_integer([positive]),
-                  operation = Operation, draft = Draft, owner = Owner, deadline = Deadline}).
+    #call{handle = Handle, token = erlang:unique_integer([positive]), operation = Operation,
+          draft = Draft, owner = Owner, deadline = Deadline}.
 
-attempt(#call{handle = Handle, token = Token, operation = Operation, draft = Draft,
-              owner = Owner} = Call) ->
+attempt(Call) ->
+    case send(Call, any) of
+        {sent, _Writer, Alias, Booked} -> await(Alias, Booked, Call);
+        NotSent -> not_sent(NotSent, Call)
+    end.
+
+%% To that writer, or to `any`.
+send(#call{handle = Handle, token = Token, operation = Operation, draft = Draft, owner = Owner},
+     To) ->
     case cost_ledger_nif:writer(Handle) of
-        {Writer, Booked} ->
+        {Writer, Booked} when To =:= any; To =:= Writer ->
             Alias = erlang:monitor(process, Writer, [{alias, reply_demonitor}]),
             Message = {do, Alias, Token, Operation, Draft, Owner},
             case cost_ledger_nif:submit(Handle, Writer, byte_size(Draft), Message) of
                 ok ->
-                    await(Alias, Booked, Call);
+                    {sent, Writer, Alias, Booked};
                 NotSent ->
                     true = erlang:demonitor(Alias, [flush]),
-                    not_sent(NotSent, Call)
+                    NotSent
             end;
+        {_Another, _Booked} ->
+            no_writer;
         NoWriter ->
-            not_sent(NoWriter, Call)
+            NoWriter
     end.
 
 not_sent(closed, _Call) ->

@@ -229,7 +229,7 @@ is_the_disks(Name) ->
                             building, conflict, resolved, open_children, estimate_required,
                             no_hold, no_rule, no_parent, no_version, too_deep, no_price,
                             no_entry, overcorrected, no_payload, amount_too_large, occurs_ahead,
-                            budget_exhausted]).
+                            overtaken, budget_exhausted]).
 
 report([], #state{failing = undefined} = State) ->
     State;

@@ -11,6 +11,8 @@
          the_writer_does_not_wait_for_a_backup/1, backups_that_are_killed/1,
          restoring_overwrites_nothing/1, what_is_no_backup_is_not_restored/1,
          a_restored_ledger_answers_the_same/1, a_rebuilt_ledger_answers_the_same/1,
+         what_was_made_is_said_in_a_line/1, a_backup_of_a_live_ledger_is_no_copy_of_its_file/1,
+         a_restore_never_takes_the_place_of_a_ledger/1,
          a_disk_that_is_full_in_mid_backup/1, a_file_that_must_not_grow/1]).
 
 -define(START_MS, 1700000000000).
@@ -24,6 +26,8 @@ all() ->
      the_writer_does_not_wait_for_a_backup, backups_that_are_killed,
      restoring_overwrites_nothing, what_is_no_backup_is_not_restored,
      a_restored_ledger_answers_the_same, a_rebuilt_ledger_answers_the_same,
+     what_was_made_is_said_in_a_line, a_backup_of_a_live_ledger_is_no_copy_of_its_file,
+     a_restore_never_takes_the_place_of_a_ledger,
      a_disk_that_is_full_in_mid_backup, a_file_that_must_not_grow].
 
 init_per_suite(Config) ->
@@ -87,7 +91,7 @@ a_backup_under_full_write_load(Config) ->
     Backup = Directory ++ "-backup",
     Ledger = with_everything(Directory),
     Load = start_load(Ledger),
-    {0, <<>>} = run(Config, ["backup", Directory, Backup]),
+    {0, _} = run(Config, ["backup", Directory, Backup]),
     Booked = stop_load(Load),
     {ok, ["data.mdb"]} = file:list_dir(Backup),
     {0, _} = run(Config, ["verify", Backup]),
@@ -113,7 +117,7 @@ the_writer_does_not_wait_for_a_backup(Config) ->
     fill(Ledger, 20000),
     Self = self(),
     Booker = spawn_link(fun() -> Self ! {longest, book_until_told(Ledger, 0)} end),
-    {0, <<>>} = run(Config, ["backup", Directory, Backup]),
+    {0, _} = run(Config, ["backup", Directory, Backup]),
     Booker ! stop,
     Longest = receive {longest, Us} -> Us end,
     ct:log("longest commit: ~b us", [Longest]),
@@ -132,7 +136,7 @@ backups_that_are_killed(Config) ->
     Backup = Directory ++ "-backup",
     Ledger = with_everything(Directory),
     fill(Ledger, 30000),
-    {Whole, {0, <<>>}} = timer:tc(fun() -> run(Config, ["backup", Directory, Backup]) end),
+    {Whole, {0, _}} = timer:tc(fun() -> run(Config, ["backup", Directory, Backup]) end),
     cost_ledger_test:remove(Backup),
     Load = start_load(Ledger),
     Kills = [kill_one(Config, Directory, Backup, Whole) || _ <- lists:seq(1, 25)],
@@ -144,7 +148,7 @@ backups_that_are_killed(Config) ->
     ct:log("readers that were cleared: ~p", [Stale]),
     0 = readers(Directory),
     %% The next one removes what was left.
-    {0, <<>>} = run(Config, ["backup", Directory, Backup]),
+    {0, _} = run(Config, ["backup", Directory, Backup]),
     [Name] = left_by(Backup),
     ?assertEqual(filename:basename(Backup), Name),
     {0, _} = run(Config, ["verify", Backup]),
@@ -188,7 +192,7 @@ restoring_overwrites_nothing(Config) ->
     Directory = cost_ledger_test:directory(Config),
     [Backup, There] = [Directory ++ "-backup", Directory ++ "-there"],
     Ledger = with_everything(Directory),
-    {0, <<>>} = run(Config, ["backup", Directory, Backup]),
+    {0, _} = run(Config, ["backup", Directory, Backup]),
     {3, Open} = run(Config, ["restore", Directory, There]),
     ?assertMatch({match, _}, re:run(Open, "is open")),
     ok = cost_ledger:stop(Ledger),
@@ -203,7 +207,7 @@ restoring_overwrites_nothing(Config) ->
     {3, _} = run(Config, ["restore", Backup, File]),
     {ok, <<"theirs">>} = file:read_file(File),
     ok = file:delete(File),
-    {0, <<>>} = run(Config, ["restore", Backup, There]), % it is empty
+    {0, _} = run(Config, ["restore", Backup, There]), % it is empty
     {ok, ["data.mdb"]} = file:list_dir(There),
     {0, _} = run(Config, ["verify", There]),
     {3, _} = run(Config, ["restore", Backup, There]),
@@ -214,7 +218,7 @@ what_is_no_backup_is_not_restored(Config) ->
     Directory = cost_ledger_test:directory(Config),
     [Backup, Broken, New] = [Directory ++ End || End <- ["-backup", "-broken", "-new"]],
     Ledger = with_everything(Directory),
-    {0, <<>>} = run(Config, ["backup", Directory, Backup]),
+    {0, _} = run(Config, ["backup", Directory, Backup]),
     ok = cost_ledger:stop(Ledger),
     {ok, Data} = file:read_file(filename:join(Backup, "data.mdb")),
     ok = file:make_dir(Broken),
@@ -240,7 +244,7 @@ what_is_no_backup_is_not_restored(Config) ->
     Put(binary:replace(Data, <<16#ab, "cost_ledger">>, <<16#ab, "cost_sledge">>, [global])),
     Refused("."),
     Put(Data),
-    {0, <<>>} = run(Config, ["restore", Broken, New]),
+    {0, _} = run(Config, ["restore", Broken, New]),
     remove_all([Directory, Backup, Broken, New]).
 
 a_restored_ledger_answers_the_same(Config) ->
@@ -248,10 +252,10 @@ a_restored_ledger_answers_the_same(Config) ->
     [Backup, Restored] = [Directory ++ "-backup", Directory ++ "-restored"],
     Ledger = with_everything(Directory),
     end_holds(Ledger),
-    {0, <<>>} = run(Config, ["backup", Directory, Backup]),
+    {0, _} = run(Config, ["backup", Directory, Backup]),
     Before = answers(Ledger),
     ok = cost_ledger:stop(Ledger),
-    {0, <<>>} = run(Config, ["restore", Backup, Restored]),
+    {0, _} = run(Config, ["restore", Backup, Restored]),
     Again = open(Restored),
     ?assertEqual(Before, answers(Again)),
     fill(Again, 100), % and it goes on
@@ -274,6 +278,87 @@ a_rebuilt_ledger_answers_the_same(Config) ->
     ?assertEqual(Before, answers(Again)),
     ok = cost_ledger:stop(Again),
     remove_all([Directory, Rebuilt]).
+
+what_was_made_is_said_in_a_line(Config) ->
+    Directory = cost_ledger_test:directory(Config),
+    [One, Two, Three, Four] = [Directory ++ End || End <- ["-1", "-2", "-3", "-4"]],
+    Ledger = with_everything(Directory),
+    Json = fun(Path) ->
+                   ["^\\{\"path\":\"", Path, "\",\"entries\":[0-9]{3,},\"bytes\":",
+                    integer_to_list(filelib:file_size(filename:join(Path, "data.mdb"))), "\\}\n$"]
+           end,
+    Line = fun(Path) -> ["^", Path, ": [0-9,]+ entries, [0-9]+ KiB\n$"] end,
+    [begin
+         {0, Said} = run(Config, Arguments),
+         ?assertMatch({match, _}, re:run(Said, Pattern(lists:nth(3, Arguments))), Said)
+     end || {Arguments, Pattern} <- [{["backup", Directory, One], Line},
+                                     {["backup", Directory, Two, "--json"], Json},
+                                     {["restore", One, Three], Line},
+                                     {["restore", One, Four, "--json"], Json}]],
+    {3, Failed} = run(Config, ["backup", Directory, One, "--json"]),
+    ?assertMatch({match, _}, re:run(Failed, "^cost_ledger: ")),
+    ok = cost_ledger:stop(Ledger),
+    remove_all([Directory, One, Two, Three, Four]).
+
+%% What the original did: copied its file while it was written to. Here the copy is one moment of
+%% the ledger, whatever is booked meanwhile: it verifies, and begins as the ledger does.
+a_backup_of_a_live_ledger_is_no_copy_of_its_file(Config) ->
+    {ok, Started} = application:ensure_all_started(cost_ledger),
+    Directory = cost_ledger_test:directory(Config),
+    Ledger = with_everything(Directory),
+    end_holds(Ledger),
+    Load = start_load(Ledger),
+    Backups = [Directory ++ "-" ++ integer_to_list(N) || N <- [1, 2, 3]],
+    Made = [begin
+                {ok, #{count := Count}} = cost_ledger:backup(Ledger, Backup),
+                Count
+            end || Backup <- Backups],
+    ?assert(stop_load(Load) > 100),
+    All = everything(Ledger),
+    ?assertEqual(Made, lists:usort(Made)), % each has what was booked since the one before
+    [begin
+         Copy = open(Backup),
+         Entries = everything(Copy),
+         ?assert(lists:prefix(Entries, All)),
+         ?assertMatch({ok, #{count := Count, findings := []}}, cost_ledger:verify(Copy)),
+         ok = cost_ledger:stop(Copy)
+     end || {Backup, Count} <- lists:zip(Backups, Made)],
+    ok = cost_ledger:stop(Ledger),
+    [ok = application:stop(Application) || Application <- lists:reverse(Started)],
+    remove_all([Directory | Backups]).
+
+%% What the original did: deleted the live file first. Here what is there stays, and is not even
+%% closed, whether the backup is sound or not.
+a_restore_never_takes_the_place_of_a_ledger(Config) ->
+    {ok, Started} = application:ensure_all_started(cost_ledger),
+    Directory = cost_ledger_test:directory(Config),
+    [Backup, Broken, New] = [Directory ++ End || End <- ["-backup", "-broken", "-new"]],
+    Ledger = with_everything(Directory),
+    {ok, _} = cost_ledger:backup(Ledger, Backup),
+    ok = file:make_dir(Broken),
+    {ok, Data} = file:read_file(filename:join(Backup, "data.mdb")),
+    ok = file:write_file(filename:join(Broken, "data.mdb"),
+                         binary:replace(Data, <<"a word to find">>, <<"A word to find">>,
+                                        [global])),
+    Before = everything(Ledger),
+    ?assertMatch({error, {exists, <<_/binary>>}}, cost_ledger:restore(Backup, Directory)),
+    ?assertMatch({error, {exists, _}}, cost_ledger:restore(Broken, Directory)),
+    ?assertMatch({error, {damaged, _}}, cost_ledger:restore(Broken, New)),
+    ?assertMatch({error, {no_such_path, _}}, cost_ledger:restore(New, New ++ "er")),
+    ?assertMatch({error, {locked, _}}, cost_ledger:restore(Directory, New)), % it is open
+    ?assertNot(filelib:is_file(New)),
+    ?assertEqual(Before, everything(Ledger)),
+    ok = cost_ledger:record_invocation(Ledger, executing, #{}),
+    ok = cost_ledger:stop(Ledger),
+    Closed = contents(Directory),
+    ?assertMatch({error, {exists, _}}, cost_ledger:restore(Backup, Directory)),
+    ?assertEqual(Closed, contents(Directory)),
+    %% A file is no place for it either.
+    ok = file:write_file(New, "theirs"),
+    ?assertMatch({error, {_, _}}, cost_ledger:restore(Backup, New)),
+    ?assertEqual({ok, <<"theirs">>}, file:read_file(New)),
+    [ok = application:stop(Application) || Application <- lists:reverse(Started)],
+    remove_all([Directory, Backup, Broken, New]).
 
 %%% Disks --------------------------------------------------------------------------------------
 
@@ -312,7 +397,7 @@ a_file_that_must_not_grow(Config) ->
     ?assertMatch({match, _}, re:run(Said, "status 3\n$")),
     [] = left_by(Backup),
     ok = cost_ledger:record_invocation(Ledger, executing, #{}),
-    {0, <<>>} = run(Config, ["backup", Directory, Backup]),
+    {0, _} = run(Config, ["backup", Directory, Backup]),
     ok = cost_ledger:stop(Ledger),
     remove_all([Directory, Backup]).
 

@@ -5,6 +5,9 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([the_executions_of_a_project_in_the_last_month_are_saved_as_csv/1,
+         csv_has_no_text_that_is_not_escaped/1, csv_has_no_cell_that_a_spreadsheet_executes/1,
+         csv_is_not_cut_at_the_size_of_a_page/1]).
 -export([an_empty_ledger_has_a_head/1, texts_come_back_as_they_were/1, formulas_are_text/1,
          columns_are_chosen/1, filters_choose/1, a_ledger_comes_back_as_it_was/1,
          what_follows_from_entries_follows/1, an_import_again_books_nothing/1,
@@ -16,7 +19,10 @@
 -define(START, 1700000000000).
 
 all() ->
-    [an_empty_ledger_has_a_head, texts_come_back_as_they_were, formulas_are_text,
+    [the_executions_of_a_project_in_the_last_month_are_saved_as_csv,
+     csv_has_no_text_that_is_not_escaped, csv_has_no_cell_that_a_spreadsheet_executes,
+     csv_is_not_cut_at_the_size_of_a_page,
+     an_empty_ledger_has_a_head, texts_come_back_as_they_were, formulas_are_text,
      columns_are_chosen, filters_choose, a_ledger_comes_back_as_it_was,
      what_follows_from_entries_follows, an_import_again_books_nothing,
      an_import_beside_others_books_now, an_import_goes_on, csv_comes_back, a_bad_line_is_named,
@@ -24,10 +30,11 @@ all() ->
      while_a_node_writes, focus_has_its_columns, msgpack_says_the_same].
 
 init_per_suite(Config) ->
+    {ok, _} = application:ensure_all_started(cost_ledger), % for its companion
     Program = filename:join(code:priv_dir(cost_ledger), "cost_ledger"),
     [{program, Program} | Config].
 
-end_per_suite(_Config) -> ok.
+end_per_suite(_Config) -> ok = application:stop(cost_ledger).
 
 init_per_testcase(_Case, Config) ->
     Directory = cost_ledger_test:directory(Config),
@@ -144,6 +151,130 @@ hostile() ->
       bytes => <<255, 0, 1>>, nul => <<"a", 0, "b">>, <<0>> => <<"key">>, empty => #{}, none => [],
       text => unicode:characters_to_binary("\x{1f600} \x{7f} \x{2028}\\\"/\t\r\n"),
       deep => lists:foldl(fun(_, Acc) -> #{1 => Acc} end, <<>>, lists:seq(1, 19))}.
+
+%%% What an execution ledger exports as CSV ------------------------------------------------------
+
+-define(DAY, 86400000).
+-define(HEAD, <<"run_id,agent_id,status,total_cost,duration_ms,intent,created_at,error_message">>).
+
+save_csv(Config, Ledger, Filter) -> save_csv(Config, Ledger, Filter, #{}).
+
+%% {How many rows there are, the bytes}.
+save_csv(Config, Ledger, Filter, Options) ->
+    File = filename:join(?config(priv_dir, Config),
+                         integer_to_list(erlang:unique_integer([positive])) ++ "-report.csv"),
+    {ok, #{count := Count, bytes := Bytes}} =
+        cost_ledger:export(Ledger, csv, File, Filter, Options),
+    {ok, Csv} = file:read_file(File),
+    ?assertEqual(Bytes, byte_size(Csv)),
+    {Count, Csv}.
+
+%% As RFC 4180 has it: rows of cells, without their quotes.
+parse(Csv) -> rows(Csv, <<>>, [], []).
+
+rows(<<>>, <<>>, [], Rows) -> lists:reverse(Rows);
+rows(<<$", Rest/binary>>, <<>>, Cells, Rows) -> quoted(Rest, <<>>, Cells, Rows);
+rows(<<$,, Rest/binary>>, Cell, Cells, Rows) -> rows(Rest, <<>>, [Cell | Cells], Rows);
+rows(<<"\r\n", Rest/binary>>, Cell, Cells, Rows) ->
+    rows(Rest, <<>>, [], [lists:reverse([Cell | Cells]) | Rows]);
+rows(<<Byte, Rest/binary>>, Cell, Cells, Rows) when Byte =/= $", Byte =/= $\r, Byte =/= $\n ->
+    rows(Rest, <<Cell/binary, Byte>>, Cells, Rows).
+
+quoted(<<"\"\"", Rest/binary>>, Cell, Cells, Rows) ->
+    quoted(Rest, <<Cell/binary, $">>, Cells, Rows);
+quoted(<<$", Rest/binary>>, Cell, Cells, Rows) ->
+    true = binary:first(Rest) =:= $, orelse binary:first(Rest) =:= $\r,
+    rows(Rest, Cell, Cells, Rows);
+quoted(<<Byte, Rest/binary>>, Cell, Cells, Rows) ->
+    quoted(Rest, <<Cell/binary, Byte>>, Cells, Rows).
+
+%% Those of thirty days, both ends with them; of that project; and the head alone where none was.
+the_executions_of_a_project_in_the_last_month_are_saved_as_csv(Config) ->
+    Ledger = open(Config),
+    Now = ?START + 40 * ?DAY,
+    Since = Now - 30 * ?DAY,
+    Execution = #{kind => run, project => <<"proj-001">>, user => <<"user-001">>,
+                  agent => <<"backend">>, duration_ms => 6750},
+    Deploy = #{intent => <<"Deploy microservice to production">>, cost => 8500000000,
+               breakdown => #{tokens => 3000000000, tool_calls => 4500000000,
+                              external_requests => 1000000000}},
+    Migrate = #{agent => <<"database">>, status => failed, cost => 2500000000,
+                intent => <<"Migrate schema with data validation">>,
+                error_message => <<"Constraint violation on users.email, rolled back">>},
+    [begin
+         ok = cost_ledger:set_clock(Ledger, At),
+         {ok, _} = cost_ledger:record(Ledger, maps:merge(Execution#{run_id => Run}, More))
+     end || {At, Run, More} <- [{Since - 1, <<"too early">>, Deploy}, {Since, <<"first">>, Deploy},
+                                {Since + 1, <<"theirs">>, #{project => <<"proj-002">>}},
+                                {Now - 1, <<"second">>, Migrate},
+                                {Now, <<"last">>, #{status => aborted}},
+                                {Now + 1, <<"too late">>, Deploy}]],
+    Filter = #{project => <<"proj-001">>, since => Since, until => Now},
+    {3, Csv} = save_csv(Config, Ledger, Filter),
+    ?assertEqual([?HEAD,
+                  <<"first,backend,completed,8.50,6750,Deploy microservice to production,"
+                    "2023-11-24T22:13:20.000Z,">>,
+                  <<"second,database,failed,2.50,6750,Migrate schema with data validation,"
+                    "2023-12-24T22:13:19.999Z,"
+                    "\"Constraint violation on users.email, rolled back\"">>,
+                  <<"last,backend,aborted,,6750,,2023-12-24T22:13:20.000Z,">>], lines(Csv)),
+    ?assertEqual({0, <<?HEAD/binary, "\r\n">>},
+                 save_csv(Config, Ledger, Filter#{project => <<"proj-003">>})),
+    ?assertEqual({0, <<?HEAD/binary, "\r\n">>},
+                 save_csv(Config, Ledger, Filter#{since => Since + 2, until => Now - 2})),
+    close(Ledger).
+
+csv_has_no_text_that_is_not_escaped(Config) ->
+    Ledger = open(Config),
+    Texts = [<<"a,b">>, <<"\"a\"">>, <<"a\nb">>, <<"a\r\nb">>, <<"a\",\"b">>, <<"\"">>, <<",">>,
+             <<"a;b">>, <<" a ">>, unicode:characters_to_binary("\x{1f600},\x{2028}")],
+    [{ok, _} = cost_ledger:record(Ledger, #{kind => run, run_id => Text, agent => Text,
+                                            intent => Text, error_message => Text, cost => 1})
+     || Text <- Texts],
+    {Count, Csv} = save_csv(Config, Ledger, #{}),
+    [Head | Rows] = parse(Csv),
+    ?assertEqual(length(Texts), Count),
+    ?assertEqual(8, length(Head)),
+    ?assertEqual([[Text, Text, Text, Text] || Text <- Texts],
+                 [[Run, Agent, Intent, Message]
+                  || [Run, Agent, _, _, _, Intent, _, Message] <- Rows]),
+    close(Ledger).
+
+%% Of any column with text, and whatever of what a spreadsheet takes for a formula it begins with. A
+%% number below zero is one.
+csv_has_no_cell_that_a_spreadsheet_executes(Config) ->
+    Ledger = open(Config),
+    Texts = [<<First, "cmd|' /C calc'!A0">> || First <- "=+-@\t\r"],
+    Names = [project, user, agent, model, provider, org],
+    Run = fun(Text) ->
+                  maps:merge(maps:from_keys(Names, Text),
+                             #{kind => run, run_id => Text, parent_run => Text, intent => Text,
+                               error_message => Text, cost => 1})
+          end,
+    [{ok, _} = cost_ledger:record(Ledger, Run(Text)) || Text <- Texts],
+    Columns = Names ++ [run_id, parent_run, intent, error_message, agent_id],
+    {6, Csv} = save_csv(Config, Ledger, #{}, #{columns => Columns}),
+    [_Head | Rows] = parse(Csv),
+    ?assertEqual([[<<$', Text/binary>> || _ <- Columns] || Text <- Texts], Rows),
+    {6, Default} = save_csv(Config, Ledger, #{}),
+    [?assertNot(lists:member(First, "=+-@\t\r"))
+     || Row <- parse(Default), <<First, _/binary>> <- Row],
+    {ok, [#{id := Id} | _]} = cost_ledger:fold(Ledger, #{}, fun(One, Acc) -> [One | Acc] end, []),
+    {ok, _} = cost_ledger:record(Ledger, #{kind => correction, corrects => Id, cost => -1,
+                                           by => <<"billing">>, reason => <<"refund">>}),
+    {1, Correction} = save_csv(Config, Ledger, #{kind => correction}, #{columns => [cost]}),
+    ?assertEqual([[<<"cost">>], [<<"-1">>]], parse(Correction)),
+    close(Ledger).
+
+csv_is_not_cut_at_the_size_of_a_page(Config) ->
+    Ledger = open(Config),
+    cost_ledger_test:parallel(50, fun() ->
+        [{ok, _} = cost_ledger:record(Ledger, #{kind => run, project => <<"p">>, cost => 1})
+         || _ <- lists:seq(1, 50)]
+    end),
+    {2500, Csv} = save_csv(Config, Ledger, #{project => <<"p">>}),
+    ?assertEqual(2501, length(parse(Csv))),
+    close(Ledger).
 
 %%% Cases ----------------------------------------------------------------------------------------
 

@@ -11,13 +11,15 @@
 -define(KILLS, 12). % of each job
 
 all() ->
-    [{group, answers}, a_killed_companion_leaves_nothing_of_its_job,
+    [{group, answers}, a_damaged_page_is_an_error_of_its_job_alone,
+     a_killed_companion_leaves_nothing_of_its_job,
      a_killed_vm_leaves_nothing_of_its_jobs].
 
 groups() ->
     [{answers, [parallel],
       [an_export_has_every_record, an_export_through_a_scope_has_its_own,
-       a_backup_is_the_ledger_as_it_was, a_sound_ledger_is_found_to_be_so, a_report_is_one_file,
+       a_backup_is_the_ledger_as_it_was, a_restored_backup_is_the_ledger_as_it_was,
+       a_sound_ledger_is_found_to_be_so, a_report_is_one_file,
        what_is_there_is_left_alone, what_is_no_argument_is_refused]}].
 
 init_per_suite(Config) ->
@@ -81,7 +83,8 @@ an_export_through_a_scope_has_its_own(Config) ->
 
 a_backup_is_the_ledger_as_it_was(Config) ->
     Copy = in(Config, "copy"),
-    {ok, #{bytes := Bytes}} = cost_ledger:backup(?MODULE, Copy),
+    {ok, #{count := Count, bytes := Bytes}} = cost_ledger:backup(?MODULE, Copy),
+    ?assert(Count >= ?ENTRIES),
     ?assertEqual(Bytes, filelib:file_size(filename:join(Copy, "data.mdb"))),
     {ok, Totals} = cost_ledger:totals(?MODULE, #{}),
     {ok, Supervisor} = cost_ledger:start_link(#{name => jobs_copy, path => Copy}),
@@ -91,6 +94,21 @@ a_backup_is_the_ledger_as_it_was(Config) ->
                  cost_ledger:list(jobs_copy, #{}, #{limit => 1, payload => true})),
     ok = cost_ledger:record_invocation(jobs_copy, executing, #{cost => 1}),
     ok = cost_ledger:stop(jobs_copy).
+
+a_restored_backup_is_the_ledger_as_it_was(Config) ->
+    [Backup, Restored] = [in(Config, "backup"), in(Config, "restored")],
+    {ok, Made} = cost_ledger:backup(?MODULE, Backup),
+    {ok, Totals} = cost_ledger:totals(?MODULE, #{}),
+    Self = self(),
+    Progress = fun(_Done, _Total) -> Self ! progress end,
+    ?assertEqual({ok, Made}, cost_ledger:restore(Backup, Restored, #{progress => Progress})),
+    receive progress -> ok after 0 -> ct:fail(no_progress) end,
+    ?assertEqual({ok, ["data.mdb"]}, file:list_dir(Backup)),
+    {ok, Supervisor} = cost_ledger:start_link(#{name => jobs_restored, path => Restored}),
+    true = unlink(Supervisor),
+    ?assertEqual({ok, Totals}, cost_ledger:totals(jobs_restored, #{})),
+    ok = cost_ledger:record_invocation(jobs_restored, executing, #{cost => 1}),
+    ok = cost_ledger:stop(jobs_restored).
 
 a_sound_ledger_is_found_to_be_so(_Config) ->
     Self = self(),
@@ -125,22 +143,65 @@ what_is_no_argument_is_refused(Config) ->
                  fun() -> cost_ledger:export(?MODULE, csv, File, #{}, #{timeout => -1}) end,
                  fun() -> cost_ledger:backup(?MODULE, 7) end,
                  fun() -> cost_ledger:backup(?MODULE, File, #{columns => [id]}) end,
+                 fun() -> cost_ledger:restore(7, File) end,
+                 fun() -> cost_ledger:restore(File, {a}) end,
+                 fun() -> cost_ledger:restore(File, File, #{columns => [id]}) end,
                  fun() -> cost_ledger:report(?MODULE, File, #{since => yesterday}) end,
                  fun() -> cost_ledger:report(?MODULE, File, [since | 5]) end,
                  fun() -> cost_ledger:verify(?MODULE, #{progress => 5}) end]],
     ?assertEqual({ok, []}, file:list_dir(?config(directory, Config))).
+
+%%% Damage -------------------------------------------------------------------------------------
+
+%% LMDB follows what a page says: here that a payload is 4 GB long.
+a_damaged_page_is_an_error_of_its_job_alone(Config) ->
+    [Path, Restored] = [in(Config, "damaged"), in(Config, "restored")],
+    {ok, Supervisor} = cost_ledger:start_link(#{name => damaged, path => Path}),
+    true = unlink(Supervisor),
+    {ok, Id} = cost_ledger:record(damaged, #{state => executing, intent => <<"a word to find">>}),
+    ok = cost_ledger:stop(damaged),
+    ok = lengthen(filename:join(Path, "data.mdb"), Id, <<"a word to find">>),
+    Directory = unicode:characters_to_binary(Path),
+    Verify = fun() -> cost_ledger_companion:run(verify, #{directory => Directory}, #{}) end,
+    Self = self(),
+    [begin
+         Others = [spawn_link(fun() -> Self ! {self(), cost_ledger:verify(?MODULE)} end)
+                   || _ <- [1, 2, 3]],
+         {error, {damaged, Text}} = answered(Job),
+         ?assertMatch({_, _}, binary:match(Text, <<"restore a backup">>)),
+         [receive
+              {Other, {ok, #{findings := []}}} -> ok;
+              {Other, {error, {companion_died, _}}} -> ok
+          end || Other <- Others]
+     end || Job <- [Verify, fun() -> cost_ledger:restore(Path, Restored) end, Verify]],
+    ?assertNot(filelib:is_file(Restored)),
+    ?assertMatch({ok, #{findings := []}}, answered(fun() -> cost_ledger:verify(?MODULE) end)).
+
+%% A node of a leaf page has two bytes each for its size, low and high, flags, and its key's size.
+lengthen(File, Id, Word) ->
+    {ok, Bytes} = file:read_file(File),
+    Places = [At || {At, _} <- binary:matches(Bytes, <<8:16/little, Id:64>>),
+                    binary:match(Bytes, Word, [{scope, {At, 100}}]) =/= nomatch],
+    {ok, Data} = file:open(File, [read, write, raw, binary]),
+    ok = file:pwrite(Data, [{At - 4, <<16#ffff:16>>} || At <- Places]),
+    ?assertNotEqual([], Places),
+    file:close(Data).
 
 %%% Kills --------------------------------------------------------------------------------------
 
 %% At any moment of it. A whole file may be there, if it was done; a part of one never is. A backup's
 %% directory may be there under another name, which the next backup takes away.
 a_killed_companion_leaves_nothing_of_its_job(Config) ->
-    Jobs = [{csv, fun(To) -> cost_ledger:export(?MODULE, csv, To, #{}) end},
+    Backup = filename:join(?config(priv_dir, Config), "backup"),
+    {ok, _} = answered(fun() -> cost_ledger:backup(?MODULE, Backup) end),
+    Jobs = [{restore, fun(To) -> cost_ledger:restore(Backup, To) end},
+            {csv, fun(To) -> cost_ledger:export(?MODULE, csv, To, #{}) end},
             {jsonl, fun(To) -> cost_ledger:export(?MODULE, jsonl, To, #{}) end},
             {report, fun(To) -> cost_ledger:report(?MODULE, To) end},
             {backup, fun(To) -> cost_ledger:backup(?MODULE, To) end},
             {verify, fun(_) -> cost_ledger:verify(?MODULE) end}],
     [kills(Config, Name, Job) || {Name, Job} <- Jobs],
+    cost_ledger_test:remove(Backup),
     {ok, #{findings := []}} = answered(fun() -> cost_ledger:verify(?MODULE) end),
     ?assertEqual(ok, cost_ledger:record_invocation(?MODULE, executing, #{cost => 1})).
 
@@ -178,13 +239,15 @@ killed(Config, Job, AfterUs, Size) ->
 a_killed_vm_leaves_nothing_of_its_jobs(Config) ->
     Path = in(Config, "ledger"),
     Output = in(Config, "output"),
+    Backup = in(Config, "backup"),
+    {ok, _} = answered(fun() -> cost_ledger:backup(?MODULE, Backup) end),
     [begin
          Peer = cost_ledger_test:start_vm(),
          {ok, _} = peer:call(Peer, application, ensure_all_started, [cost_ledger]),
          ok = peer:call(Peer, ?MODULE, open_here, [Path, 4000], 60000),
          {ok, _} = peer:call(Peer, cost_ledger, verify, [vm]),
          Companion = peer:call(Peer, cost_ledger_companion, os_pid, []),
-         ok = peer:cast(Peer, cost_ledger, Job, [vm | Arguments]),
+         ok = peer:cast(Peer, cost_ledger, Job, Arguments),
          timer:sleep(AfterMs),
          ok = cost_ledger_test:kill_vm(Peer),
          Killed = erlang:monotonic_time(millisecond),
@@ -192,14 +255,16 @@ a_killed_vm_leaves_nothing_of_its_jobs(Config) ->
          ?assert(erlang:monotonic_time(millisecond) - Killed < 1000),
          {ok, Left} = file:list_dir(?config(directory, Config)),
          Unfinished = [Of || Of <- Left, string:find(Of, "unfinished") =/= nomatch],
-         ?assertEqual([], (Left -- Unfinished) -- ["ledger", "output"]),
+         ?assertEqual([], (Left -- Unfinished) -- ["backup", "ledger", "output"]),
          ok = open_here(Path, 1),
          ?assertMatch({ok, #{findings := []}},
                       answered(fun() -> cost_ledger:verify(vm) end)),
          ok = cost_ledger:stop(vm),
          cost_ledger_test:remove(Output)
-     end || {Job, Arguments} <- [{export, [csv, Output, #{}]}, {export, [jsonl, Output, #{}]},
-                                 {report, [Output]}, {backup, [Output]}, {verify, []}],
+     end || {Job, Arguments} <- [{export, [vm, csv, Output, #{}]},
+                                 {export, [vm, jsonl, Output, #{}]}, {report, [vm, Output]},
+                                 {backup, [vm, Output]}, {restore, [Backup, Output]},
+                                 {verify, [vm]}],
             AfterMs <- [0, 5]].
 
 open_here(Path, Entries) ->

@@ -84,6 +84,9 @@ static const struct row rows[] = {
      "occurred_at lies more than a minute ahead of ledger time; where ledger time is behind the "
      "wall "
      "clock, call accept_clock"},
+    {LEDGER_E_OVERTAKEN, "overtaken",
+     "an entry that is to keep its id is not newer than all that are there; record it now, with "
+     "occurred_at"},
     {LEDGER_E_AMOUNT, "amount_too_large", "at these prices the cost is beyond 10^15"},
     {LEDGER_E_TOO_DEEP, "too_deep", "holds may be nested 8 deep"},
     {LEDGER_E_ID_EXHAUSTED, "id_exhausted", "ledger time is beyond what an entry id can hold"},
@@ -121,6 +124,7 @@ static const struct row rows[] = {
     {EPERM, "not_permitted", "the path is not accessible to this user; check owner and mode"},
     {EROFS, "read_only_filesystem", "the file system is mounted read-only; choose another path"},
     {EEXIST, "exists", "there is something of that name already; choose another, or remove it"},
+    {ENOTEMPTY, "exists", "the directory is not empty; choose another, or remove what is in it"},
     {ECANCELED, "cancelled", "it was cancelled; nothing was left behind"},
     {ENOTDIR, "not_a_directory", "a part of the path is not a directory; choose another path"},
     {ENOENT, "no_such_path", "the path does not exist and could not be made"},
@@ -205,6 +209,7 @@ int ledger_error_is_own(int code) {
     case LEDGER_E_NO_PAYLOAD:
     case LEDGER_E_AMOUNT:
     case LEDGER_E_OCCURS_AHEAD:
+    case LEDGER_E_OVERTAKEN:
         return 1;
     default:
         return 0;

@@ -54,6 +54,7 @@ enum ledger_error {
     LEDGER_E_NO_PAYLOAD = -31039,
     LEDGER_E_AMOUNT = -31040,
     LEDGER_E_OCCURS_AHEAD = -31041,
+    LEDGER_E_OVERTAKEN = -31042,
 };
 
 /* Where a failure needs more than its code: which file, which holder, which field. */

@@ -60,7 +60,8 @@ static int check_payload(struct batch *batch, const struct ledger_request *reque
     return rc;
 }
 
-static int check_keys(struct batch *batch, const struct ledger_entry *entry) {
+static int check_keys(struct batch *batch, const struct ledger_entry *entry,
+                      struct ledger_request *request) {
     MDB_dbi keys = batch_dbi(batch, DB_KEYS);
     struct key_row row;
     int rc = MDB_NOTFOUND;
@@ -68,7 +69,10 @@ static int check_keys(struct batch *batch, const struct ledger_entry *entry) {
         rc = keys_find(batch->txn, keys, entry->client_id, &row);
     if (rc == MDB_NOTFOUND && entry->run_id.data != NULL)
         rc = keys_find_run(batch->txn, keys, entry->run_id, &row);
-    return rc == 0 ? LEDGER_E_CONFLICT : rc == MDB_NOTFOUND ? 0 : rc;
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    request->id = row.id;
+    return LEDGER_E_CONFLICT;
 }
 
 /* ---- kinds -------------------------------------------------------------------------------- */
@@ -264,15 +268,16 @@ static int import(struct batch *batch, struct ledger_request *request, struct le
 int importing_import(struct batch *batch, struct ledger_request *request,
                      struct ledger_entry *entry) {
     msgpack_unpacked change;
-    if (request->hold <= batch->last_id)
-        return LEDGER_E_CONFLICT;
-    if (request->hold > (uint64_t)batch->moment.now_us)
-        return LEDGER_E_OCCURS_AHEAD;
     if (!is_sound(entry, request->hold))
         return LEDGER_E_BAD_ENTRY;
-    int rc = check_payload(batch, request, entry);
+    /* Before its place is looked at: what is there already is not overtaken by what came later. */
+    int rc = check_keys(batch, entry, request);
+    if (rc == 0 && request->hold <= batch->last_id)
+        rc = LEDGER_E_OVERTAKEN;
+    if (rc == 0 && request->hold > (uint64_t)batch->moment.now_us)
+        rc = LEDGER_E_OCCURS_AHEAD;
     if (rc == 0)
-        rc = check_keys(batch, entry);
+        rc = check_payload(batch, request, entry);
     if (rc != 0)
         return rc;
     msgpack_unpacked_init(&change);

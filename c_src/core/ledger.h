@@ -127,8 +127,9 @@ enum ledger_operation {
                                 anything, and forgets its client_id; out: id of the hold */
     OPERATION_IMPORT = 11,   /* books the draft, of any kind, as it was booked in another ledger:
                                 under the id `hold`, which is above all that are there
-                                (LEDGER_E_CONFLICT) and not ahead of ledger time
-                                (LEDGER_E_OCCURS_AHEAD), with its flags, digests and unit prices */
+                                (LEDGER_E_OVERTAKEN) and not ahead of ledger time
+                                (LEDGER_E_OCCURS_AHEAD), with its flags, digests and unit prices.
+                                What has its client_id or run_id already: LEDGER_E_CONFLICT */
 };
 
 enum ledger_level { LEVEL_NORMAL, LEVEL_APPROACHING, LEVEL_CRITICAL, LEVEL_EXHAUSTED };

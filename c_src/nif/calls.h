@@ -58,6 +58,7 @@ NIF(nif_count);
 NIF(nif_list);
 NIF(nif_record);
 NIF(nif_run);
+NIF(nif_known);
 NIF(nif_sum_up);
 NIF(nif_sum_up_by);
 NIF(nif_price);

@@ -62,6 +62,7 @@ static ErlNifFunc functions[] = {
     {"list", 2, nif_list, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"record", 2, nif_record, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"run", 2, nif_run, ERL_NIF_DIRTY_JOB_CPU_BOUND},
+    {"known", 2, nif_known, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"sum_up", 4, nif_sum_up, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"sum_up_by", 7, nif_sum_up_by, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"price", 3, nif_price, ERL_NIF_DIRTY_JOB_CPU_BOUND},

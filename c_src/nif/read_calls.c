@@ -172,6 +172,35 @@ NIF(nif_run) {
     return make_one(&records.rows, rc);
 }
 
+/* {ok, [Id | 0]} */
+NIF(nif_known) {
+    ERL_NIF_TERM head, tail = argv[1], ids = enif_make_list(env, 0);
+    struct ledger_text client_id;
+    unsigned count;
+    int rc = 0;
+    WITH_HANDLE(handle);
+    if (!enif_get_list_length(env, argv[1], &count))
+        return BADARG;
+    if (!handle_enter(handle))
+        return atom_closed;
+    while (rc == 0 && enif_get_list_cell(env, tail, &head, &tail)) {
+        uint64_t id = 0;
+        if (!get_text(env, head, &client_id)) {
+            handle_leave(handle);
+            return BADARG;
+        }
+        rc = ledger_find_known(handle->ledger, client_id, (struct ledger_text){0}, &id);
+        if (rc == MDB_NOTFOUND)
+            rc = 0;
+        ids = enif_make_list_cell(env, enif_make_uint64(env, id), ids);
+    }
+    handle_leave(handle);
+    if (rc != 0)
+        return make_error(env, rc);
+    (void)enif_make_reverse_list(env, ids, &ids);
+    return enif_make_tuple2(env, atom_ok, ids);
+}
+
 static bool get_sums_filter(ErlNifEnv *env, const ERL_NIF_TERM argv[], struct ledger_text *names,
                             struct ledger_filter *filter) {
     *filter = (struct ledger_filter){.names = names};

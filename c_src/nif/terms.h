@@ -65,6 +65,7 @@
     X(transfer)                                                                                    \
     X(abort)                                                                                       \
     X(withdraw)                                                                                    \
+    X(import)                                                                                      \
     X(denied)                                                                                      \
     X(conflict)                                                                                    \
     X(limit)                                                                                       \

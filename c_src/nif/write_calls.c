@@ -30,7 +30,7 @@ static bool get_id(ErlNifEnv *env, ERL_NIF_TERM term, uint64_t *id) {
 }
 
 /* record | {reserve, Parent, ExtendMs, IsCritical, Owner} | {settle | release | meter | abort |
- * withdraw, Hold} | {transfer, Hold, Owner} | {reset, Rule} */
+ * withdraw, Hold} | {import, Id} | {transfer, Hold, Owner} | {reset, Rule} */
 static bool get_operation(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_request *request) {
     const ERL_NIF_TERM *fields;
     int arity;
@@ -59,11 +59,9 @@ static bool get_operation(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_reque
     const struct {
         ERL_NIF_TERM name;
         enum ledger_operation operation;
-    } plain[] = {{atom_settle, OPERATION_SETTLE},
-                 {atom_release, OPERATION_RELEASE},
-                 {atom_meter, OPERATION_METER},
-                 {atom_abort, OPERATION_ABORT},
-                 {atom_withdraw, OPERATION_WITHDRAW}};
+    } plain[] = {{atom_settle, OPERATION_SETTLE},     {atom_release, OPERATION_RELEASE},
+                 {atom_meter, OPERATION_METER},       {atom_abort, OPERATION_ABORT},
+                 {atom_withdraw, OPERATION_WITHDRAW}, {atom_import, OPERATION_IMPORT}};
     for (size_t i = 0; arity == 2 && i < sizeof plain / sizeof plain[0]; i++) {
         request->operation = plain[i].operation;
         if (fields[0] == plain[i].name)

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "damage.h"
 #include "newdir.h"
 #include "verify_job.h"
 
@@ -21,6 +22,7 @@ struct making {
     struct newdir newdir;
     int file;
     bool is_named; /* the file lies in the directory already */
+    struct backup_made *made;
 };
 
 /* ---- the file -------------------------------------------------------------------------------- */
@@ -47,6 +49,7 @@ static int make_file(struct making *making, struct ledger_failure *failure) {
 struct copying {
     struct ledger *ledger;
     int file;
+    uint64_t job; /* whose thread makes this one */
     struct ledger_failure *failure;
     int rc;
     _Atomic bool done;
@@ -54,6 +57,7 @@ struct copying {
 
 static void *copy(void *context) {
     struct copying *copying = context;
+    damage_is_of(copying->job);
     copying->rc = ledger_copy(copying->ledger, copying->file, copying->failure);
     atomic_store(&copying->done, true);
     return NULL;
@@ -71,7 +75,7 @@ static void break_off(int file) {
 static int copy_ledger(struct making *making, struct ledger *ledger,
                        struct ledger_failure *failure) {
     struct ledger_facts facts = {0};
-    struct copying copying = {.ledger = ledger, .failure = failure};
+    struct copying copying = {.ledger = ledger, .job = damage_job(), .failure = failure};
     pthread_t thread;
     bool goes_on = true;
     (void)ledger_facts(ledger, &facts);
@@ -114,7 +118,7 @@ static int verify_copy(struct making *making, struct ledger_failure *failure) {
     char path[64];
     struct ledger *ledger;
     struct ledger_finding first = {0};
-    struct ledger_verify_result result;
+    struct ledger_verify_result result = {0};
     snprintf(path, sizeof path, "/proc/self/fd/%d", making->file);
     int rc = ledger_open_file(path, &ledger, failure);
     if (rc != 0)
@@ -122,6 +126,7 @@ static int verify_copy(struct making *making, struct ledger_failure *failure) {
     rc = verify_job_run(making->job, ledger, keep_first, &first, &result, failure);
     ledger_close(ledger);
     ledger_free(ledger);
+    making->made->entries = result.entries;
     if (rc == 0 && result.findings > 0)
         rc = ledger_fail(failure, LEDGER_E_DAMAGED, "%s: %.150s: %.150s", first.database, first.key,
                          first.what);
@@ -143,8 +148,10 @@ static int name_file(struct making *making, struct ledger_failure *failure) {
 }
 
 static int make(struct job *job, struct ledger *ledger, const char *target, bool may_be_empty,
-                struct ledger_failure *failure) {
-    struct making making = {.job = job, .file = -1};
+                struct backup_made *made, struct ledger_failure *failure) {
+    struct making making = {.job = job, .file = -1, .made = made};
+    struct stat whole;
+    *made = (struct backup_made){0};
     int rc = newdir_begin(&making.newdir, target, failure);
     if (rc == 0)
         rc = make_file(&making, failure);
@@ -156,6 +163,8 @@ static int make(struct job *job, struct ledger *ledger, const char *target, bool
         rc = name_file(&making, failure);
     if (rc == 0)
         rc = newdir_place(&making.newdir, may_be_empty, failure);
+    if (rc == 0 && fstat(making.file, &whole) == 0)
+        made->bytes = (uint64_t)whole.st_size;
     if (making.file >= 0)
         close(making.file);
     newdir_end(&making.newdir);
@@ -164,12 +173,12 @@ static int make(struct job *job, struct ledger *ledger, const char *target, bool
 
 /* ---- the two --------------------------------------------------------------------------------- */
 
-int backup_run(struct job *job, struct ledger *ledger, const char *target,
+int backup_run(struct job *job, struct ledger *ledger, const char *target, struct backup_made *made,
                struct ledger_failure *failure) {
     struct stat there;
     if (lstat(target, &there) == 0)
         return ledger_fail(failure, EEXIST, "%s", target);
-    return make(job, ledger, target, false, failure);
+    return make(job, ledger, target, false, made, failure);
 }
 
 /* Before anything is copied: that it is refused late would only cost time. */
@@ -198,7 +207,7 @@ static int check_backup(const char *backup, char path[PATH_MAX], struct ledger_f
 }
 
 int backup_restore(struct job *job, const char *backup, const char *directory,
-                   struct ledger_failure *failure) {
+                   struct backup_made *made, struct ledger_failure *failure) {
     char path[PATH_MAX];
     struct ledger *ledger;
     int rc = check_directory(directory, failure);
@@ -208,7 +217,7 @@ int backup_restore(struct job *job, const char *backup, const char *directory,
         rc = ledger_open_file(path, &ledger, failure);
     if (rc != 0)
         return rc;
-    rc = make(job, ledger, directory, true, failure);
+    rc = make(job, ledger, directory, true, made, failure);
     ledger_close(ledger);
     ledger_free(ledger);
     return rc;

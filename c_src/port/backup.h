@@ -12,15 +12,20 @@
 
 #include "job.h"
 
+struct backup_made {
+    uint64_t entries; /* of every kind */
+    uint64_t bytes;   /* of its data.mdb */
+};
+
 /* Of a ledger that is open for reading, also while another process writes to it. The target must
  * not be there. EEXIST, ECANCELED, LEDGER_E_DAMAGED with what is wrong first, ENOSPC, ... */
-int backup_run(struct job *job, struct ledger *ledger, const char *target,
+int backup_run(struct job *job, struct ledger *ledger, const char *target, struct backup_made *made,
                struct ledger_failure *failure);
 
 /* A ledger from a backup: the directory must not be there, or be empty (ENOTEMPTY). LEDGER_E_LOCKED
  * when `backup` is a ledger that is open; what opening it says when it is damaged, truncated,
  * foreign or newer. */
 int backup_restore(struct job *job, const char *backup, const char *directory,
-                   struct ledger_failure *failure);
+                   struct backup_made *made, struct ledger_failure *failure);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "../core/bytes.h"
 #include "../core/pack.h"
+#include "damage.h"
 #include "job.h"
 #include "jobs.h"
 #include "request.h"
@@ -121,6 +122,7 @@ static void *run(void *context) {
     struct ledger_failure failure = {0};
     struct job_result result = {0};
     uint64_t id = slot->request.id;
+    damage_is_of(id);
     int rc = jobs_run(&slot->job, &slot->request, &result, &failure);
     if (rc == 0)
         send_ok(id, &result);
@@ -230,6 +232,7 @@ int frames_main(void) {
     uint8_t head[4];
     char *frame = malloc(FRAME_BYTES_MAX);
     signal(SIGPIPE, SIG_IGN);
+    damage_ends_port();
     port.fd = dup(STDOUT_FILENO);
     if (frame == NULL || port.fd < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
         return 3;

@@ -14,7 +14,8 @@
  *
  * End of file on standard input is how the VM tells that it is gone: jobs are cancelled, and the
  * process ends within a second, whatever they do. What is no request, of a frame that is whole, is
- * answered with an error of id 0; a frame that is too large, or ends early, ends the process.
+ * answered with an error of id 0; a frame that is too large, or ends early, ends the process. So
+ * does a job that meets a damaged page, with the exit status 64 + id % 64 (damage.h).
  *
  * Standard output is the port's alone: what a library prints goes to standard error.
  *

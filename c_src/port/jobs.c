@@ -1,8 +1,6 @@
 #include "jobs.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -68,18 +66,30 @@ static int export(struct job *job, struct ledger *ledger, const struct request *
     return rc;
 }
 
+static int tell_made(int rc, const struct backup_made *made, struct job_result *result) {
+    result->has_count = result->has_bytes = true;
+    result->count = made->entries;
+    result->bytes = made->bytes;
+    return rc;
+}
+
 static int backup(struct job *job, struct ledger *ledger, const struct request *request,
                   struct job_result *result, struct ledger_failure *failure) {
-    char path[PATH_MAX];
+    struct backup_made made = {0};
     if (request->output == NULL)
         return ledger_fail(failure, EINVAL, "backup needs an output");
-    int rc = backup_run(job, ledger, request->output, failure);
-    if (rc != 0)
-        return rc;
-    result->has_bytes = true;
-    snprintf(path, sizeof path, "%s/data.mdb", request->output);
-    rc = size_of(path, &result->bytes);
-    return rc == 0 ? 0 : ledger_fail(failure, rc, "%s", path);
+    return tell_made(backup_run(job, ledger, request->output, &made, failure), &made, result);
+}
+
+/* Of a directory that is no ledger of ours to open: nothing may be made in it. */
+static int restore(struct job *job, struct ledger *none, const struct request *request,
+                   struct job_result *result, struct ledger_failure *failure) {
+    struct backup_made made = {0};
+    (void)none;
+    if (request->output == NULL)
+        return ledger_fail(failure, EINVAL, "restore needs an output");
+    return tell_made(backup_restore(job, request->directory, request->output, &made, failure),
+                     &made, result);
 }
 
 static void keep_finding(void *context, const struct ledger_finding *finding) {
@@ -115,14 +125,15 @@ static const struct {
     const char *name;
     int (*run)(struct job *, struct ledger *, const struct request *, struct job_result *,
                struct ledger_failure *);
+    bool takes_ledger;
 } jobs[] = {
-    {"count", count},   {"export", export}, {"backup", backup},
-    {"verify", verify}, {"report", report},
+    {"count", count, true},   {"export", export, true}, {"backup", backup, true},
+    {"verify", verify, true}, {"report", report, true}, {"restore", restore, false},
 };
 
 int jobs_run(struct job *job, const struct request *request, struct job_result *result,
              struct ledger_failure *failure) {
-    struct ledger *ledger;
+    struct ledger *ledger = NULL;
     size_t i = 0;
     while (i < sizeof jobs / sizeof jobs[0] && strcmp(jobs[i].name, request->job) != 0)
         i++;
@@ -130,11 +141,12 @@ int jobs_run(struct job *job, const struct request *request, struct job_result *
         return ledger_fail(failure, EINVAL, "unknown job %s", request->job);
     if (request->directory == NULL)
         return ledger_fail(failure, EINVAL, "%s needs a directory", request->job);
-    int rc = ledgers_take(request->directory, &ledger, failure);
+    int rc = jobs[i].takes_ledger ? ledgers_take(request->directory, &ledger, failure) : 0;
     if (rc != 0)
         return rc;
     rc = jobs[i].run(job, ledger, request, result, failure);
-    ledgers_give(ledger);
+    if (ledger != NULL)
+        ledgers_give(ledger);
     return rc;
 }
 

@@ -2,38 +2,15 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "backup.h"
 #include "bar.h"
+#include "damage.h"
 #include "json.h"
 #include "rebuild_job.h"
 #include "text.h"
 #include "verify_job.h"
-
-/* ---- damaged pages ------------------------------------------------------------------------ */
-
-static volatile sig_atomic_t exit_of_damage;
-
-/* Pages have no checksums, and LMDB follows what they say: one that was overwritten may lead beyond
- * the file, or to an assertion. Nothing of ours is in the way then, and nothing has a name yet. */
-static void end_of_damage(int number) {
-    static const char said[] =
-        "cost_ledger: data.mdb is damaged: a page of it cannot be read; restore a backup\n";
-    (void)number;
-    (void)!write(STDERR_FILENO, said, sizeof said - 1);
-    _exit(exit_of_damage);
-}
-
-static void expect_damage(enum command_exit status) {
-    static const int numbers[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE};
-    struct sigaction action = {.sa_handler = end_of_damage};
-    exit_of_damage = status;
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        sigaction(numbers[i], &action, NULL);
-}
 
 /* ---- verify -------------------------------------------------------------------------------- */
 
@@ -124,7 +101,7 @@ static int keep_rebuild(const struct command_options *options) {
     struct ledger_reader reader;
     uint64_t left_out = 0;
     struct job job = bar_begin("rebuilding");
-    expect_damage(EXIT_FAILED);
+    damage_ends_command(EXIT_FAILED);
     struct ledger *ledger = command_open(options, &reader);
     if (ledger == NULL)
         return EXIT_FAILED;
@@ -150,7 +127,7 @@ int keep_verify(const struct command_options *options) {
     struct ledger_failure failure = {0};
     struct ledger_reader reader;
     struct job job = bar_begin("verifying");
-    expect_damage(EXIT_NO);
+    damage_ends_command(EXIT_NO);
     struct ledger *ledger = command_open(options, &reader);
     if (ledger == NULL)
         return EXIT_FAILED;
@@ -174,29 +151,56 @@ static int missing_operand(const char *what) {
     return EXIT_USAGE;
 }
 
+/* What there is now. */
+static int tell_made(const struct command_options *options, const struct backup_made *made) {
+    struct entry_buffer text = {0};
+    struct json json;
+    char entries[TEXT_MAX], bytes[TEXT_MAX];
+    if (options->json) {
+        json_begin(&json, &text);
+        json_open(&json, '{');
+        json_key(&json, "path");
+        json_word(&json, options->operand);
+        json_key(&json, "entries");
+        json_int(&json, (int64_t)made->entries);
+        json_key(&json, "bytes");
+        json_int(&json, (int64_t)made->bytes);
+        json_close(&json, '}');
+        text_add(&text, "\n");
+    } else {
+        text_grouped((ledger_sum)made->entries, entries);
+        text_bytes(made->bytes, bytes);
+        text_add(&text, "%s: %s entr%s, %s\n", options->operand, entries,
+                 made->entries == 1 ? "y" : "ies", bytes);
+    }
+    return command_print(&text);
+}
+
 int keep_backup(const struct command_options *options) {
     struct ledger_failure failure = {0};
+    struct backup_made made;
     struct ledger_reader reader;
     if (options->operand == NULL)
         return missing_operand("the backup's directory");
     struct job job = bar_begin("backing up");
-    expect_damage(EXIT_FAILED);
+    damage_ends_command(EXIT_FAILED);
     struct ledger *ledger = command_open(options, &reader);
     if (ledger == NULL)
         return EXIT_FAILED;
-    int rc = backup_run(&job, ledger, options->operand, &failure);
+    int rc = backup_run(&job, ledger, options->operand, &made, &failure);
     bar_end(&job);
     command_shut(ledger);
-    return rc == 0 ? EXIT_DONE : command_failed(&failure);
+    return rc == 0 ? tell_made(options, &made) : command_failed(&failure);
 }
 
 int keep_restore(const struct command_options *options) {
     struct ledger_failure failure = {0};
+    struct backup_made made;
     if (options->operand == NULL)
         return missing_operand("the directory to restore to");
     struct job job = bar_begin("restoring");
-    expect_damage(EXIT_FAILED);
-    int rc = backup_restore(&job, options->directory, options->operand, &failure);
+    damage_ends_command(EXIT_FAILED);
+    int rc = backup_restore(&job, options->directory, options->operand, &made, &failure);
     bar_end(&job);
-    return rc == 0 ? EXIT_DONE : command_failed(&failure);
+    return rc == 0 ? tell_made(options, &made) : command_failed(&failure);
 }

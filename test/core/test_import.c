@@ -38,8 +38,8 @@ static void ids_ascend_up_to_now(void **state) {
     at_time(ledger, START_US + 1000);
     assert_int_equal(import(ledger, ID + 1001, &entry), LEDGER_E_OCCURS_AHEAD);
     assert_int_equal(import(ledger, ID + 5, &entry), 0);
-    assert_int_equal(import(ledger, ID + 5, &entry), LEDGER_E_CONFLICT);
-    assert_int_equal(import(ledger, ID, &entry), LEDGER_E_CONFLICT);
+    assert_int_equal(import(ledger, ID + 5, &entry), LEDGER_E_OVERTAKEN);
+    assert_int_equal(import(ledger, ID, &entry), LEDGER_E_OVERTAKEN);
     assert_int_equal(count_of(ledger, NULL), 1);
     close_ledger(ledger);
 }
@@ -61,6 +61,8 @@ static void what_is_checked_is_checked(void **state) {
     sound.given |= ENTRY_REQUEST_DIGEST;
     assert_int_equal(import(ledger, ID, &sound), 0);
     assert_int_equal(import(ledger, ID + 1, &sound), LEDGER_E_CONFLICT);
+    assert_int_equal(last.id, ID);
+    assert_int_equal(import(ledger, ID, &sound), LEDGER_E_CONFLICT); /* and not overtaken */
     assert_int_equal(import(ledger, ID + 1, &correction), LEDGER_E_BAD_ENTRY); /* its names */
     correction.names[DIMENSION_STATE] = sound.names[DIMENSION_STATE];
     assert_int_equal(import(ledger, ID + 1, &correction), LEDGER_E_OVERCORRECTED);
