@@ -44,7 +44,7 @@
 -type price() :: {Model :: binary(), EffectiveFromMs :: non_neg_integer(), tuple(),
                   AboveTokens :: non_neg_integer(), tuple(), Entry :: pos_integer()}.
 %% What is to be done with a draft: `record` books it. A hold is named by its id, an owner is the
-%% external form of its pid. abort and withdraw come with an empty draft.
+%% external form of its pid. abort comes with an empty draft, withdraw with that of the reserve.
 -type operation() :: record
                    | {reserve, Parent :: non_neg_integer(), ExtendMs :: non_neg_integer(),
                       IsCritical :: boolean(), Owner :: binary()}

@@ -152,7 +152,7 @@ await(Alias, Booked, #call{handle = Handle, token = Token, deadline = Deadline} 
 %% caller's patience, and the writer too.
 timed_out(#call{operation = {reserve, _, _, _, _}, token = Token} = Call) ->
     Withdrawal = Call#call{token = erlang:unique_integer([positive]),
-                           operation = {withdraw, Token}, draft = <<>>, owner = undefined,
+                           operation = {withdraw, Token}, owner = undefined,
                            deadline = infinity},
     _ = spawn(fun() -> withdraw(Withdrawal) end),
     {error, timeout};

@@ -509,6 +509,21 @@ static int perform(struct batch *batch, struct ledger_request *request,
     return LEDGER_E_BAD_ENTRY;
 }
 
+/* The id of whoever gives up, who may have asked for the run of another under an id of its own. */
+static int free_client_id(struct batch *batch, const struct ledger_request *request, uint64_t id,
+                          struct ledger_text of_hold) {
+    struct ledger_entry asked;
+    struct key_row row;
+    if (request->size == 0 || read_draft(batch, request, &asked) != 0 ||
+        asked.client_id.data == NULL || text_equal(asked.client_id, of_hold))
+        return 0;
+    MDB_dbi keys = batch_dbi(batch, DB_KEYS);
+    int rc = keys_find(batch->txn, keys, asked.client_id, &row);
+    if (rc == 0 && row.operation == OPERATION_RESERVE && row.id == id)
+        return keys_delete(batch->txn, keys, asked.client_id);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 /* A hold that a caller never learned of. As long as others were answered with it, it is theirs;
  * then its client_id is free again: what was asked under it is asked anew, as after a denial. */
 static int withdraw(struct batch *batch, struct ledger_request *request) {
@@ -522,6 +537,8 @@ static int withdraw(struct batch *batch, struct ledger_request *request) {
         hold.repeats--;
         batch->wrote = true;
         rc = hold_store(batch->txn, batch_dbi(batch, DB_HOLDS), &hold);
+        if (rc == 0)
+            rc = free_client_id(batch, request, id, hold.client_id);
         hold_free(&hold);
         return rc;
     }
@@ -533,6 +550,8 @@ static int withdraw(struct batch *batch, struct ledger_request *request) {
         rc = resolving_release(batch, request, &release);
     if (rc == 0 && client_id.size > 0)
         rc = keys_delete(batch->txn, batch_dbi(batch, DB_KEYS), client_id);
+    if (rc == 0)
+        rc = free_client_id(batch, request, id, client_id);
     if (rc == 0)
         request->id = id;
     return rc;

@@ -349,6 +349,42 @@ static void a_withdrawn_run_can_be_asked_for_again(void **state) {
     close_ledger(ledger);
 }
 
+/* Two asked for it, each under an id of its own, and gave up, in either order. */
+static void a_withdrawn_run_leaves_no_id_of_those_that_asked(void **state) {
+    const char *const ids[] = {"of one", "of another"};
+    for (int first = 0; first < 2; first++) {
+        char name[2] = {(char)('0' + first), '\0'};
+        struct ledger *ledger = open_at_start(path_in(*state, name), NULL, 0);
+        struct ledger_entry run = run_of("ada", 50);
+        struct drafts drafts = {0};
+        run.run_id = text("the run");
+        for (uint64_t i = 0; i < 2; i++) {
+            run.client_id = text(ids[i]);
+            add_request(&drafts, OPERATION_RESERVE, 0, &run)->token = 11 + i;
+        }
+        for (uint64_t i = 0; i < 2; i++) {
+            uint64_t who = i == 0 ? (uint64_t)first : 1 - (uint64_t)first;
+            run.client_id = text(ids[who]);
+            add_request(&drafts, OPERATION_WITHDRAW, 11 + who, &run);
+        }
+        assert_int_equal(commit(ledger, &drafts, START_US), 0);
+        uint64_t hold = drafts.requests[0].id;
+        free_drafts(&drafts);
+        assert_int_equal(facts_of(ledger).holds, 0);
+        assert_books_agree(ledger);
+        /* Each may ask for something else now. */
+        run.run_id = (struct ledger_text){0};
+        for (int i = 0; i < 2; i++) {
+            run.client_id = text(ids[i]);
+            run.cost = 60 + i;
+            assert_true(reserve(ledger, &run, 0) > hold);
+            assert_false(last.repeated);
+        }
+        assert_books_agree(ledger);
+        close_ledger(ledger);
+    }
+}
+
 /* Neither is it taken for one that is not there. */
 static void what_cannot_be_read_is_not_corrected(void **state) {
     struct ledger *ledger = open_at_start(*state, NULL, 0);
@@ -406,6 +442,7 @@ int main(void) {
         in_directory(a_hold_carries_its_run_id_to_what_becomes_of_it),
         in_directory(what_settles_has_no_run_id_of_its_own),
         in_directory(a_withdrawn_run_can_be_asked_for_again),
+        in_directory(a_withdrawn_run_leaves_no_id_of_those_that_asked),
         in_directory(what_cannot_be_read_is_not_corrected),
         in_directory(what_occurs_ahead_of_time_is_refused),
     };
