@@ -17,7 +17,8 @@
          a_killed_companion_leaves_no_reader_slot/1,
          what_is_no_request_is_answered_with_an_error/1,
          a_frame_that_is_too_large_or_cut_ends_it/1, random_frames_do_no_harm/1,
-         more_jobs_than_it_runs_are_refused/1, it_is_started_only_when_it_is_needed/1]).
+         more_jobs_than_it_runs_are_refused/1, it_is_started_only_when_it_is_needed/1,
+         it_leaves_the_processors_to_the_vm/1]).
 
 all() ->
     [a_job_tells_how_far_it_is_and_answers, jobs_run_beside_each_other,
@@ -26,7 +27,8 @@ all() ->
      the_companion_of_a_killed_vm_is_gone_within_a_second,
      a_killed_companion_leaves_no_reader_slot, what_is_no_request_is_answered_with_an_error,
      a_frame_that_is_too_large_or_cut_ends_it, random_frames_do_no_harm,
-     more_jobs_than_it_runs_are_refused, it_is_started_only_when_it_is_needed].
+     more_jobs_than_it_runs_are_refused, it_is_started_only_when_it_is_needed,
+     it_leaves_the_processors_to_the_vm].
 
 -define(ENTRIES, 500).
 
@@ -98,6 +100,14 @@ jobs_run_beside_each_other(Config) ->
     [spawn_link(fun() -> Self ! count(Config) end) || _ <- lists:seq(1, 10)],
     [receive Answer -> ?assertEqual({ok, #{count => ?ENTRIES}}, Answer) end
      || _ <- lists:seq(1, 10)].
+
+it_leaves_the_processors_to_the_vm(Config) ->
+    ?assertEqual(min(19, 10 + niceness(list_to_integer(os:getpid()))), niceness(pid(Config))).
+
+niceness(Pid) ->
+    {ok, Stat} = file:read_file(io_lib:format("/proc/~b/stat", [Pid])),
+    [_, Rest] = string:split(Stat, ")", trailing),
+    binary_to_integer(lists:nth(17, string:lexemes(Rest, " "))).
 
 a_ledger_that_is_not_there_is_an_error(Config) ->
     Nowhere = unicode:characters_to_binary(filename:join(?config(priv_dir, Config), "nowhere")),

@@ -16,6 +16,7 @@
 #include "jobs.h"
 #include "request.h"
 
+#define NICENESS 10
 #define LINGER_US 800000
 
 /* One job that is running; the slot is guarded by `mutex`. */
@@ -233,6 +234,8 @@ int frames_main(void) {
     char *frame = malloc(FRAME_BYTES_MAX);
     signal(SIGPIPE, SIG_IGN);
     damage_ends_port();
+    /* Where processors are short, they are the VM's: its jobs can wait. */
+    (void)!nice(NICENESS);
     port.fd = dup(STDOUT_FILENO);
     if (frame == NULL || port.fd < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
         return 3;
