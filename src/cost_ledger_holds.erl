@@ -221,7 +221,8 @@ info(Hold) ->
               fun(#ledger{handle = Handle}, Id) ->
                       case cost_ledger_nif:hold(Handle, Id) of
                           {ok, [Live]} ->
-                              {ok, cost_ledger_record:from_hold(Live, cost_ledger_nif:now(Handle))};
+                              Now = cost_ledger_nif:now(Handle),
+                              {ok, cost_ledger_hold_info:from_hold(Live, Now)};
                           {ok, []} ->
                               {error, {resolved, <<"the hold was settled or released before">>}};
                           closed ->
@@ -242,7 +243,7 @@ list(Handle, From, Slices) ->
             list(Handle, Last + 1, [Holds | Slices]);
         {ok, Holds} ->
             Now = cost_ledger_nif:now(Handle),
-            {ok, lists:reverse([cost_ledger_record:from_hold(Hold, Now)
+            {ok, lists:reverse([cost_ledger_hold_info:from_hold(Hold, Now)
                                 || Slice <- [Holds | Slices], Hold <- Slice])};
         Error ->
             Error

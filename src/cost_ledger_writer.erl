@@ -118,7 +118,7 @@ watch_holds(From, Dead, #state{ledger = #ledger{handle = Handle}} = State) ->
     end.
 
 watch_hold(#{id := Id, owner := Owner, boot_id := BootId}, {Dead, State}) ->
-    case cost_ledger_registry:boot_id() =:= BootId andalso cost_ledger_record:owner(Owner) of
+    case cost_ledger_registry:boot_id() =:= BootId andalso cost_ledger_hold_info:owner(Owner) of
         false -> {Dead, State}; % of another boot: ended already
         none -> {[Id | Dead], State};
         Pid when node(Pid) =:= node() ->
