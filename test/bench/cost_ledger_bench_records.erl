@@ -12,7 +12,8 @@
 -define(MILLION, 1000000).
 -define(SMALL, 10000).
 -define(FIRST_MS, 1750000000000).
--define(SPREAD_MS, (30 * 86400000)).
+%% A million of them are 30 days; fewer are the same traffic for less long.
+-define(APART_MS, (30 * 86400000 div ?MILLION)).
 -define(SERIES, [[project], [user], [agent], [model], [project, agent], [project, status]]).
 -define(PAGE, #{limit => 50}).
 -define(LOADERS, 1000).
@@ -77,22 +78,22 @@ load(Ledger, Count) ->
     Each = Count div ?LOADERS,
     Took = time(fun() -> parallel_with(
                            lists:seq(0, ?LOADERS - 1),
-                           fun(I) -> load(Ledger, I, Each, ?SPREAD_MS div Count, Progress) end)
+                           fun(I) -> load(Ledger, I, Each, Progress) end)
                 end),
     io:format(standard_error, "(~b records a second)~n", [round(Count * 1.0e9 / Took)]),
     %% Where the spread ends, whatever the last ones found.
     ok = cost_ledger:advance_clock(Ledger, 1).
 
-load(_Ledger, _I, 0, _Apart, _Progress) ->
+load(_Ledger, _I, 0, _Progress) ->
     ok;
-load(Ledger, I, Left, Apart, Progress) ->
+load(Ledger, I, Left, Progress) ->
     case I rem ?CLOCKS of
-        0 -> ok = cost_ledger:advance_clock(Ledger, ?CLOCKS * Apart);
+        0 -> ok = cost_ledger:advance_clock(Ledger, ?CLOCKS * ?APART_MS);
         _ -> ok
     end,
     {ok, _} = cost_ledger:record(Ledger, cost_ledger_bench_shape:record(I + ?LOADERS * (Left - 1))),
     Progress(1),
-    load(Ledger, I, Left - 1, Apart, Progress).
+    load(Ledger, I, Left - 1, Progress).
 
 progress(What, Count) when Count < ?MILLION ->
     io:format(standard_error, "(~ts: ~b records ...)~n", [What, Count]),
@@ -136,12 +137,15 @@ sums() ->
                  fun project_and_range/0, "< 100"),
     ratio("totals at 1,000,000 records / at 10,000", 15,
           fun() -> per_call(1000, Of(large), fun project_and_range/0) end,
-          fun() -> per_call(1000, Of(small), fun project_and_range/0) end, "<= 1.5").
+          fun() -> per_call(1000, Of(small), fun() -> project_and_range(?SMALL) end) end,
+          "<= 1.5").
 
-project_and_range() -> {project(), range()}.
+project_and_range() -> project_and_range(?MILLION).
 
-range() ->
-    A = rand:uniform(?SPREAD_MS), B = rand:uniform(?SPREAD_MS),
+project_and_range(Count) -> {project(), range(Count)}.
+
+range(Count) ->
+    A = rand:uniform(Count * ?APART_MS), B = rand:uniform(Count * ?APART_MS),
     {?FIRST_MS + min(A, B), ?FIRST_MS + max(A, B)}.
 
 totals(Ledger, Filter, {Since, Until}) ->
@@ -259,7 +263,7 @@ say_the_same(Peer) ->
     lists:foreach(
       fun(_) ->
               #{project := Project} = Filter = project(),
-              {Since, Until} = Range = range(),
+              {Since, Until} = Range = range(?MILLION),
               #{invocations := #{count := Count, cost := Cost, min_cost := Min,
                                  max_duration_ms := Max}} = totals(large, Filter, Range),
               #{count := Count, cost := Cost, min_cost := Min, max_duration_ms := Max} =
