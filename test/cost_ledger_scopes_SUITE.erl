@@ -70,7 +70,7 @@ refused_to_scopes() ->
       {unsubscribe, 1} => [], {set_clock, 2} => [?NOON + 1], {advance_clock, 2} => [1],
       {accept_clock, 1} => [], {i, 1} => [], {report, 2} => ["r.html"],
       {report, 3} => ["r.html", #{}], {backup, 2} => ["copy"], {backup, 3} => ["copy", #{}],
-      {verify, 1} => [], {verify, 2} => [#{}]}.
+      {verify, 1} => [], {verify, 2} => [#{}], {import, 2} => ["ledger.dets"]}.
 
 %% Tested by name below.
 own_of_scopes() ->
@@ -82,7 +82,8 @@ own_of_scopes() ->
 %% A state's gate is everybody's; a hold is known to whoever got it; and these take no ledger.
 others() ->
     [{check_budget, 2}, {start_link, 1}, {child_spec, 1}, {settle, 2}, {release, 1}, {release, 2},
-     {meter, 2}, {transfer, 2}, {transfer, 3}, {hold_info, 1}, {module_info, 0}, {module_info, 1}].
+     {meter, 2}, {transfer, 2}, {transfer, 3}, {hold_info, 1}, {restore, 2}, {restore, 3},
+     {module_info, 0}, {module_info, 1}].
 
 %% Of the default ledger. record_invocation/2 and history/1 take a ledger's name in their place.
 of_the_default() ->
@@ -93,7 +94,7 @@ of_the_default() ->
      {with_budget, 2}, {budget_status, 1}, {grant, 3}, {balance, 1}, {set_budgets, 2},
      {set_policy, 2}, {policy, 0}, {policy_history, 0}, {reset, 2}, {subscribe, 0},
      {unsubscribe, 0}, {set_clock, 1}, {advance_clock, 1}, {accept_clock, 0}, {i, 0},
-     {export, 3}, {report, 1}, {backup, 1}, {verify, 0}].
+     {export, 3}, {report, 1}, {backup, 1}, {verify, 0}, {import, 1}].
 
 %% Whoever adds a function has to say what it does through a scope.
 every_function_is_classified(_Config) ->
