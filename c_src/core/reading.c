@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "meta.h"
+
 struct reading *reading_begin(struct ledger *ledger, int *rc) {
+    struct retention retention = {0};
     struct reading *reading = malloc(sizeof *reading);
     *rc = ENOMEM;
     if (reading == NULL)
@@ -21,6 +24,9 @@ struct reading *reading_begin(struct ledger *ledger, int *rc) {
     if (*rc != 0)
         reading->txn = NULL;
     else
+        *rc = meta_read_retention(ledger, reading->txn, &retention);
+    reading->horizon = retention.horizon;
+    if (*rc == 0)
         *rc = mdb_cursor_open(reading->txn, reading_dbi(reading, DB_SERIES), &reading->series);
     if (*rc != 0) {
         reading_end(reading);
@@ -69,6 +75,8 @@ int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entr
     put_be64(bytes, id);
     int rc = mdb_get(reading->txn, reading_dbi(reading, DB_ENTRIES), &key, &value);
     entry->id = id;
+    if (rc == MDB_NOTFOUND && id != 0 && id < reading->horizon)
+        rc = LEDGER_E_PRUNED;
     if (rc == 0)
         rc = entry_read_stored(reading->decoder, value.mv_data, value.mv_size, entry);
     return rc == 0 ? reading_load_names(reading, entry) : rc;

@@ -22,6 +22,7 @@ struct reading {
     struct entry_decoder *decoder;
     size_t declared_count;
     struct declared_series declared[DECLARED_MAX];
+    uint64_t horizon;                              /* what is older was removed: retention.h */
     struct reading_name names[READING_MEMO_SLOTS]; /* texts in LMDB's map */
 };
 
@@ -35,7 +36,7 @@ static inline MDB_dbi reading_dbi(const struct reading *reading, enum storage_da
 
 /* Gives every name of an entry that was read its text. */
 int reading_load_names(struct reading *reading, struct ledger_entry *entry);
-/* One entry with its names; MDB_NOTFOUND. */
+/* One entry with its names; MDB_NOTFOUND, LEDGER_E_PRUNED. */
 int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entry);
 
 /* Numbers of all names that are given; MDB_NOTFOUND when one of them was never used. */
