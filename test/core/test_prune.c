@@ -177,6 +177,10 @@ static void work(struct ledger *ledger, size_t steps, int64_t until_us) {
     }
     at_time(ledger, until_us > now_of(ledger) ? until_us : now_of(ledger));
     expire(ledger);
+    /* Ids may be ahead of the clock, which starts with them when it is opened again. */
+    uint64_t last_id = facts_of(ledger).last_id;
+    if (last_id > (uint64_t)now_of(ledger))
+        at_time(ledger, (int64_t)last_id);
 }
 
 /* ---- every answer, as a text ---------------------------------------------------------------- */
