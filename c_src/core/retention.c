@@ -52,6 +52,22 @@ static int id_at(MDB_txn *txn, MDB_dbi dbi, MDB_cursor_op end, uint64_t *id) {
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+/* Whether there is an entry in that time. */
+static int has_entries(MDB_txn *txn, MDB_dbi dbi, uint64_t since, uint64_t until, bool *any) {
+    uint8_t bytes[8];
+    MDB_val key = {sizeof bytes, bytes}, value;
+    MDB_cursor *cursor;
+    *any = false;
+    put_be64(bytes, since);
+    int rc = mdb_cursor_open(txn, dbi, &cursor);
+    if (rc != 0)
+        return rc;
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    *any = rc == 0 && key.mv_size == 8 && get_be64(key.mv_data) < until;
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 int retention_allowed(struct ledger *ledger, MDB_txn *txn, int64_t now_us, uint64_t wanted,
                       uint64_t *allowed, struct ledger_failure *failure) {
     const MDB_dbi *databases = ledger->storage.databases;
@@ -78,9 +94,12 @@ int retention_allowed(struct ledger *ledger, MDB_txn *txn, int64_t now_us, uint6
     const uint64_t bounds[] = {yesterday, newest == UINT64_MAX ? 0 : newest, held};
     for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++)
         wanted = bounds[i] < wanted ? whole_days(bounds[i]) : wanted;
+    bool any = false;
     if (wanted > retention.horizon)
+        rc = has_entries(txn, databases[DB_ENTRIES], retention.horizon, wanted, &any);
+    if (rc == 0 && any)
         *allowed = wanted;
-    return 0;
+    return rc == 0 ? 0 : ledger_fail(failure, rc, "reading the entries");
 }
 
 int retention_check_policy(const struct ledger *ledger, const struct ledger_policy *policy,

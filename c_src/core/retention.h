@@ -34,9 +34,9 @@ static inline bool retention_keeps(enum ledger_kind kind) {
 }
 
 /* The latest horizon up to `wanted` with which no answer in force changes, and never before the one
- * that is: what is held, and the newest entry, lower it. LEDGER_E_RETENTION where a window of a
- * rule in force, or LEDGER_E_BUILDING where a series that is built, needs what is older than
- * `wanted`. */
+ * that is, which stays where nothing would go: what is held, and the newest entry, lower it.
+ * LEDGER_E_RETENTION where a window of a rule in force, or LEDGER_E_BUILDING where a series that is
+ * built, needs what is older than `wanted`. */
 int retention_allowed(struct ledger *ledger, MDB_txn *txn, int64_t now_us, uint64_t wanted,
                       uint64_t *allowed, struct ledger_failure *failure);
 

@@ -7,6 +7,7 @@
 #include "columns.h"
 #include "focus.h"
 #include "outfile.h"
+#include "reached.h"
 #include "record_json.h"
 
 #define SLICE_ROWS 1000
@@ -169,7 +170,7 @@ static int put_rows(struct export *export, struct job *job, uint64_t *exported,
             return ledger_fail(failure, ECANCELED, "the export");
     }
     *exported = done;
-    return rc == 0 ? 0 : ledger_fail(failure, rc, "reading the ledger");
+    return rc == 0 ? 0 : reached_fail(export->ledger, rc, "reading the ledger", failure);
 }
 
 static int put_all(struct export *export, struct job *job, uint64_t *exported,

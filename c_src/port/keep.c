@@ -27,7 +27,7 @@ static void end_of_damage(int number) {
     _exit(exit_of_damage);
 }
 
-static void expect_damage(enum command_exit status) {
+void keep_expect_damage(enum command_exit status) {
     static const int numbers[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE};
     struct sigaction action = {.sa_handler = end_of_damage};
     exit_of_damage = status;
@@ -124,7 +124,7 @@ static int keep_rebuild(const struct command_options *options) {
     struct ledger_reader reader;
     uint64_t left_out = 0;
     struct job job = bar_begin("rebuilding");
-    expect_damage(EXIT_FAILED);
+    keep_expect_damage(EXIT_FAILED);
     struct ledger *ledger = command_open(options, &reader);
     if (ledger == NULL)
         return EXIT_FAILED;
@@ -150,7 +150,7 @@ int keep_verify(const struct command_options *options) {
     struct ledger_failure failure = {0};
     struct ledger_reader reader;
     struct job job = bar_begin("verifying");
-    expect_damage(EXIT_NO);
+    keep_expect_damage(EXIT_NO);
     struct ledger *ledger = command_open(options, &reader);
     if (ledger == NULL)
         return EXIT_FAILED;
@@ -180,7 +180,7 @@ int keep_backup(const struct command_options *options) {
     if (options->operand == NULL)
         return missing_operand("the backup's directory");
     struct job job = bar_begin("backing up");
-    expect_damage(EXIT_FAILED);
+    keep_expect_damage(EXIT_FAILED);
     struct ledger *ledger = command_open(options, &reader);
     if (ledger == NULL)
         return EXIT_FAILED;
@@ -195,7 +195,7 @@ int keep_restore(const struct command_options *options) {
     if (options->operand == NULL)
         return missing_operand("the directory to restore to");
     struct job job = bar_begin("restoring");
-    expect_damage(EXIT_FAILED);
+    keep_expect_damage(EXIT_FAILED);
     int rc = backup_restore(&job, options->directory, options->operand, &failure);
     bar_end(&job);
     return rc == 0 ? EXIT_DONE : command_failed(&failure);
