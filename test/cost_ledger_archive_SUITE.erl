@@ -460,8 +460,8 @@ a_killed_companion_leaves_no_part_of_a_segment(Config) ->
     ct:pal("~b us: ~b of ~b killed in it", [Took, length([died || died <- Answers]), ?KILLS]),
     ?assert(lists:member(died, Answers)),
     Before = cost_ledger:totals(L, #{}),
-    #{kept_from := KeptFrom} = archived(L, To, #{before => midnight(38)}),
-    ?assertEqual(midnight(38), KeptFrom),
+    #{kept_from := KeptFrom} = archived(L, To, #{before => midnight(31)}),
+    ?assertEqual(midnight(31), KeptFrom),
     ?assertEqual(Before, cost_ledger:totals(L, #{})),
     whole(To),
     ?assertMatch({0, _}, run("cd '" ++ To ++ "' && sha256sum -c SHA256SUMS")),
@@ -477,7 +477,7 @@ killed(Config, L, To, AfterUs) ->
     Self = self(),
     spawn_link(fun() -> Self ! {job, cost_ledger_jobs:seal(cost_ledger_registry:find(L),
                                                            unicode:characters_to_binary(To),
-                                                           midnight(38) * 1000, #{})} end),
+                                                           midnight(31) * 1000, #{})} end),
     timer:sleep(AfterUs div 1000),
     _ = os:cmd("kill -KILL " ++ integer_to_list(Pid)),
     Answer = receive {job, {ok, _}} -> done; {job, {error, {companion_died, _}}} -> died end,
@@ -512,32 +512,36 @@ a_killed_vm_leaves_a_ledger_that_goes_on(Config) ->
     Path = in(Config, "ledger"),
     To = in(Config, "archive"),
     L = open(Config, #{}),
-    many(L, 60, 400),
-    {ok, Totals} = cost_ledger:totals(L, #{}),
+    many(L, 60, 800),
+    {ok, #{cost := Cost}} = cost_ledger:totals(L, #{}),
     ok = cost_ledger:stop(L),
-    Killed = [killed_vm(Path, To, midnight(10 + 3 * N), AfterMs)
-              || {N, AfterMs} <- lists:zip(lists:seq(1, 12), [0, 20, 40, 60, 80, 100, 120, 140, 160,
-                                                              180, 220, 260])],
+    Killed = [killed_vm(Path, To, 8 * N, Phase, AfterMs)
+              || {N, Phase, AfterMs} <- [{1, sealing, 10}, {1, sealing, 60}, {1, removing, 0},
+                                         {2, removing, 10}, {3, sealing, 30}, {3, removing, 25},
+                                         {4, removing, 40}, {5, removing, 5}]],
     ct:pal("kept from, when killed: ~p", [Killed]),
+    ?assert(lists:max(Killed) > 0),
     Again = open(Config, #{}),
-    ?assertEqual({ok, Totals}, cost_ledger:totals(Again, #{})),
+    ?assertMatch({ok, #{cost := Cost}}, cost_ledger:totals(Again, #{})),
     ?assertMatch(#{kept_from := KeptFrom} when KeptFrom =:= ?START + 48 * ?DAY,
                  archived(Again, To, #{before => midnight(48)})),
-    ?assertEqual({ok, Totals}, cost_ledger:totals(Again, #{})),
-    ?assertEqual(12 * 400, length(all_of(Again, #{}))),
+    ?assertMatch({ok, #{cost := Cost}}, cost_ledger:totals(Again, #{})),
+    ?assertEqual(12 * 800 + length(Killed), length(all_of(Again, #{}))),
     whole(To),
     ?assertMatch({0, _}, run("cd '" ++ To ++ "' && sha256sum -c SHA256SUMS")),
     verified(Again),
     ok = cost_ledger:stop(Again).
 
-killed_vm(Path, To, Before, AfterMs) ->
+killed_vm(Path, To, Days, Phase, AfterMs) ->
     Peer = cost_ledger_test:start_vm(),
     {ok, _} = peer:call(Peer, application, ensure_all_started, [cost_ledger]),
     Options = #{name => vm, path => Path, clock => manual, series => ?SERIES, rules => ?RULES},
     ok = peer:call(Peer, ?MODULE, open_here, [Options]),
     {ok, _} = peer:call(Peer, cost_ledger, verify, [vm], 60000),
     Companion = peer:call(Peer, cost_ledger_companion, os_pid, []),
-    ok = peer:cast(Peer, cost_ledger, archive, [vm, To, #{before => Before}]),
+    ok = peer:cast(Peer, cost_ledger, archive, [vm, To, #{before => midnight(Days)}]),
+    Phase =:= removing andalso
+        (ok = cost_ledger_test:eventually(fun() -> is_sealed(To, midnight(Days)) end)),
     timer:sleep(AfterMs),
     ok = cost_ledger_test:kill_vm(Peer),
     ok = cost_ledger_test:eventually(
@@ -549,6 +553,12 @@ killed_vm(Path, To, Before, AfterMs) ->
     ok = cost_ledger:record_invocation(vm, executing, #{cost => 0}),
     ok = cost_ledger:stop(vm),
     maps:get(pruned, Page, 0).
+
+%% The last of its segments is there: what follows is removing.
+is_sealed(To, Before) ->
+    {{Year, Month, Day}, _} = calendar:system_time_to_universal_time(Before, millisecond),
+    End = lists:flatten(io_lib:format("-~4..0b~2..0b~2..0b.jsonl", [Year, Month, Day])),
+    filelib:is_dir(To) andalso lists:any(fun(Name) -> lists:suffix(End, Name) end, files(To)).
 
 open_here(Options) ->
     {ok, Supervisor} = cost_ledger:start_link(Options),
