@@ -31,7 +31,7 @@
 -define(STATUSES, #{completed => 1, failed => 2, aborted => 3}).
 
 -spec export(#ledger{}, term(), term(), term(), term()) ->
-          {ok, map()} | {error, term()} | invalid().
+          {ok, map()} | {error, term()} | invalid() | closed.
 export(#ledger{path = Path} = Ledger, Format, File, Filter, Options) ->
     case {lists:member(Format, ?FORMATS), file(File), cost_ledger_filter:parse(Filter),
           options(Options, [columns])} of
@@ -47,7 +47,7 @@ export(#ledger{path = Path} = Ledger, Format, File, Filter, Options) ->
             told(Ledger, run(export, maps:merge(Arguments, maps:with([columns], Map)), Map))
     end.
 
--spec report(#ledger{}, term(), term()) -> {ok, map()} | {error, term()} | invalid().
+-spec report(#ledger{}, term(), term()) -> {ok, map()} | {error, term()} | invalid() | closed.
 report(#ledger{path = Path} = Ledger, File, Options) ->
     case {file(File), cost_ledger_rules:pairs(Options)} of
         {{invalid, Text}, _} ->
@@ -87,7 +87,8 @@ verify(#ledger{path = Path}, Options) ->
     end.
 
 %% Writes what is older than the horizon, and was not removed before, to segments in a directory.
--spec seal(#ledger{}, binary(), non_neg_integer(), map()) -> {ok, map()} | {error, term()}.
+-spec seal(#ledger{}, binary(), non_neg_integer(), map()) ->
+          {ok, map()} | {error, term()} | closed.
 seal(#ledger{path = Path} = Ledger, Output, HorizonUs, Options) ->
     told(Ledger, run(archive, #{directory => Path, output => Output, until => HorizonUs}, Options)).
 
