@@ -16,6 +16,7 @@
 %%%                       which budgets deny it, and until when
 %%%   {out_of_scope, Text}
 %%%                       the ledger is seen through scope/2, and this is not to be seen or done
+%%%   {pruned, Ms}        it reaches into what was archived and removed; all is kept from Ms on
 %%%   {Name, Text}        otherwise from the ledger's table of errors: disk_full, map_full,
 %%%                       io_error, resolved, ...; nothing was booked
 %%%
@@ -32,7 +33,7 @@
          list/2, list/3, failed/2, failed/3, fold/3, fold/4, totals/1, totals/2, totals_by/2,
          totals_by/3, scope/1, scope/2]).
 -export([export/3, export/4, export/5, report/1, report/2, report/3, backup/1, backup/2, backup/3,
-         restore/2, restore/3, verify/0, verify/1, verify/2]).
+         restore/2, restore/3, verify/0, verify/1, verify/2, archive/1, archive/2, archive/3]).
 -export([import/1, import/2]).
 -export([set_prices/2, set_prices/3, import_prices/2, import_prices/3, prices/0, prices/1, price/1,
          price/2, price/3]).
@@ -50,6 +51,7 @@
 -type reason() :: overloaded | timeout | unavailable | no_writer | {atom(), binary()}
                 | {atom(), Path :: [term()], binary()} | {conflict, pos_integer()}
                 | {budget_exhausted, cost_ledger_status:denial()} | not_found
+                | {pruned, KeptFromMs :: non_neg_integer()}
                 | {not_settled, reason(), Result :: term(), cost_ledger_holds:hold()}.
 -type scope() :: all | #{atom() => atom() | string() | binary()}.
 -type counts() :: #{atom() | binary() => non_neg_integer()}.
@@ -831,10 +833,12 @@ export(Format, File, Filter) -> export(?DEFAULT_LEDGER, Format, File, Filter, #{
 export(Ledger, Format, File, Filter) -> export(Ledger, Format, File, Filter, #{}).
 
 %% Writes the records that match to a file, which must not be there: docs/export.md. It is there whole,
-%% or not at all. Option besides: columns, of CSV.
+%% or not at all. Option besides: columns, of CSV. pruned: what is older than that was archived and
+%% removed, and is not in it.
 -spec export(ledger(), csv | jsonl | msgpack | focus, file:name_all(),
              cost_ledger_filter:filter(), cost_ledger_jobs:options()) ->
-          {ok, #{count := non_neg_integer(), bytes := non_neg_integer()}} | {error, reason()}.
+          {ok, #{count := non_neg_integer(), bytes := non_neg_integer(),
+                 pruned => pos_integer()}} | {error, reason()}.
 export(Ledger, Format, File, Filter, Options) ->
     case cost_ledger_scope:is_scope(Ledger) andalso cost_ledger_scope:narrowed(Ledger, Filter) of
         false ->
@@ -901,6 +905,24 @@ verify(Ledger) -> verify(Ledger, #{}).
 verify(Ledger, Options) ->
     with_ledger(verify, [Ledger, Options],
                 fun(Record) -> cost_ledger_jobs:verify(Record, Options) end).
+
+-spec archive(file:name_all()) -> {ok, cost_ledger_archive:archived()} | {error, reason()}.
+archive(Directory) -> archive(?DEFAULT_LEDGER, Directory).
+
+-spec archive(ledger(), file:name_all()) ->
+          {ok, cost_ledger_archive:archived()} | {error, reason()}.
+archive(Ledger, Directory) -> archive(Ledger, Directory, #{}).
+
+%% Seals what is older than the start option `retention` keeps, or than `before`, in files of the
+%% directory, then removes it from the ledger. Every sum stays, and every answer of a budget;
+%% docs/operations.md says what else. Without either it is {error, {no_retention, _}}; where a
+%% budget counts what would go, {error, {retention_too_short, _}}. The answer's kept_from (0:
+%% everything) is a midnight of UTC, earlier than asked for where something older is still needed.
+-spec archive(ledger(), file:name_all(), cost_ledger_archive:options()) ->
+          {ok, cost_ledger_archive:archived()} | {error, reason()}.
+archive(Ledger, Directory, Options) ->
+    with_ledger(archive, [Ledger, Directory, Options],
+                fun(Record) -> cost_ledger_archive:archive(Record, Directory, Options) end).
 
 %%% Taking over --------------------------------------------------------------------------------
 

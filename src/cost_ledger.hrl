@@ -10,6 +10,7 @@
          identity :: non_neg_integer(), %% tells this ledger from another of that name
          subscribers :: atom(),         %% scope of pg
          clock :: system | manual,
+         retention = infinity :: cost_ledger_archive:retention(),
          supervisor :: pid()}).
 
 -define(LEDGER_KEY(Name), {cost_ledger, Name}).

@@ -3,7 +3,8 @@
 
 -include("cost_ledger.hrl").
 
--export([export/5, report/3, backup/3, restore/3, verify/2, file/1]).
+-export([export/5, report/3, backup/3, restore/3, verify/2, seal/4]).
+-export([file/1, options/2]).
 -export_type([options/0, report_options/0, finding/0]).
 
 %% progress is called in the caller's process with (Done, Total); Total 0: not known. columns: of CSV.
@@ -30,8 +31,8 @@
 -define(STATUSES, #{completed => 1, failed => 2, aborted => 3}).
 
 -spec export(#ledger{}, term(), term(), term(), term()) ->
-          {ok, map()} | {error, term()} | invalid().
-export(#ledger{path = Path}, Format, File, Filter, Options) ->
+          {ok, map()} | {error, term()} | invalid() | closed.
+export(#ledger{path = Path} = Ledger, Format, File, Filter, Options) ->
     case {lists:member(Format, ?FORMATS), file(File), cost_ledger_filter:parse(Filter),
           options(Options, [columns])} of
         {false, _, _, _} ->
@@ -43,11 +44,11 @@ export(#ledger{path = Path}, Format, File, Filter, Options) ->
         {true, {ok, Output}, {ok, Parsed}, {ok, Map}} ->
             Arguments = (filter(Parsed))#{directory => Path, output => Output,
                                           format => atom_to_binary(Format)},
-            run(export, maps:merge(Arguments, maps:with([columns], Map)), Map)
+            told(Ledger, run(export, maps:merge(Arguments, maps:with([columns], Map)), Map))
     end.
 
--spec report(#ledger{}, term(), term()) -> {ok, map()} | {error, term()} | invalid().
-report(#ledger{path = Path}, File, Options) ->
+-spec report(#ledger{}, term(), term()) -> {ok, map()} | {error, term()} | invalid() | closed.
+report(#ledger{path = Path} = Ledger, File, Options) ->
     case {file(File), cost_ledger_rules:pairs(Options)} of
         {{invalid, Text}, _} ->
             {invalid, 2, Text};
@@ -58,7 +59,7 @@ report(#ledger{path = Path}, File, Options) ->
                 {_, {invalid, Text}} -> {invalid, 3, Text};
                 {{ok, Filter}, {ok, Rest}} ->
                     Period = maps:with([since, until], filter(Filter)),
-                    run(report, Period#{directory => Path, output => Output}, Rest)
+                    told(Ledger, run(report, Period#{directory => Path, output => Output}, Rest))
             end;
         {_, _} ->
             {invalid, 3, ["options must be a map, like #{since => 1767225600000}, not ",
@@ -96,6 +97,21 @@ verify(#ledger{path = Path}, Options) ->
             end
     end.
 
+%% Writes what is older than the horizon, and was not removed before, to segments in a directory.
+-spec seal(#ledger{}, binary(), non_neg_integer(), map()) ->
+          {ok, map()} | {error, term()} | closed.
+seal(#ledger{path = Path} = Ledger, Output, HorizonUs, Options) ->
+    told(Ledger, run(archive, #{directory => Path, output => Output, until => HorizonUs}, Options)).
+
+%% From when on everything is kept, where less than that was asked for.
+told(#ledger{handle = Handle}, {error, {pruned, _Text}}) ->
+    case cost_ledger_nif:facts(Handle) of
+        {ok, #{kept_from := Ms}} -> {error, {pruned, Ms}};
+        Other -> Other
+    end;
+told(_Ledger, Answer) ->
+    Answer.
+
 finding(#{<<"database">> := Database, <<"key">> := Key, <<"id">> := Id, <<"what">> := What}) ->
     #{database => Database, key => Key, id => Id, what => What}.
 
@@ -123,6 +139,8 @@ file(Name) ->
 not_a_file(Name) ->
     {invalid, ["must be a name of a file, not ", cost_ledger_error:describe(Name)]}.
 
+%% Those that every job has, and more: columns or before.
+-spec options(term(), [columns | before]) -> {ok, map()} | {invalid, iodata()}.
 options(Options, More) ->
     case cost_ledger_rules:pairs(Options) of
         {ok, Map} -> option(maps:to_list(Map), More, Map);
@@ -145,6 +163,9 @@ option([{columns, [_ | _] = Columns} | Rest], [columns] = More, Map) ->
         false ->
             wrong(columns, Columns)
     end;
+option([{before, Ms} | Rest], [before] = More, Map)
+  when is_integer(Ms), Ms >= 0, Ms =< 100000000000000 ->
+    option(Rest, More, Map);
 option([{Key, Value} | _], _More, _Map) ->
     wrong(Key, Value).
 
@@ -156,9 +177,12 @@ wrong(progress, Value) ->
                cost_ledger_error:describe(Value)]};
 wrong(columns, Value) ->
     {invalid, ["columns must be a list of names, not ", cost_ledger_error:describe(Value)]};
+wrong(before, Value) ->
+    {invalid, ["before must be Unix milliseconds, and is of archive alone; not ",
+               cost_ledger_error:describe(Value)]};
 wrong(Key, _Value) ->
     {invalid, ["unknown option ", cost_ledger_error:describe(Key), "; known are timeout, progress "
-               "and, of an export, columns"]}.
+               "and, of an export, columns, of archive, before"]}.
 
 filter(#{names := Names, kinds := Kinds, statuses := Statuses, since := Since,
          until := Until}) ->

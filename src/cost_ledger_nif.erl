@@ -7,14 +7,14 @@
 %%% c_src/core/error.c.
 -module(cost_ledger_nif).
 
--export([open/1, close/1, commit/2, build/2, outcome/3, set_policy/6, tick/1, accept_clock/1,
-         set_clock/2, advance_clock/2]).
+-export([open/1, close/1, commit/2, build/2, prune/3, outcome/3, set_policy/6, tick/1,
+         accept_clock/1, set_clock/2, advance_clock/2]).
 -export([gate/2, allowed_from/2, now/1, is_closed/1, attach/3, writer/1, submit/4, pack/2,
          encode/1, digest/1, to_msgpack/1, from_msgpack/1]).
 -export([list/2, record/2, run/2, known/2, sum_up/4, sum_up_by/7, price/3, prices/4, price_map/1]).
 -export([declare/3, count/4, fetch/2, check/3, statuses/2, balance/4, hold/2, holds/3,
-         series/1, policy/1, facts/1]).
--export_type([query/0, sums/0, price/0]).
+         series/1, policy/1, facts/1, horizon/2]).
+-export_type([query/0, sums/0, price/0, pruned/0, pruning/0]).
 -export_type([handle/0, failure/0, policy/0, draft/0, entry/0, operation/0, result/0, effects/0,
               status/0, decision/0, hold/0]).
 
@@ -55,7 +55,12 @@
                    | {reset, Rule :: binary()}.
 -type result() :: Id :: non_neg_integer() | {Id :: pos_integer(), Flags :: pos_integer()}
                 | {denied, {decision(), [status()]}} | failure()
-                | {error, {conflict, pos_integer()}}.
+                | {error, {conflict, pos_integer()}} | pruned().
+%% It reaches into what was removed; from so many ms on everything is kept.
+-type pruned() :: {error, {pruned, KeptFromMs :: non_neg_integer()}}.
+%% Where removing goes on.
+-type pruning() :: {HorizonUs :: non_neg_integer(), Series :: non_neg_integer(),
+                    Block :: non_neg_integer()}.
 %% What a transaction brought about besides what was asked.
 -type effects() :: {NextDeadlineUs :: pos_integer() | none,
                     [{warning, status()} | building
@@ -105,6 +110,12 @@ commit(_Handle, _Requests) -> ?STUB.
 -spec build(handle(), Entries :: pos_integer()) -> done | more | failure() | closed.
 build(_Handle, _Entries) -> ?STUB.
 
+%% Removes about so many rows of what is older than the horizon, a day that horizon/2 allowed; begun
+%% with {HorizonUs, 0, 0}, and gone on with where the last slice ended.
+-spec prune(handle(), pruning(), Rows :: pos_integer()) ->
+          {Removed :: non_neg_integer(), done | pruning()} | failure() | closed.
+prune(_Handle, _Pruning, _Rows) -> ?STUB.
+
 %% What became of a token that was sent when so many were booked. Waits for a commit in flight.
 %% `unknown`: it was not booked. An error where that cannot be told any more.
 -spec outcome(handle(), Token :: pos_integer(), BookedBefore :: non_neg_integer()) ->
@@ -115,7 +126,7 @@ outcome(_Handle, _Token, _BookedBefore) -> ?STUB.
 %% Idempotent by Id, a text, with the digest of the request; `undefined`: not.
 -spec set_policy(handle(), policy(), By :: binary(), Reason :: binary(),
                  Id :: binary() | undefined, Digest :: binary() | undefined) ->
-          {ok, Version :: pos_integer(), effects()} | failure() | closed.
+          {ok, Version :: pos_integer(), effects()} | pruned() | failure() | closed.
 set_policy(_Handle, _Policy, _By, _Reason, _Id, _Digest) -> ?STUB.
 
 -spec tick(handle()) -> {WallClockJumpedAhead :: boolean(), AheadUs :: integer()} | closed.
@@ -194,19 +205,21 @@ declare(_Handle, _State, _Name) -> ?STUB.
 count(_Handle, _State, _FirstMs, _SecondMs) -> ?STUB.
 
 %% A page; `Next` is the cursor of the next one. Total is of all that match, where a series tells.
+%% There may have been more before KeptFromMs, which was removed; 0: no.
 -spec list(handle(), query()) ->
           {ok, [cost_ledger_record:record()], Matched :: non_neg_integer(),
-           Next :: pos_integer() | done, Total :: non_neg_integer() | unknown}
-              | failure() | closed.
+           Next :: pos_integer() | done, Total :: non_neg_integer() | unknown,
+           KeptFromMs :: non_neg_integer()}
+              | pruned() | failure() | closed.
 list(_Handle, _Query) -> ?STUB.
 
 %% With its payload.
 -spec record(handle(), Id :: non_neg_integer()) ->
-          {ok, cost_ledger_record:record()} | failure() | closed.
+          {ok, cost_ledger_record:record()} | pruned() | failure() | closed.
 record(_Handle, _Id) -> ?STUB.
 
 -spec run(handle(), RunId :: binary()) ->
-          {ok, cost_ledger_record:record()} | failure() | closed.
+          {ok, cost_ledger_record:record()} | pruned() | failure() | closed.
 run(_Handle, _RunId) -> ?STUB.
 
 %% What has each of these client ids, 0: nothing.
@@ -216,14 +229,15 @@ known(_Handle, _ClientIds) -> ?STUB.
 
 %% Of the series of these names, Since =< id < Until.
 -spec sum_up(handle(), [{Dimension :: pos_integer(), binary()}], Since :: non_neg_integer(),
-             Until :: non_neg_integer()) -> {ok, sums()} | failure() | closed.
+             Until :: non_neg_integer()) -> {ok, sums()} | pruned() | failure() | closed.
 sum_up(_Handle, _Names, _Since, _Until) -> ?STUB.
 
 %% For each value of one more dimension, so many at a time, after the one that has a number.
 -spec sum_up_by(handle(), [{Dimension :: pos_integer(), binary()}], Since :: non_neg_integer(),
                 Until :: non_neg_integer(), Dimension :: pos_integer(),
                 After :: non_neg_integer(), Limit :: pos_integer()) ->
-          {ok, [{binary(), sums()}], After :: pos_integer() | done} | failure() | closed.
+          {ok, [{binary(), sums()}], After :: pos_integer() | done} | pruned() | failure()
+              | closed.
 sum_up_by(_Handle, _Names, _Since, _Until, _Dimension, _After, _Limit) -> ?STUB.
 
 %% That which was in force at that time, or now: one, or none.
@@ -285,3 +299,8 @@ policy(_Handle) -> ?STUB.
 
 -spec facts(handle()) -> {ok, map()} | failure() | closed.
 facts(_Handle) -> ?STUB.
+
+%% How much of what is older than that may be removed: up to which id. 0: nothing.
+-spec horizon(handle(), WantedUs :: non_neg_integer()) ->
+          {ok, HorizonUs :: non_neg_integer()} | failure() | closed.
+horizon(_Handle, _WantedUs) -> ?STUB.

@@ -69,7 +69,7 @@ opened(Handle, Opened, #{name := Name, path := Path, budgets := Given} = Options
         ok ->
             Ledger = to_record(Handle, Options, Supervisor),
             Warnings = policy_warnings(Ledger, Opened, Options) ++ storage_warnings(Path, Opened)
-                ++ clock_warnings(Handle, Options),
+                ++ clock_warnings(Handle, Options) ++ retention_warnings(Handle, Options),
             ok = declare_states(Handle, Given),
             ok = cost_ledger_registry:publish(Ledger),
             [cost_ledger_events:opened_with_warning(Name, Path, Text) || Text <- Warnings],
@@ -84,12 +84,13 @@ opened(Handle, Opened, #{name := Name, path := Path, budgets := Given} = Options
     end.
 
 to_record(Handle, #{name := Name, path := Path, on_unavailable := OnUnavailable, clock := Clock,
-                    call_timeout := Timeout, max_entry_size := MaxEntrySize}, Supervisor) ->
+                    call_timeout := Timeout, max_entry_size := MaxEntrySize,
+                    retention := Retention}, Supervisor) ->
     {ok, #{created_at := CreatedAt}} = cost_ledger_nif:facts(Handle),
     #ledger{name = Name, handle = Handle, path = Path, identity = CreatedAt,
             subscribers = cost_ledger_effects:scope(Name), on_unavailable = OnUnavailable,
             call_timeout = Timeout, max_entry_size = MaxEntrySize, clock = Clock,
-            supervisor = Supervisor}.
+            retention = Retention, supervisor = Supervisor}.
 
 check_currency(_Handle, #{currency := undefined}) ->
     ok;
@@ -187,6 +188,15 @@ clock_warnings(Handle, #{clock := system}) ->
     Ahead = cost_ledger_nif:now(Handle) div 1000 - erlang:system_time(millisecond),
     [["ledger time is ", integer_to_binary(Ahead div 1000), " s ahead of the wall clock, because "
       "an entry or the clock once was; it goes on from there"] || Ahead > ?AHEAD_MS].
+
+%% Archiving is refused then; everything else goes on.
+retention_warnings(Handle, #{retention := Retention}) ->
+    {ok, Policy} = cost_ledger_nif:policy(Handle),
+    case cost_ledger_archive:too_short(Retention, Policy) of
+        false -> [];
+        {true, Text} -> [["the option retention is too short, and nothing will be archived: ",
+                          Text]]
+    end.
 
 %% So that the gate knows their atoms.
 declare_states(Handle, Given) ->

@@ -17,6 +17,8 @@
 %%%   queue            #{calls, bytes}                 #{calls => 10000, bytes => 64 MiB}
 %%%   sync             full | no_meta_sync             full; no_meta_sync: a power cut may lose
 %%%                                                    the last commit, but nothing else
+%%%   retention        infinity | {days, Days}         infinity; how old an entry is when archive/2
+%%%                                                    seals and removes it
 %%%   on_unavailable   allow | deny                    allow
 %%%   call_timeout     ms | infinity                   30000
 -module(cost_ledger_options).
@@ -82,7 +84,7 @@ parse(Other) ->
 defaults() ->
     #{name => ?DEFAULT_LEDGER, budgets => #{}, series => [], clock => system, currency => undefined,
       map_size => 1 bsl 40, max_entry_size => 1 bsl 20, queue => #{}, sync => full,
-      on_unavailable => allow, call_timeout => 30000}.
+      retention => infinity, on_unavailable => allow, call_timeout => 30000}.
 
 default_queue() ->
     #{calls => 10000, bytes => 64 bsl 20}.
@@ -163,6 +165,9 @@ check(queue, Queue) when is_map(Queue) ->
 check(queue, _) -> "a map of calls and bytes, both positive integers";
 check(sync, Sync) when Sync =:= full; Sync =:= no_meta_sync -> ok;
 check(sync, _) -> "full or no_meta_sync";
+check(retention, infinity) -> ok;
+check(retention, {days, Days}) when is_integer(Days), Days >= 1, Days =< 36500 -> ok;
+check(retention, _) -> "infinity, or {days, Days} with 1 to 36500 of them";
 check(on_unavailable, Answer) when Answer =:= allow; Answer =:= deny -> ok;
 check(on_unavailable, _) -> "allow or deny";
 check(call_timeout, infinity) -> ok;

@@ -7,9 +7,10 @@
 -export([query/1, records/3, fetch/2, fetch_run/2, list/3, fold/4, totals/2, totals_by/3]).
 -export_type([listed/0, totals/0, of_kind/0]).
 
-%% No cursor: there are no more. total is there where it was asked for, or costs nothing.
+%% No cursor: there are no more. total is there where it was asked for, or costs nothing. pruned:
+%% what was booked before that time (Unix ms) was archived and removed, and may have matched, too.
 -type listed() :: #{records := [cost_ledger_record:record()], cursor => binary(),
-                    total => non_neg_integer()}.
+                    total => non_neg_integer(), pruned => pos_integer()}.
 %% Costs are gross, as booked; averages are of those that had a cost, rounded half up. 0 where there
 %% is nothing. unpriced: those that no correction gave a cost since.
 -type of_kind() :: #{count := non_neg_integer(), completed := non_neg_integer(),
@@ -63,18 +64,20 @@ with(Limit, Cursor, Query) ->
 %% So many records from the query's cursor on, in its order; where the next one would begin.
 -spec records(cost_ledger_nif:handle(), cost_ledger_nif:query(), non_neg_integer()) ->
           {ok, [cost_ledger_record:record()], Next :: non_neg_integer() | done,
-           Total :: non_neg_integer() | unknown} | cost_ledger_nif:failure() | closed.
+           Total :: non_neg_integer() | unknown, KeptFromMs :: non_neg_integer()}
+              | cost_ledger_nif:pruned() | cost_ledger_nif:failure() | closed.
 records(Handle, Query, Limit) ->
-    records(Handle, Query, Limit, element(11, Query), [], unknown).
+    records(Handle, Query, Limit, element(11, Query), [], {unknown, 0}).
 
-records(_Handle, _Query, 0, Cursor, Slices, Total) ->
-    {ok, joined(Slices), Cursor, Total};
-records(Handle, Query, Left, Cursor, Slices, Before) ->
+records(_Handle, _Query, 0, Cursor, Slices, {Total, KeptFrom}) ->
+    {ok, joined(Slices), Cursor, Total, KeptFrom};
+records(Handle, Query, Left, Cursor, Slices, {Before, _}) ->
     case cost_ledger_nif:list(Handle, with(Left, Cursor, Query)) of
-        {ok, Records, _Matched, done, Total} ->
-            {ok, joined([Records | Slices]), done, known(Before, Total)};
-        {ok, Records, Matched, Next, Total} ->
-            records(Handle, Query, Left - Matched, Next, [Records | Slices], known(Before, Total));
+        {ok, Records, _Matched, done, Total, KeptFrom} ->
+            {ok, joined([Records | Slices]), done, known(Before, Total), KeptFrom};
+        {ok, Records, Matched, Next, Total, KeptFrom} ->
+            records(Handle, Query, Left - Matched, Next, [Records | Slices],
+                    {known(Before, Total), KeptFrom});
         Error ->
             Error
     end.
@@ -89,14 +92,14 @@ named(Records) ->
     [cost_ledger_record:known(Record) || Record <- Records].
 
 -spec fetch(cost_ledger_nif:handle(), non_neg_integer()) ->
-          {ok, cost_ledger_record:record()} | {error, not_found} | cost_ledger_nif:failure()
-              | closed.
+          {ok, cost_ledger_record:record()} | {error, not_found} | cost_ledger_nif:pruned()
+              | cost_ledger_nif:failure() | closed.
 fetch(Handle, Id) ->
     one(cost_ledger_nif:record(Handle, Id)).
 
 -spec fetch_run(cost_ledger_nif:handle(), binary()) ->
-          {ok, cost_ledger_record:record()} | {error, not_found} | cost_ledger_nif:failure()
-              | closed.
+          {ok, cost_ledger_record:record()} | {error, not_found} | cost_ledger_nif:pruned()
+              | cost_ledger_nif:failure() | closed.
 fetch_run(Handle, RunId) ->
     one(cost_ledger_nif:run(Handle, RunId)).
 
@@ -106,7 +109,7 @@ one(Error) -> Error.
 
 -spec list(cost_ledger_nif:handle(), cost_ledger_filter:parsed(),
            cost_ledger_filter:parsed_page()) ->
-          {ok, listed()} | cost_ledger_nif:failure() | closed.
+          {ok, listed()} | cost_ledger_nif:pruned() | cost_ledger_nif:failure() | closed.
 list(Handle, Filter, #{total := true} = Page) ->
     case pinned(Handle, Filter) of
         {ok, Pinned} -> list_pinned(Handle, Pinned, Page);
@@ -119,12 +122,15 @@ list_pinned(Handle, Filter, #{order := Order, limit := Limit, cursor := Cursor,
                               payload := Payload, total := IsAsked}) ->
     Query = query(Filter, Order, Payload, Cursor),
     case records(Handle, Query, Limit) of
-        {ok, Records, Next, Total} ->
-            Listed = with_cursor(Order, Next, #{records => Records}),
+        {ok, Records, Next, Total, KeptFrom} ->
+            Listed = with_cursor(Order, Next, pruned(KeptFrom, #{records => Records})),
             with_total(Total, IsAsked, Handle, Query, Listed);
         Error ->
             Error
     end.
+
+pruned(0, Listed) -> Listed;
+pruned(KeptFrom, Listed) -> Listed#{pruned => KeptFrom}.
 
 with_cursor(_Order, done, Listed) ->
     Listed;
@@ -144,18 +150,18 @@ with_total(unknown, true, Handle, Query, Listed) ->
 
 count(Handle, Query, Cursor, Count) ->
     case cost_ledger_nif:list(Handle, setelement(11, Query, Cursor)) of
-        {ok, _None, Matched, done, _} -> {ok, Count + Matched};
-        {ok, _None, Matched, Next, _} -> count(Handle, Query, Next, Count + Matched);
+        {ok, _None, Matched, done, _, _} -> {ok, Count + Matched};
+        {ok, _None, Matched, Next, _, _} -> count(Handle, Query, Next, Count + Matched);
         Error -> Error
     end.
 
 %% Fun(Record, Acc) for all that match and were booked before this call, in constant memory.
 -spec fold(cost_ledger_nif:handle(), {cost_ledger_filter:parsed(), newest | oldest},
            fun((cost_ledger_record:record(), Acc) -> Acc), Acc) ->
-          {ok, Acc} | cost_ledger_nif:failure() | closed.
+          {ok, Acc} | cost_ledger_nif:pruned() | cost_ledger_nif:failure() | closed.
 fold(Handle, {Filter, Order}, Fun, Acc) ->
     case pinned(Handle, Filter) of
-        {ok, Pinned} -> fold_slices(Handle, query(Pinned, Order, true, 0), Fun, Acc);
+        {ok, Pinned} -> fold_slices(Handle, query(Pinned, Order, true, 0), Fun, Acc, unknown);
         Error -> Error
     end.
 
@@ -167,13 +173,17 @@ pinned(Handle, #{until := Until} = Filter) ->
         Error -> Error
     end.
 
-fold_slices(Handle, Query, Fun, Acc) ->
+%% What is removed while it is read is missing: then it ends.
+fold_slices(Handle, Query, Fun, Acc, Before) ->
     case cost_ledger_nif:list(Handle, setelement(8, Query, ?SLICE)) of
-        {ok, Records, _Matched, Next, _Total} ->
+        {ok, _Records, _Matched, _Next, _Total, KeptFrom}
+          when Before =/= unknown, KeptFrom =/= Before ->
+            {error, {pruned, KeptFrom}};
+        {ok, Records, _Matched, Next, _Total, KeptFrom} ->
             Folded = lists:foldl(Fun, Acc, named(Records)),
             case Next of
                 done -> {ok, Folded};
-                _ -> fold_slices(Handle, setelement(11, Query, Next), Fun, Folded)
+                _ -> fold_slices(Handle, setelement(11, Query, Next), Fun, Folded, KeptFrom)
             end;
         Error ->
             Error
@@ -182,7 +192,7 @@ fold_slices(Handle, Query, Fun, Acc) ->
 %%% Sums ---------------------------------------------------------------------------------------
 
 -spec totals(cost_ledger_nif:handle(), cost_ledger_filter:parsed()) ->
-          {ok, totals()} | cost_ledger_nif:failure() | closed.
+          {ok, totals()} | cost_ledger_nif:pruned() | cost_ledger_nif:failure() | closed.
 totals(Handle, #{names := Names, since := Since, until := Until}) ->
     case cost_ledger_nif:sum_up(Handle, Names, Since, Until) of
         {ok, Sums} -> {ok, of_sums(Sums)};
@@ -191,7 +201,8 @@ totals(Handle, #{names := Names, since := Since, until := Until}) ->
 
 %% What cost most first.
 -spec totals_by(cost_ledger_nif:handle(), {atom(), pos_integer()}, cost_ledger_filter:parsed()) ->
-          {ok, [{atom() | binary(), totals()}]} | cost_ledger_nif:failure() | closed.
+          {ok, [{atom() | binary(), totals()}]} | cost_ledger_nif:pruned()
+              | cost_ledger_nif:failure() | closed.
 totals_by(Handle, {Name, Dimension}, Filter) ->
     case pinned_values(Handle, Dimension, Filter) of
         {ok, Values} ->

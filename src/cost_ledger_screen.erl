@@ -27,13 +27,19 @@ format(#ledger{handle = Handle} = Ledger) ->
     end.
 
 header(#ledger{name = Name, path = Path, clock = Clock, handle = Handle},
-       #{entries := Entries, data_bytes := Bytes, currency := Currency, holds := Holds},
+       #{entries := Entries, data_bytes := Bytes, currency := Currency, holds := Holds,
+         kept_from := KeptFrom},
        #{ledger_time := Now}) ->
     Ahead = Now - erlang:system_time(millisecond),
     [io_lib:format("cost_ledger ~tp  ~ts~n", [Name, Path]),
      io_lib:format("  ~ts entries, ~ts, currency ~ts, writer ~ts~n",
                    [grouped(Entries), bytes(Bytes), Currency, writer(Handle)]),
-     io_lib:format("  ledger time ~ts~ts, ~ts~n~n", [time(Now), clock(Clock, Ahead), live(Holds)])].
+     io_lib:format("  ledger time ~ts~ts, ~ts~n", [time(Now), clock(Clock, Ahead), live(Holds)]),
+     removed(KeptFrom), $\n].
+
+removed(0) -> "";
+removed(KeptFrom) ->
+    io_lib:format("  archived and removed: what is older than ~ts~n", [time(KeptFrom)]).
 
 live(1) -> "1 live hold";
 live(Holds) -> [grouped(Holds), " live holds"].

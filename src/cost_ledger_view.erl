@@ -83,7 +83,7 @@ option(Key, _Value, _) ->
 of_state(State, Names) ->
     lists:keystore(?STATE, 1, Names, {?STATE, atom_to_binary(State)}).
 
-%% Of these names; newest first.
+%% Of these names; newest first. Of what was removed there is none: it begins with what is kept.
 -spec history(cost_ledger_nif:handle(), [{pos_integer(), binary()}], non_neg_integer(),
               non_neg_integer()) ->
           [cost_ledger_record:record()] | cost_ledger_nif:failure() | closed.
@@ -91,6 +91,7 @@ history(Handle, Names, SinceUs, Limit) ->
     Query = cost_ledger_query:query(#{names => Names, kinds => [invocation], statuses => [],
                                       since => SinceUs, until => ?NEWEST}),
     case cost_ledger_query:records(Handle, Query, Limit) of
-        {ok, Records, _Next, _Total} -> Records;
+        {ok, Records, _Next, _Total, _KeptFrom} -> Records;
+        {error, {pruned, KeptFrom}} -> history(Handle, Names, KeptFrom * 1000, Limit);
         Error -> Error
     end.

@@ -17,6 +17,8 @@
 -define(HOLDS_SLICE, 1000).
 %% Entries that one slice of building series adds: callers wait for it.
 -define(BUILD_SLICE, 2000).
+%% Rows that one slice of removing looks at: likewise.
+-define(PRUNE_SLICE, 2000).
 %% After a failure to build, or to end a hold: the disk may be back by then.
 -define(RETRY_MS, 1000).
 -define(DUE_RETRY_MS, 100).
@@ -229,7 +231,7 @@ is_the_disks(Name) ->
                             building, conflict, resolved, open_children, estimate_required,
                             no_hold, no_rule, no_parent, no_version, too_deep, no_price,
                             no_entry, overcorrected, no_payload, amount_too_large, occurs_ahead,
-                            overtaken, budget_exhausted]).
+                            overtaken, pruned, budget_exhausted]).
 
 report([], #state{failing = undefined} = State) ->
     State;
@@ -337,6 +339,12 @@ build(#state{ledger = #ledger{name = Name, handle = Handle, path = Path}} = Stat
             State#state{building = failing}
     end.
 
+%% One slice, in its turn: whoever asks for it asks again for the next.
+handle_call({prune, {Horizon, Series, Block} = Pruning}, _From,
+            #state{ledger = #ledger{handle = Handle}} = State)
+  when is_integer(Horizon), Horizon >= 0, Horizon < 1 bsl 63, is_integer(Series), Series >= 0,
+       Series < 1 bsl 32, is_integer(Block), Block >= 0, Block < 1 bsl 64 ->
+    {reply, cost_ledger_nif:prune(Handle, Pruning, ?PRUNE_SLICE), State};
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown_request}, State}.
 

@@ -23,6 +23,8 @@
 -export([every_kind_of_record/1, payloads_of_every_type/1, runs_that_are_named/1,
          prices_that_are_set_again/1, corrections_of_everything/1, random_records/1,
          what_needs_the_second_word/1]).
+-export([old_records_that_were_removed/1, old_work_on_budgets_that_was_removed/1,
+         damage_where_old_entries_were_removed/1]).
 -export([damage_in_an_entry/1, positions_and_dimensions_beyond_the_known/1,
          damage_in_the_policy/1, damage_in_a_change_of_the_policy/1,
          bytes_after_the_last_item_of_a_block/1, damage_in_the_gate/1,
@@ -58,6 +60,8 @@ all() ->
      a_gate_with_rules_of_every_form, an_older_ledger_gets_the_word,
      every_kind_of_record, payloads_of_every_type, runs_that_are_named, prices_that_are_set_again,
      corrections_of_everything, random_records, what_needs_the_second_word,
+     old_records_that_were_removed, old_work_on_budgets_that_was_removed,
+     damage_where_old_entries_were_removed,
      damage_in_an_entry, positions_and_dimensions_beyond_the_known, damage_in_the_policy,
      damage_in_a_change_of_the_policy, bytes_after_the_last_item_of_a_block, damage_in_the_gate,
      damage_in_the_time_last_seen, a_newer_format_is_refused, a_missing_row_is_reported,
@@ -1116,6 +1120,105 @@ random_records(Config) ->
     cost_ledger_test:eventually(
       fun() -> maps:get("building", expect(#{}, directory(Config))) =:= 0 end),
     ok = cost_ledger:stop(Again).
+
+%% Slices of any size: between two of them the ledger is whole, too.
+old_records_that_were_removed(Config) ->
+    Ledger = open_for_records(Config, #{rules => [rule(money, #{user => each}, cost,
+                                                       {rolling, ?DAY_MS}, 100000,
+                                                       #{on_exhausted => warn, warn => [50]})]}),
+    ok = prices(Ledger, m_1(), #{effective_from => 0}),
+    Told = ["totals." ++ Column || Column <- ["invocations", "runs", "cost", "credits", "corrections",
+                                              "cache_savings", "completed_cost"]],
+    lists:foldl(
+      fun(N, Known) ->
+              Left = lists:foldl(fun(_, Acc) -> record_step(Ledger, rand:uniform(16), Acc) end,
+                                 Known, lists:seq(1, 60)),
+              ok = cost_ledger:advance_clock(Ledger, rand:uniform(2 * ?DAY_MS)),
+              _ = end_all(Ledger, Left),
+              Before = expect(#{}, directory(Config)),
+              _ = remove_old(Config, Ledger, 3 + N rem 3),
+              After = expect(#{}, directory(Config)),
+              ?assertEqual(maps:with(Told, Before), maps:with(Told, After)),
+              {element(1, Left), []}
+      end, {[], []}, lists:seq(1, 14)),
+    Read = expect(#{"leaving" => 0}, directory(Config)),
+    ?assert(maps:get("kept_from", Read) > ?START_MS * 1000),
+    ok = cost_ledger:stop(Ledger),
+    expect(Read, directory(Config)).
+
+end_all(Ledger, {_Ids, Holds}) -> end_all(Ledger, Holds);
+end_all(_Ledger, Holds) ->
+    [cost_ledger:settle(Hold, #{cost => 1}) || Hold <- Holds].
+
+%% What is older than so many days; the reader looks at some of the slices.
+remove_old(Config, Ledger, Days) ->
+    Handle = element(3, cost_ledger_registry:find(Ledger)),
+    case cost_ledger_nif:horizon(Handle, cost_ledger_nif:now(Handle) - Days * ?DAY_MS * 1000) of
+        {ok, 0} -> 0;
+        {ok, Horizon} -> remove_slices(Config, Handle, {Horizon, 0, 0}), Horizon
+    end.
+
+remove_slices(Config, Handle, Pruning) ->
+    {_Removed, Next} = cost_ledger_nif:prune(Handle, Pruning, rand:uniform(80)),
+    rand:uniform(4) =:= 1 andalso expect(#{}, directory(Config)),
+    case Next of
+        done -> ok;
+        _ -> remove_slices(Config, Handle, Next)
+    end.
+
+old_work_on_budgets_that_was_removed(Config) ->
+    Ledger = open_with(Config, short_budgets()),
+    _ = cost_ledger_test:at(Ledger, ?START_MS),
+    Scopes = [all, #{org => acme}, #{user => ann}, #{org => other, user => bob}],
+    lists:foreach(
+      fun(N) ->
+              Holds = lists:foldl(fun(_, Acc) -> step(Ledger, old_step(), 1, Acc) end, [],
+                                  lists:seq(1, 60)),
+              ok = cost_ledger:advance_clock(Ledger, rand:uniform(2 * ?DAY_MS)),
+              _ = end_all(Ledger, Holds),
+              told_alike(Config, Ledger, Scopes),
+              _ = remove_old(Config, Ledger, 8 + N rem 3),
+              told_alike(Config, Ledger, Scopes)
+      end, lists:seq(1, 20)),
+    Read = expect(#{"leaving" => 0}, directory(Config)),
+    ?assert(maps:get("kept_from", Read) > ?START_MS * 1000),
+    ok = cost_ledger:stop(Ledger),
+    expect(maps:with(["entries", "keys", "warnings", "kept_from"], Read), directory(Config)).
+
+%% All but changes of the rules, and the large leaps of the clock.
+old_step() -> lists:nth(rand:uniform(18), [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 13, 14, 15, 16, 17, 19]).
+
+%% The windows reach back a week at most; one counts from its resets on.
+short_budgets() ->
+    [case Rule of
+         #{name := state} -> Rule#{window => {calendar, week, 0}};
+         #{name := each} -> Rule#{window => lifetime, limit => 100000};
+         _ -> Rule
+     end || Rule <- budgets()].
+
+damage_where_old_entries_were_removed(Config) ->
+    Ledger = open(Config, #{budgets => #{}, rules => []}),
+    [begin
+         _ = cost_ledger_test:at(Ledger, ?START_MS + Day * ?DAY_MS),
+         [book(Ledger, random_state_of(3), random_meta(small)) || _ <- lists:seq(1, 9)]
+     end || Day <- lists:seq(0, 29)],
+    _ = remove_old(Config, Ledger, 10),
+    ok = cost_ledger:stop(Ledger),
+    _ = expect(#{"leaving" => 0}, directory(Config)),
+    [begin
+         Output = damaged(directory(Config), rewrite("meta", Index, Code)),
+         assert_problem(Expected, Output)
+     end || {Index, Code, Expected} <-
+                [{2, "value = value[:-1] + bytes([value[-1] ^ 1])", "retention"},
+                 {2, "value = None", "retention"},
+                 {0, "value = value.replace(b'retention', b'retentioo')", "newer: needs"}]],
+    %% In the block with the sums before the horizon, and behind it.
+    [begin
+         Output = damaged(directory(Config), rewrite("series", Index, Code)),
+         assert_problem("series", Output)
+     end || {Index, Code} <- [{0, "value = bytes([40]) + value[1:]"}, {0, "value = None"},
+                              {1, "value = value[:-1]"},
+                              {2, "value = value[:5] + bytes([value[5] ^ 2]) + value[6:]"}]].
 
 %% Records that there are, and holds. Some steps are refused: that must leave no trace.
 record_step(Ledger, Kind, {Ids, Holds}) when Kind =< 5 ->

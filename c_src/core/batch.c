@@ -300,6 +300,21 @@ int batch_find(struct batch *batch, uint64_t id, struct ledger_entry *entry) {
                    : entry_read_stored(batch->ledger->decoder, value.mv_data, value.mv_size, entry);
 }
 
+/* What is older than the horizon counts as removed from the moment on that it is said to be. */
+int batch_find_linked(struct batch *batch, uint64_t id, struct ledger_entry *entry) {
+    struct retention retention;
+    int rc = batch_find(batch, id, entry);
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return rc;
+    bool is_there = rc == 0;
+    rc = meta_read_retention(batch->ledger, batch->txn, &retention);
+    if (rc != 0)
+        return rc;
+    if (id != 0 && id < retention.horizon && !(is_there && retention_keeps(entry->kind)))
+        return LEDGER_E_PRUNED;
+    return is_there ? 0 : LEDGER_E_NO_ENTRY;
+}
+
 int batch_fetch(struct batch *batch, uint64_t id, struct ledger_entry *entry) {
     int rc = batch_find(batch, id, entry);
     return rc == MDB_NOTFOUND ? LEDGER_E_DAMAGED : rc;
@@ -570,13 +585,20 @@ static int do_without_draft(struct batch *batch, struct ledger_request *request)
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-/* Whether a request that comes again has the payload that it had. What was taken away since then
- * is not known any more: whatever is said in its place then is the same. */
+/* Whether a request that comes again has the payload that it had. What was taken away since then,
+ * or removed with its entry, is not known any more: whatever is said in its place then is the same.
+ */
 static int check_payload(struct batch *batch, uint64_t id, const struct ledger_entry *entry) {
     struct ledger_payload payload;
+    struct retention retention;
     int rc = payloads_find(batch->txn, batch_dbi(batch, DB_PAYLOADS), id, &payload);
     if (rc != 0 || payload.redacted_by != 0)
         return rc;
+    if (payload.map.size == 0 && entry->payload.size > 0) {
+        rc = meta_read_retention(batch->ledger, batch->txn, &retention);
+        if (rc != 0 || id < retention.horizon)
+            return rc;
+    }
     bool same = payload.map.size == entry->payload.size &&
                 (payload.map.size == 0 ||
                  memcmp(payload.map.data, entry->payload.data, payload.map.size) == 0);

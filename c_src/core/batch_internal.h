@@ -111,6 +111,9 @@ bool batch_has_family(const struct batch *batch, int family, const struct ledger
 int batch_fetch(struct batch *batch, uint64_t id, struct ledger_entry *entry);
 /* The same of one that may not be: MDB_NOTFOUND. */
 int batch_find(struct batch *batch, uint64_t id, struct ledger_entry *entry);
+/* The same of one that a request names, or what it asks for does: LEDGER_E_NO_ENTRY,
+ * LEDGER_E_PRUNED. */
+int batch_find_linked(struct batch *batch, uint64_t id, struct ledger_entry *entry);
 
 /* Gives the entry its id and its overrun flag, and books it. `corrected`: see entry_amounts(). */
 int batch_book(struct batch *batch, struct ledger_entry *entry,

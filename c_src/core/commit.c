@@ -472,6 +472,8 @@ int ledger_set_policy(struct ledger *ledger, const struct ledger_policy *wanted,
         return rc;
     rc = check_change(ledger, wanted, failure);
     if (rc == 0)
+        rc = retention_check_policy(ledger, wanted, now_us, failure);
+    if (rc == 0)
         rc = make_plan(ledger, wanted, &plan, failure);
     if (rc != 0 || policy_equal(wanted, &ledger->policy)) {
         plan_free(&plan);

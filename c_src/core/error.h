@@ -55,6 +55,9 @@ enum ledger_error {
     LEDGER_E_AMOUNT = -31040,
     LEDGER_E_OCCURS_AHEAD = -31041,
     LEDGER_E_OVERTAKEN = -31042,
+    LEDGER_E_PRUNED = -31043,
+    LEDGER_E_RETENTION = -31044,
+    LEDGER_E_PAST_REMOVED = -31045,
 };
 
 /* Where a failure needs more than its code: which file, which holder, which field. */

@@ -79,7 +79,7 @@ static int check_keys(struct batch *batch, const struct ledger_entry *entry,
 
 static int fetch_linked(struct batch *batch, const struct ledger_entry *entry,
                         struct ledger_entry *linked) {
-    int rc = entry->link == 0 ? LEDGER_E_NO_ENTRY : batch_fetch(batch, entry->link, linked);
+    int rc = entry->link == 0 ? LEDGER_E_NO_ENTRY : batch_find_linked(batch, entry->link, linked);
     return rc == LEDGER_E_DAMAGED ? LEDGER_E_NO_ENTRY : rc;
 }
 

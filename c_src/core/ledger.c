@@ -60,6 +60,18 @@ static bool declare(struct ledger *ledger, const struct ledger_options *options)
     return true;
 }
 
+/* A series counts from the first entry on. */
+static int check_kept(struct ledger *ledger, struct ledger_failure *failure) {
+    uint64_t kept_from;
+    int rc = ledger_kept_from(ledger, &kept_from);
+    if (rc != 0)
+        return ledger_fail(failure, rc, "reading data.mdb");
+    return kept_from == 0
+               ? 0
+               : ledger_fail(failure, LEDGER_E_PAST_REMOVED, "what is older than %llu ms is gone",
+                             (unsigned long long)(kept_from / 1000));
+}
+
 /* What a family can be; the states' own comes first, without being named. */
 static bool is_family(const struct declared_series *family) {
     int previous = 0;
@@ -187,9 +199,12 @@ static int open_files(struct ledger *ledger, const struct ledger_options *option
         ledger_fail(failure, rc, "reader slots in %s", options->directory);
     if (rc == 0)
         rc = load(ledger, &opened->last_id, failure);
+    size_t had = ledger->declared_count;
     if (rc == 0 && !declare(ledger, options))
         rc = ledger_fail(failure, LEDGER_E_BAD_POLICY,
                          "a ledger has at most 64 series, and never loses one");
+    if (rc == 0 && ledger->declared_count > had)
+        rc = check_kept(ledger, failure);
     if (rc == 0)
         rc = plan(ledger, failure);
     if (rc == 0)

@@ -244,6 +244,20 @@ int ledger_commit(struct ledger *ledger, struct ledger_batch *batch, struct ledg
  * transaction of its own. *done: none is left. */
 int ledger_build(struct ledger *ledger, size_t limit, bool *done, struct ledger_failure *failure);
 
+/* Removes what was archived, below a horizon that ledger_horizon() allowed, about `limit` rows of
+ * it, in a transaction of its own: retention.h. Zeroed but for horizon_us before the first slice;
+ * again and again until `done`. LEDGER_E_RETENTION: the horizon is not allowed any more. Where one
+ * that is as late is there already, what is left of it is removed. */
+struct ledger_pruning {
+    uint64_t horizon_us;
+    uint64_t removed; /* entries, so far */
+    bool done;
+    uint32_t series; /* where it goes on */
+    uint64_t block;
+};
+int ledger_prune(struct ledger *ledger, size_t limit, struct ledger_pruning *pruning,
+                 struct ledger_failure *failure);
+
 /* Who changes the policy, and why. With a client_id and request digest it is idempotent. */
 struct ledger_change {
     struct ledger_text by;
@@ -255,7 +269,8 @@ struct ledger_change {
 /* Replaces the policy if its version is still wanted->version, books who changed what and why,
  * and puts it in force before returning. The states must begin with those declared so far. A
  * change that changes nothing is not booked. *version: that in force afterwards; with
- * LEDGER_E_CONFLICT the id that has the change's client_id. */
+ * LEDGER_E_CONFLICT the id that has the change's client_id. LEDGER_E_PRUNED: a rule counts what was
+ * removed. */
 int ledger_set_policy(struct ledger *ledger, const struct ledger_policy *wanted,
                       const struct ledger_change *change, int64_t now_us, uint64_t *version,
                       struct ledger_effects *effects, struct ledger_failure *failure);
@@ -370,7 +385,8 @@ struct ledger_page {
     uint64_t next; /* unless done: the cursor of the next page */
     bool done;
     bool total_known;
-    uint64_t total; /* of all that match, in the whole time asked for */
+    uint64_t total;     /* of all that match, in the whole time asked for */
+    uint64_t kept_from; /* there may have been more before this time, which was removed; 0: no */
 };
 
 /* entry->names hold the text of its names. The payload is empty where it was not asked for. */
@@ -378,11 +394,13 @@ typedef void ledger_list_row(void *context, const struct ledger_entry *entry,
                              const struct ledger_payload *payload);
 
 /* A page of entries. `row` NULL: they are counted only. A page may be short, or empty, without
- * being the last: the bound on what is looked at keeps a call from pinning old pages. */
+ * being the last: the bound on what is looked at keeps a call from pinning old pages.
+ * LEDGER_E_PRUNED: a time that was asked for lies in what was removed. */
 int ledger_list(struct ledger *ledger, const struct ledger_list_query *query, ledger_list_row *row,
                 void *context, struct ledger_page *page);
 
-/* One entry of any kind with its payload, or MDB_NOTFOUND (-30798). */
+/* One entry of any kind with its payload, or MDB_NOTFOUND (-30798); LEDGER_E_PRUNED for an id that
+ * lies in what was removed. */
 int ledger_read_record(struct ledger *ledger, uint64_t id, ledger_list_row *row, void *context);
 /* The record that has that run_id; one that is a live hold has no entry yet. */
 int ledger_read_run(struct ledger *ledger, struct ledger_text run_id, ledger_list_row *row,
@@ -404,7 +422,8 @@ struct ledger_sums {
 };
 
 /* Sums of one series, that of all the filter's names (its kinds and statuses are not looked at):
- * LEDGER_E_UNDECLARED_SERIES, LEDGER_E_BUILDING. */
+ * LEDGER_E_UNDECLARED_SERIES, LEDGER_E_BUILDING; LEDGER_E_PRUNED where they would begin (but at 0)
+ * or end in what was removed. */
 int ledger_sum_up(struct ledger *ledger, const struct ledger_filter *filter,
                   struct ledger_sums *sums);
 /* The same for each value of one more dimension, up to `limit` values in a call, after the one that
@@ -443,8 +462,17 @@ struct ledger_facts {
     uint64_t map_size;
     char currency[8];
     uint8_t boot_id[16];
-    uint64_t holds; /* live ones */
+    uint64_t holds;     /* live ones */
+    uint64_t kept_from; /* what is older was archived and removed; 0: everything is there */
 };
 int ledger_facts(struct ledger *ledger, struct ledger_facts *facts);
+
+/* How much of what is older than `wanted` may be archived and removed: up to which id, a whole day,
+ * and never less than what was. LEDGER_E_RETENTION, naming the rule that counts what is older;
+ * LEDGER_E_BUILDING. */
+int ledger_horizon(struct ledger *ledger, uint64_t wanted_us, uint64_t *horizon_us,
+                   struct ledger_failure *failure);
+/* As in the facts. */
+int ledger_kept_from(struct ledger *ledger, uint64_t *us);
 
 #endif

@@ -3,12 +3,14 @@
  *
  * A list walks the shortest series that all it asks for is in, and leaves out what is not asked
  * for: by the columns that an item adds to, where these tell, else by the entry. What is in no
- * series (changes, prices, ...) is found in the entries themselves. */
+ * series (changes, prices, ...) is found in the entries themselves; and so is what is left of the
+ * time before the horizon (retention.h). */
 #include <errno.h>
 #include <string.h>
 
 #include "keys.h"
 #include "reading.h"
+#include "retention.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
 /* Those that add to some column. */
@@ -33,9 +35,9 @@ static enum ledger_status status_of(enum ledger_kind kind, uint64_t mask) {
     return mask & (BIT(COLUMN_FAILED) | BIT(COLUMN_RUNS_FAILED)) ? STATUS_FAILED : STATUS_ABORTED;
 }
 
-static bool is_wanted(const struct ledger_filter *filter, enum ledger_kind kind,
+static bool is_wanted(const struct ledger_filter *filter, uint32_t kinds, enum ledger_kind kind,
                       enum ledger_status status) {
-    return filter->kinds & 1u << kind && (filter->statuses == 0 || filter->statuses & 1u << status);
+    return kinds & 1u << kind && (filter->statuses == 0 || filter->statuses & 1u << status);
 }
 
 /* ---- how many ---------------------------------------------------------------------------- */
@@ -162,6 +164,7 @@ struct listing {
     uint32_t numbers[DIMENSION_LIMIT]; /* of the names asked for, status left out */
     uint64_t asked;                    /* bit N for a name in dimension N */
     bool by_name;                      /* the series tells not all of them */
+    uint32_t kinds;                    /* that are told, in the time that is walked */
     uint64_t since;                    /* of what is left after the pages before */
     uint64_t until;
     ledger_list_row *row;
@@ -216,7 +219,7 @@ static int load(struct listing *listing, uint64_t id, struct ledger_entry *entry
 static int look_at_item(struct listing *listing, const struct series_item *item) {
     struct ledger_entry entry;
     enum ledger_kind kind = kind_of(item->mask);
-    if (!is_wanted(listing->filter, kind, status_of(kind, item->mask)))
+    if (!is_wanted(listing->filter, listing->kinds, kind, status_of(kind, item->mask)))
         return 0;
     if (listing->row == NULL && !listing->by_name) {
         listing->page->matched++;
@@ -253,7 +256,6 @@ static int first_entry(struct listing *listing, MDB_cursor *cursor, MDB_val *key
 }
 
 static int walk_entries(struct listing *listing) {
-    const struct ledger_filter *filter = listing->filter;
     struct ledger_entry entry;
     MDB_cursor *cursor = listing->reading->entries;
     MDB_val key, value;
@@ -268,7 +270,10 @@ static int walk_entries(struct listing *listing) {
             break;
         listing->bytes += value.mv_size;
         rc = entry_read_stored(listing->reading->decoder, value.mv_data, value.mv_size, &entry);
-        if (rc == 0 && is_wanted(filter, entry.kind, entry.status) && matches(listing, &entry))
+        uint32_t kinds = entry.id < listing->reading->horizon ? listing->kinds & RETENTION_KINDS
+                                                              : listing->kinds;
+        if (rc == 0 && is_wanted(listing->filter, kinds, entry.kind, entry.status) &&
+            matches(listing, &entry))
             rc = tell(listing, &entry);
         if (rc != 0 || !goes_on(listing, entry.id))
             break;
@@ -278,29 +283,62 @@ static int walk_entries(struct listing *listing) {
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+/* What stayed of the time before the horizon is in no series any more; from there on everything is.
+ */
+static int walk_part(struct listing *listing, uint32_t series, bool is_kept_part) {
+    uint64_t since = listing->since, until = listing->until, horizon = listing->reading->horizon;
+    int rc = 0;
+    if (listing->stopped)
+        return 0;
+    if (is_kept_part && since < horizon)
+        listing->since = horizon;
+    if (!is_kept_part && until > horizon)
+        listing->until = horizon;
+    if (listing->since < listing->until)
+        rc = is_kept_part ? walk_series(listing, series) : walk_entries(listing);
+    listing->since = since;
+    listing->until = until;
+    return rc;
+}
+
+static int walk_parts(struct listing *listing, uint32_t series) {
+    bool newest_first = !listing->query->oldest_first;
+    bool any_old = listing->kinds & RETENTION_KINDS;
+    int rc = newest_first || any_old ? walk_part(listing, series, newest_first) : 0;
+    return rc == 0 && (!newest_first || any_old) ? walk_part(listing, series, !newest_first) : rc;
+}
+
 static int list(struct listing *listing) {
     struct reading *reading = listing->reading;
     const struct ledger_filter *filter = listing->filter;
     struct ledger_page *page = listing->page;
     struct choice choice = {0};
     struct totals totals;
+    struct ledger_filter kept = *filter;
     bool in_series = (filter->kinds & ~KINDS_IN_SERIES) == 0;
+    bool any_old = filter->kinds & RETENTION_KINDS;
+    bool reaches_back = filter->since < reading->horizon;
+    if (reaches_back)
+        kept.since = reading->horizon;
+    if (kept.until < kept.since)
+        kept.until = kept.since;
     int rc = reading_numbers(reading, filter->names, listing->numbers);
     if (rc == MDB_NOTFOUND) { /* a name that was never used */
         page->total_known = true;
         return 0;
     }
     if (rc == 0 && in_series)
-        rc = choose(reading, filter, listing->numbers, &choice);
+        rc = choose(reading, &kept, listing->numbers, &choice);
     listing->by_name = !choice.is_exact;
     listing->numbers[DIMENSION_STATUS] = 0; /* `statuses` says it, too */
     for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++)
         listing->asked |= (uint64_t)(listing->numbers[dimension] != 0) << dimension;
-    page->total_known = in_series && (choice.is_exact || choice.is_empty);
+    page->total_known =
+        in_series && (choice.is_empty || (choice.is_exact && !(any_old && reaches_back)));
     if (rc != 0 || choice.is_empty)
         return rc;
-    if (choice.is_exact && in_series) {
-        rc = totals_between(reading, choice.series, filter->since, filter->until, &totals);
+    if (page->total_known) {
+        rc = totals_between(reading, choice.series, kept.since, kept.until, &totals);
         if (rc == 0)
             page->total = (uint64_t)wanted(filter, &totals);
     }
@@ -308,14 +346,31 @@ static int list(struct listing *listing) {
     bool reads_all =
         choice.series == SERIES_EVERYTHING && listing->row != NULL && filter->statuses == 0;
     if (rc == 0)
-        rc = in_series && !reads_all ? walk_series(listing, choice.series) : walk_entries(listing);
+        rc = in_series && !reads_all ? walk_parts(listing, choice.series) : walk_entries(listing);
     return rc;
+}
+
+/* A list of work from the beginning on is one of what is kept, and says so. */
+static int check_time(const struct listing *listing) {
+    const struct ledger_filter *filter = listing->filter;
+    uint64_t horizon = listing->reading->horizon;
+    bool any_removed = filter->kinds & ~RETENTION_KINDS;
+    if (!any_removed || filter->since >= horizon || filter->since >= filter->until)
+        return 0;
+    if (filter->since > 0 || filter->until <= horizon)
+        return LEDGER_E_PRUNED;
+    listing->page->kept_from = horizon;
+    return 0;
 }
 
 int ledger_list(struct ledger *ledger, const struct ledger_list_query *query, ledger_list_row *row,
                 void *context, struct ledger_page *page) {
-    struct listing listing = {
-        .query = query, .filter = &query->filter, .row = row, .context = context, .page = page};
+    struct listing listing = {.query = query,
+                              .filter = &query->filter,
+                              .kinds = query->filter.kinds,
+                              .row = row,
+                              .context = context,
+                              .page = page};
     int rc;
     *page = (struct ledger_page){0};
     listing.reading = reading_begin(ledger, &rc);
@@ -327,9 +382,10 @@ int ledger_list(struct ledger *ledger, const struct ledger_list_query *query, le
         listing.since = query->cursor;
     if (query->cursor != 0 && query->cursor < listing.until && !query->oldest_first)
         listing.until = query->cursor;
+    rc = check_time(&listing);
     if (query->filter.since >= query->filter.until)
         page->total_known = true; /* there is no such time */
-    else if (query->limit > 0)
+    else if (rc == 0 && query->limit > 0)
         rc = list(&listing);
     page->done = !listing.stopped;
     reading_end(listing.reading);

@@ -6,9 +6,12 @@
 #include "pack.h"
 
 #define MAGIC "cost_ledger"
-/* What a program must know: whole, in every ledger that this version wrote to. */
-static const char *const needed[] = {"budgets", "records"};
+/* What a program must know: all but the last in every ledger that this version wrote to, the last
+ * where there is the row of that name. */
+#define RETENTION "retention"
+static const char *const needed[] = {"budgets", "records", RETENTION};
 #define NEEDED (sizeof needed / sizeof needed[0])
+#define ALWAYS_NEEDED (NEEDED - 1)
 
 static int put_row(struct ledger *ledger, MDB_txn *txn, const char *word,
                    struct entry_buffer *buffer) {
@@ -26,9 +29,19 @@ int meta_put_policy(struct ledger *ledger, MDB_txn *txn, const struct ledger_pol
     return put_row(ledger, txn, "policy", &buffer);
 }
 
+static int get_row(const struct ledger *ledger, MDB_txn *txn, const char *word, MDB_val *value) {
+    MDB_val key = {strlen(word), (char *)word};
+    return mdb_get(txn, ledger->storage.databases[DB_META], &key, value);
+}
+
 static int put_format(struct ledger *ledger, MDB_txn *txn, uint64_t created_at_us,
                       const char *currency) {
     struct entry_buffer buffer = {0};
+    MDB_val retention;
+    int has_removed = get_row(ledger, txn, RETENTION, &retention);
+    if (has_removed != 0 && has_removed != MDB_NOTFOUND)
+        return has_removed;
+    size_t words = has_removed == 0 ? NEEDED : ALWAYS_NEEDED;
     msgpack_packer packer;
     msgpack_packer_init(&packer, &buffer, entry_buffer_append);
     msgpack_pack_map(&packer, 5);
@@ -41,8 +54,8 @@ static int put_format(struct ledger *ledger, MDB_txn *txn, uint64_t created_at_u
     pack_word(&packer, "currency");
     pack_word(&packer, currency);
     pack_word(&packer, "needs");
-    msgpack_pack_array(&packer, NEEDED);
-    for (size_t i = 0; i < NEEDED; i++)
+    msgpack_pack_array(&packer, words);
+    for (size_t i = 0; i < words; i++)
         pack_word(&packer, needed[i]);
     return put_row(ledger, txn, "format", &buffer);
 }
@@ -121,7 +134,8 @@ static bool read_needs(const msgpack_object *object, struct ledger *ledger) {
             return false;
         told |= 1u << word;
     }
-    ledger->needs_told = told == (1u << NEEDED) - 1;
+    const unsigned always = (1u << ALWAYS_NEEDED) - 1;
+    ledger->needs_told = (told & always) == always;
     return true;
 }
 
@@ -230,11 +244,6 @@ static int read_building(const msgpack_object *object, void *context) {
     return rc != 0 || families_are_sound(families) ? rc : LEDGER_E_DAMAGED;
 }
 
-static int get_row(struct ledger *ledger, MDB_txn *txn, const char *word, MDB_val *value) {
-    MDB_val key = {strlen(word), (char *)word};
-    return mdb_get(txn, ledger->storage.databases[DB_META], &key, value);
-}
-
 int meta_prove(struct ledger *ledger) {
     struct entry_buffer copy = {0};
     MDB_txn *txn = NULL;
@@ -253,7 +262,7 @@ int meta_prove(struct ledger *ledger) {
     return rc;
 }
 
-static int load_row(struct ledger *ledger, MDB_txn *txn, const char *word,
+static int load_row(const struct ledger *ledger, MDB_txn *txn, const char *word,
                     int (*read)(const msgpack_object *, void *), void *context) {
     MDB_val value;
     msgpack_unpacked unpacked;
@@ -267,6 +276,32 @@ static int load_row(struct ledger *ledger, MDB_txn *txn, const char *word,
     rc = rc == MSGPACK_UNPACK_SUCCESS ? read(&unpacked.data, context) : LEDGER_E_DAMAGED;
     msgpack_unpacked_destroy(&unpacked);
     return rc;
+}
+
+static int read_retention(const msgpack_object *object, void *context) {
+    struct retention *retention = context;
+    bool is_pair = object->type == MSGPACK_OBJECT_ARRAY && object->via.array.size == 2;
+    if (!is_pair || !unpack_uint(&object->via.array.ptr[0], LEDGER_TIME_MAX, &retention->horizon) ||
+        !unpack_uint(&object->via.array.ptr[1], retention->horizon, &retention->removed_to) ||
+        retention->horizon % RETENTION_UNIT_US != 0)
+        return LEDGER_E_DAMAGED;
+    return 0;
+}
+
+int meta_read_retention(const struct ledger *ledger, MDB_txn *txn, struct retention *retention) {
+    *retention = (struct retention){0};
+    int rc = load_row(ledger, txn, RETENTION, read_retention, retention);
+    return rc == LEDGER_E_FOREIGN ? 0 : rc; /* absent */
+}
+
+int meta_put_retention(struct ledger *ledger, MDB_txn *txn, const struct retention *retention) {
+    struct entry_buffer buffer = {0};
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, &buffer, entry_buffer_append);
+    msgpack_pack_array(&packer, 2);
+    msgpack_pack_uint64(&packer, retention->horizon);
+    msgpack_pack_uint64(&packer, retention->removed_to);
+    return put_row(ledger, txn, RETENTION, &buffer);
 }
 
 int meta_read_policy(struct ledger *ledger, MDB_txn *txn, struct ledger_policy *policy) {

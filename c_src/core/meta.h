@@ -5,18 +5,21 @@
  *                                      ledger; a word that this code does not know is
  *                                      LEDGER_E_NEWER. "budgets": rules of every form, holds,
  *                                      grants, resets. "records": payloads, run ids, prices,
- *                                      families by status. A later version names here what it began
- *                                      to use, in the transaction that does.
+ *                                      families by status. "retention": the row of that name. A
+ *                                      later version names here what it began to use, in the
+ *                                      transaction that does.
  *   "series"   [[dimension, ...], ...]   the declared families of series
  *   "building" [[[dimension, ...], id], ...]   families that are being built: entries below id
  *                                              are in; absent where there are none
  *   "policy"   see policy.h
+ *   "retention" [id, id]   see retention.h; absent where no entry was ever removed
  *
  * Thread class: those that may read or write LMDB. */
 #ifndef LEDGER_META_H
 #define LEDGER_META_H
 
 #include "internal.h"
+#include "retention.h"
 
 /* Writes the rows of a new ledger, whose families ledger->declared has. */
 int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options *options);
@@ -30,10 +33,14 @@ int meta_read_series(struct ledger *ledger, MDB_txn *txn, struct declared_series
 int meta_read_policy(struct ledger *ledger, MDB_txn *txn, struct ledger_policy *policy);
 /* Commits a transaction that changes nothing: when it succeeds, so has every one before it. */
 int meta_prove(struct ledger *ledger);
-/* The row `format` of a ledger that an earlier version made, with what this one needs. */
+/* The row `format`, with what a program must know by now: of a ledger that an earlier version made,
+ * or that begins to remove entries. */
 int meta_put_needs(struct ledger *ledger, MDB_txn *txn);
 /* The rows `series` and `building`, of as many families as the ledger has. */
 int meta_put_series(struct ledger *ledger, MDB_txn *txn, const struct declared_series *declared);
 int meta_put_policy(struct ledger *ledger, MDB_txn *txn, const struct ledger_policy *policy);
+/* The row `retention`; zeros where there is none. */
+int meta_read_retention(const struct ledger *ledger, MDB_txn *txn, struct retention *retention);
+int meta_put_retention(struct ledger *ledger, MDB_txn *txn, const struct retention *retention);
 
 #endif

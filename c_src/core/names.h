@@ -53,6 +53,7 @@ int names_put_series(MDB_txn *txn, MDB_dbi dbi, const uint32_t *numbers, size_t 
 /* All rows 07, from rows 04. */
 int names_count_families(MDB_txn *txn, MDB_dbi dbi);
 /* Kinds of row that one has to tell apart for that. */
+#define NAMES_TEXT 3
 #define NAMES_SERIES 4
 #define NAMES_OF_SERIES 5
 #define NAMES_UNDEFINED 6

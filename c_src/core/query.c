@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "meta.h"
 #include "series.h"
 #include "window.h"
 
@@ -170,6 +171,7 @@ int ledger_facts(struct ledger *ledger, struct ledger_facts *facts) {
     MDB_txn *txn;
     MDB_stat entries, holds;
     MDB_envinfo info;
+    struct retention retention;
     *facts = (struct ledger_facts){0};
     int rc = storage_read_begin(&ledger->storage, &txn);
     if (rc != 0)
@@ -180,8 +182,11 @@ int ledger_facts(struct ledger *ledger, struct ledger_facts *facts) {
     if (rc == 0)
         rc = mdb_stat(txn, ledger->storage.databases[DB_HOLDS], &holds);
     if (rc == 0)
+        rc = meta_read_retention(ledger, txn, &retention);
+    if (rc == 0)
         rc = mdb_env_info(ledger->storage.env, &info);
     if (rc == 0) {
+        facts->kept_from = retention.horizon;
         facts->entries = entries.ms_entries;
         facts->holds = holds.ms_entries;
         facts->data_bytes = ((uint64_t)info.me_last_pgno + 1) * entries.ms_psize;

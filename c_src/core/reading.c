@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "meta.h"
+
 struct reading *reading_begin(struct ledger *ledger, int *rc) {
+    struct retention retention = {0};
     struct reading *reading = malloc(sizeof *reading);
     *rc = ENOMEM;
     if (reading == NULL)
@@ -21,6 +24,9 @@ struct reading *reading_begin(struct ledger *ledger, int *rc) {
         *rc = storage_read_begin(&ledger->storage, &reading->txn);
     if (*rc != 0)
         reading->txn = NULL;
+    if (*rc == 0)
+        *rc = meta_read_retention(ledger, reading->txn, &retention);
+    reading->horizon = retention.horizon;
     const struct {
         enum storage_database database;
         MDB_cursor **cursor;
@@ -88,6 +94,8 @@ int reading_find(struct reading *reading, uint64_t id, struct ledger_entry *entr
 int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entry) {
     size_t size;
     int rc = reading_find(reading, id, entry, &size);
+    if (rc == MDB_NOTFOUND && id != 0 && id < reading->horizon)
+        rc = LEDGER_E_PRUNED;
     return rc == 0 ? reading_load_names(reading, entry) : rc;
 }
 

@@ -27,6 +27,7 @@ struct reading {
     struct entry_decoder *decoder;
     size_t declared_count;
     struct declared_series declared[DECLARED_MAX];
+    uint64_t horizon;                             /* what is older was removed: retention.h */
     struct reading_name memo[READING_MEMO_SLOTS]; /* names, with their texts in LMDB's map */
 };
 
@@ -47,7 +48,7 @@ static inline int reading_payload(struct reading *reading, uint64_t id,
                                   struct ledger_payload *payload) {
     return payloads_find_next(reading->payloads, &reading->payload_at, id, payload);
 }
-/* One entry with its names; MDB_NOTFOUND. */
+/* One entry with its names; MDB_NOTFOUND, LEDGER_E_PRUNED. */
 int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entry);
 
 /* Numbers of all names that are given; MDB_NOTFOUND when one of them was never used. */

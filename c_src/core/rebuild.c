@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "digest.h"
+#include "meta.h"
 #include "payloads.h"
 #include "verify_internal.h"
 
@@ -147,6 +148,25 @@ static int take_undefined(struct rebuilding *rebuilding, MDB_val key, MDB_val va
                : 0;
 }
 
+/* A name whose entry was removed, like one that only holds use. */
+static int take_past_name(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
+    const uint8_t *bytes = key.mv_data;
+    struct ledger_text text;
+    uint8_t dimension;
+    (void)value;
+    if (key.mv_size != 5 || bytes[0] != NAMES_TEXT)
+        return 0;
+    uint32_t number = get_be32(bytes + 1);
+    if (names_text(rebuilding->verifier.txn, new_dbi(rebuilding, DB_NAMES), number, &dimension,
+                   &text) == 0)
+        return 0;
+    int rc = names_text(rebuilding->old, old_dbi(rebuilding, DB_NAMES), number, &dimension, &text);
+    if (verify_is_damage(rc))
+        return leave_out(rebuilding, "names", 0, "number %" PRIu32 "\nhas no text any more",
+                         number);
+    return rc == 0 ? put_name(rebuilding, number, dimension, text) : rc;
+}
+
 /* Whether all have a text now, and are those of a declared family. */
 static bool is_series(const struct rebuilding *rebuilding, const uint32_t *numbers, size_t count) {
     const struct verifier *verifier = &rebuilding->verifier;
@@ -240,7 +260,20 @@ static int number_series(void *context, struct replay_series *series) {
     return rc;
 }
 
+static int begin_series(void *context, struct replay_series *series) {
+    struct rebuilding *rebuilding = context;
+    return verify_begin_series(&rebuilding->verifier, series);
+}
+
 /* ---- keys ----------------------------------------------------------------------------------- */
+
+static bool is_past(const struct rebuilding *rebuilding, uint64_t id) {
+    return id != 0 && verify_is_past(&rebuilding->verifier, id);
+}
+
+static bool is_past_key(const struct rebuilding *rebuilding, MDB_val key) {
+    return key.mv_size == 9 && is_past(rebuilding, get_be64((const uint8_t *)key.mv_data + 1));
+}
 
 static int put_client(struct rebuilding *rebuilding, const struct ledger_entry *entry) {
     struct key_row row = {.operation = (uint8_t)verify_operation(entry),
@@ -304,7 +337,9 @@ static int take_key(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
     if (kind == KEY_RESOLVED)
         return put(rebuilding, DB_KEYS, key, value);
     if (kind == KEY_CORRECTED || kind == KEY_PRICE)
-        return 0;
+        return kind == KEY_CORRECTED && is_past_key(rebuilding, key)
+                   ? put(rebuilding, DB_KEYS, key, value)
+                   : 0;
     if (kind == 0 || kind > KEY_PRICE || keys_read(value, &row) != 0)
         return leave_out(rebuilding, "keys", 0, "a row of kind %u\ncannot be read", kind);
     bool is_of_hold = row.operation == OPERATION_RESERVE || row.operation == OPERATION_METER ||
@@ -313,19 +348,21 @@ static int take_key(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
                           : (is_of_hold && row.id != 0) ||
                                 (row.operation == OPERATION_POLICY && row.id == 0) ||
                                 is_asked_again(rebuilding, key, &row);
-    if (!is_ours)
+    if (!is_ours && !is_past(rebuilding, row.id))
         return 0;
     int rc = mdb_put(rebuilding->verifier.txn, new_dbi(rebuilding, DB_KEYS), &key, &value,
                      MDB_NOOVERWRITE);
     return rc == MDB_KEYEXIST ? 0 : rc; /* an entry has it */
 }
 
+/* Those of holds that are older than the horizon are not made again. */
 static int drop_resolved(struct rebuilding *rebuilding) {
     MDB_cursor *cursor;
-    uint8_t kind = KEY_RESOLVED;
+    uint8_t bytes[9] = {KEY_RESOLVED};
+    put_be64(bytes + 1, rebuilding->verifier.retention.horizon);
     int rc = mdb_cursor_open(rebuilding->verifier.txn, new_dbi(rebuilding, DB_KEYS), &cursor);
     while (rc == 0) {
-        MDB_val key = {1, &kind}, value;
+        MDB_val key = {sizeof bytes, bytes}, value;
         rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
         if (rc == 0 && *(uint8_t *)key.mv_data != KEY_RESOLVED)
             rc = MDB_NOTFOUND;
@@ -337,8 +374,10 @@ static int drop_resolved(struct rebuilding *rebuilding) {
 }
 
 static int take_derived(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
-    bool has_ended = *(uint8_t *)key.mv_data != KEY_RESOLVED || *(uint8_t *)value.mv_data != 0;
-    return has_ended ? put(rebuilding, DB_KEYS, key, value) : 0;
+    uint8_t kind = *(uint8_t *)key.mv_data;
+    bool has_ended = kind != KEY_RESOLVED || *(uint8_t *)value.mv_data != 0;
+    bool is_kept = kind != KEY_PRICE && is_past_key(rebuilding, key);
+    return has_ended && !is_kept ? put(rebuilding, DB_KEYS, key, value) : 0;
 }
 
 /* ---- entries, payloads, holds --------------------------------------------------------------- */
@@ -420,6 +459,51 @@ static int put_rollup(void *context, struct replay_series *series, const struct 
     return put(rebuilding, DB_ROLLUPS, key, value);
 }
 
+/* ---- what stands in for entries that were removed -------------------------------------------- */
+
+/* A block that goes on behind the horizon is taken up to there. */
+static int take_past_block(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
+    struct series_contents contents;
+    struct series_key at;
+    struct series_block block = {0};
+    MDB_cursor *cursor;
+    if (series_read_key(key, &at) != 0 || !is_past(rebuilding, at.first_id))
+        return 0;
+    if (series_read_block(at.first_id, value, &contents) != 0)
+        return leave_out(rebuilding, "series", at.first_id,
+                         "series %" PRIu32 ", block from %" PRIu64 "\ncannot be read", at.series,
+                         at.first_id);
+    if (is_past(rebuilding, contents.last_id))
+        return put(rebuilding, DB_SERIES, key, value);
+    block.series = at.series;
+    int rc = mdb_cursor_open(rebuilding->old, old_dbi(rebuilding, DB_SERIES), &cursor);
+    if (rc != 0)
+        return rc;
+    rc = series_load_before(cursor, at.series, rebuilding->verifier.retention.horizon, &block);
+    mdb_cursor_close(cursor);
+    return rc == 0 ? series_store(rebuilding->verifier.txn, new_dbi(rebuilding, DB_SERIES), &block)
+                   : rc;
+}
+
+static int take_past_rollup(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
+    const uint8_t *bytes = key.mv_data;
+    if (key.mv_size != ROLLUP_KEY_BYTES)
+        return 0;
+    uint64_t unit = bytes[4] == ROLLUP_HOUR ? UINT64_C(3600000000) : UINT64_C(86400000000);
+    return verify_is_past(&rebuilding->verifier, get_be32(bytes + 5) * unit)
+               ? put(rebuilding, DB_ROLLUPS, key, value)
+               : 0;
+}
+
+static int take_past(struct rebuilding *rebuilding) {
+    if (rebuilding->verifier.retention.horizon == 0)
+        return 0;
+    int rc = walk_old(rebuilding, DB_NAMES, take_past_name);
+    if (rc == 0)
+        rc = walk_old(rebuilding, DB_SERIES, take_past_block);
+    return rc == 0 ? walk_old(rebuilding, DB_ROLLUPS, take_past_rollup) : rc;
+}
+
 static int take_held(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
     return put(rebuilding, DB_HELD, key, value);
 }
@@ -491,6 +575,8 @@ static int take_all(struct rebuilding *rebuilding) {
     if (rc == 0)
         rc = walk_old(rebuilding, DB_NAMES, take_undefined);
     if (rc == 0)
+        rc = take_past(rebuilding);
+    if (rc == 0)
         rc = walk_old(rebuilding, DB_KEYS, take_key);
     if (rc == 0)
         rc = walk_old(rebuilding, DB_WARNED, take_warned);
@@ -507,6 +593,12 @@ static int rebuild(struct rebuilding *rebuilding) {
         return rc;
     rc = mdb_stat(rebuilding->old, old_dbi(rebuilding, DB_ENTRIES), &entries);
     rebuilding->total = 2 * entries.ms_entries; /* taken, then replayed */
+    rebuilding->verifier.past = rebuilding->from;
+    rebuilding->verifier.past_txn = rebuilding->old;
+    if (rc == 0)
+        rc =
+            meta_read_retention(rebuilding->from, rebuilding->old, &rebuilding->verifier.retention);
+    rebuilding->verifier.replay.from = rebuilding->verifier.retention.horizon;
     if (rc == 0)
         rc = begin_txn(rebuilding);
     if (rc == 0)
@@ -555,8 +647,11 @@ int ledger_rebuild(struct ledger *from, const char *directory,
                                   .failure = failure,
                                   .decoder = entry_decoder_new(),
                                   .other = entry_decoder_new()};
-    verifier->replay.sink = (struct replay_sink){
-        .number = number_series, .block = put_block, .rollup = put_rollup, .context = &rebuilding};
+    verifier->replay.sink = (struct replay_sink){.number = number_series,
+                                                 .begin = begin_series,
+                                                 .block = put_block,
+                                                 .rollup = put_rollup,
+                                                 .context = &rebuilding};
     failure->code = 0;
     int rc = verifier->decoder == NULL || verifier->other == NULL
                  ? ENOMEM

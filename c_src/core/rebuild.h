@@ -2,6 +2,9 @@
  * and the families, and what clients asked that booked no entry. Names, series, rollups, sums of
  * what is held, and the other rows of `keys` are derived again, whatever they were.
  *
+ * Of a ledger whose old entries were removed (retention.h), what stands in for them is taken as it
+ * is: names, rows of `keys`, rollups, and blocks of series before the horizon.
+ *
  * What cannot be read, or belongs to nothing, is left out, and told. Series keep the numbers that
  * they had, as far as `names` still tells them: holds and warnings go by those.
  *

@@ -92,9 +92,9 @@ static int tell_parents(struct batch *batch, const struct ledger_entry *entry, u
 
 /* A record that the request names by its id. */
 static int fetch_record(struct batch *batch, uint64_t id, struct ledger_entry *record) {
-    int rc = batch_find(batch, id, record);
+    int rc = batch_find_linked(batch, id, record);
     if (rc != 0)
-        return rc == MDB_NOTFOUND ? LEDGER_E_NO_ENTRY : rc;
+        return rc;
     return record->kind == KIND_INVOCATION || record->kind == KIND_RUN ? 0 : LEDGER_E_NO_ENTRY;
 }
 
@@ -128,9 +128,7 @@ static int redact(struct batch *batch, struct ledger_entry *entry) {
     struct ledger_entry record;
     if (has_names(entry))
         return LEDGER_E_BAD_ENTRY;
-    int rc = batch_find(batch, entry->link, &record);
-    if (rc == MDB_NOTFOUND)
-        rc = LEDGER_E_NO_ENTRY;
+    int rc = batch_find_linked(batch, entry->link, &record);
     if (rc == 0)
         rc = payloads_find(batch->txn, payloads, entry->link, &payload);
     if (rc == 0 && payload.map.data == NULL)

@@ -69,14 +69,16 @@ static int make_series(struct replay *replay, int family, const uint32_t *number
     series->hour.period = rollup_period(ROLLUP_HOUR, id);
     series->day.period = rollup_period(ROLLUP_DAY, id);
     *out = series;
-    return 0;
+    bool has_more = replay->sink.begin != NULL && series->series != REPLAY_UNKNOWN;
+    return has_more ? replay->sink.begin(replay->sink.context, series) : 0;
 }
 
 static int hand_over_block(struct replay *replay, struct replay_series *series, bool is_open) {
     if (series->series == REPLAY_UNKNOWN || series->block.count == 0)
         return 0;
-    series->blocks++;
-    series->first_ids += series->block.first_id;
+    bool is_of_replay = series->block.first_id >= replay->from;
+    series->blocks += is_of_replay;
+    series->first_ids += is_of_replay ? series->block.first_id : 0;
     return replay->sink.block(replay->sink.context, series, is_open);
 }
 

@@ -21,7 +21,8 @@ struct replay_series {
     uint32_t numbers[SERIES_NAMES_MAX];
     uint32_t series; /* REPLAY_UNKNOWN: it has no number, and nothing of it is handed over */
     unsigned wrong;  /* whoever is handed the blocks counts here */
-    uint64_t blocks; /* handed over, and the sum of their first ids */
+    uint64_t
+        blocks; /* handed over that begin with an entry of the replay; sum of their first ids */
     uint64_t first_ids;
     uint64_t rollups; /* likewise; of their periods and granularities */
     uint64_t periods;
@@ -34,6 +35,8 @@ struct replay_series {
 struct replay_sink {
     /* Gives a new series its number: *series->series. */
     int (*number)(void *context, struct replay_series *series);
+    /* Fills the block of a new series with what is in it before the first entry; NULL: nothing. */
+    int (*begin)(void *context, struct replay_series *series);
     int (*block)(void *context, struct replay_series *series, bool is_open);
     int (*rollup)(void *context, struct replay_series *series, const struct rollup *rollup,
                   bool is_open);
@@ -42,6 +45,7 @@ struct replay_sink {
 
 struct replay {
     struct replay_sink sink;
+    uint64_t from; /* no entry that is added is older */
     size_t count;
     size_t capacity; /* a power of two */
     struct replay_series **slots;

@@ -378,7 +378,9 @@ static int settle_late(struct batch *batch, struct ledger_request *request,
     if (rc == MDB_NOTFOUND || (rc == 0 && ended.settled))
         return LEDGER_E_RESOLVED;
     if (rc == 0)
-        rc = batch_fetch(batch, ended.entry, &booked);
+        rc = batch_find_linked(batch, ended.entry, &booked);
+    if (rc == LEDGER_E_NO_ENTRY)
+        rc = LEDGER_E_DAMAGED;
     if (rc == 0)
         rc = batch_load_names(batch, booked.name_numbers, names);
     override_names(&said, names, usage->names);

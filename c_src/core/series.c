@@ -251,6 +251,67 @@ int series_append(MDB_txn *txn, MDB_dbi dbi, struct series_block *block, uint64_
     return 0;
 }
 
+/* ---- blocks themselves --------------------------------------------------------------------- */
+
+int series_read_key(MDB_val key, struct series_key *out) {
+    if (key.mv_size != SERIES_KEY_BYTES)
+        return LEDGER_E_DAMAGED;
+    out->series = get_be32(key.mv_data);
+    out->first_id = get_be64((uint8_t *)key.mv_data + 4);
+    return 0;
+}
+
+int series_read_block(uint64_t first_id, MDB_val value, struct series_contents *contents) {
+    struct block_reader reader;
+    contents->mask = 0;
+    begin_block(&reader, first_id, value, &contents->base);
+    contents->totals = contents->base;
+    contents->count = reader.left;
+    while (next_item(&reader)) {
+        totals_add(&contents->totals, &reader.amounts);
+        contents->mask |= reader.amounts.mask;
+    }
+    contents->last_id = reader.id;
+    return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
+}
+
+int series_load_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
+                       struct series_block *block) {
+    struct block_reader reader;
+    struct totals base;
+    MDB_val value;
+    uint64_t first_id;
+    int rc = seek_below(cursor, series, before, &first_id, &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    begin_block(&reader, first_id, value, &base);
+    block->totals = base;
+    series_block_begin(block, first_id);
+    while (next_item(&reader) && reader.id < before)
+        if (!series_block_add(block, reader.id, &reader.amounts))
+            reader.bytes.damaged = true;
+    return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
+}
+
+int series_find_item(MDB_cursor *cursor, uint32_t series, uint64_t id, struct amounts *amounts) {
+    struct block_reader reader;
+    struct totals base;
+    MDB_val value;
+    uint64_t first_id;
+    int rc = seek_below(cursor, series, id + 1, &first_id, &value);
+    if (rc != 0)
+        return rc;
+    begin_block(&reader, first_id, value, &base);
+    while (next_item(&reader) && reader.id < id)
+        ;
+    if (reader.bytes.damaged)
+        return LEDGER_E_DAMAGED;
+    *amounts = reader.amounts;
+    return reader.id == id ? 0 : MDB_NOTFOUND;
+}
+
+/* ---- walks --------------------------------------------------------------------------------- */
+
 void series_walk_start(struct series_walk *walk, MDB_cursor *cursor, uint32_t series, bool forward,
                        uint64_t since, uint64_t until) {
     walk->cursor = cursor;

@@ -11,6 +11,8 @@
  * would make the value longer than 2,000 bytes: larger values go to overflow pages. Use of a
  * window is totals now minus totals before its start: two seeks and at most 64 items.
  *
+ * Where old entries were removed blocks are missing that lie before the horizon (retention.h).
+ *
  * Thread class: those that may read or write LMDB. Nothing is remembered between calls.
  */
 #ifndef LEDGER_SERIES_H
@@ -64,6 +66,27 @@ static inline int series_totals_now(MDB_cursor *cursor, uint32_t series, struct 
 typedef ledger_sum series_sum(const void *context, const struct totals *totals);
 int series_reach(MDB_cursor *cursor, uint32_t series, series_sum *sum, const void *context,
                  ledger_sum goal, uint64_t low, uint64_t high, uint64_t *id);
+
+/* For who looks at blocks themselves. LEDGER_E_DAMAGED. */
+struct series_key {
+    uint32_t series;
+    uint64_t first_id;
+};
+int series_read_key(MDB_val key, struct series_key *out);
+struct series_contents {
+    unsigned count;
+    uint64_t last_id;
+    uint64_t mask;        /* columns that its items add to */
+    struct totals base;   /* of the series before the block */
+    struct totals totals; /* with all its items */
+};
+int series_read_block(uint64_t first_id, MDB_val value, struct series_contents *contents);
+/* What the block that has the last entry with id < `before` was before there were others: without
+ * its later items. 0 also where there is none. */
+int series_load_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
+                       struct series_block *block);
+/* What one entry adds to a series; MDB_NOTFOUND: it is not in it. */
+int series_find_item(MDB_cursor *cursor, uint32_t series, uint64_t id, struct amounts *amounts);
 
 /* An entry as its series lists it. */
 struct series_item {

@@ -114,6 +114,11 @@ static int summing_begin(struct ledger *ledger, const struct ledger_filter *filt
     summing->to_the_end = rc == 0 && summing->until > last_id;
     if (summing->to_the_end)
         summing->until = last_id + 1;
+    /* Sums before the horizon stand at it; rollups of the time before are all there. */
+    uint64_t horizon = summing->reading->horizon;
+    bool is_removed = (filter->since > 0 && filter->since < horizon) || filter->until < horizon;
+    if (rc == 0 && is_removed && filter->since < filter->until)
+        rc = LEDGER_E_PRUNED;
     return rc;
 }
 

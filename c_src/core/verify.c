@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "meta.h"
 #include "verify_internal.h"
@@ -14,6 +15,8 @@
 /* After so many blocks of a series in a row that are not as they should be, what is wrong is in
  * front of them. */
 #define WRONG_BLOCKS_MAX 3
+/* Slices that are removed follow one another closely. */
+#define STALE_WAIT_US 20000
 
 /* ---- findings ---------------------------------------------------------------------------- */
 
@@ -264,6 +267,14 @@ static int tell_tally(struct verifier *verifier, bool is_series, const struct ta
                         (extra & 3) == ROLLUP_HOUR ? "hour" : "day", extra >> 2);
 }
 
+/* Of the time before the horizon: what is left of it is looked at elsewhere. */
+static bool is_past_row(const struct verifier *verifier, bool is_series, const uint8_t *key) {
+    if (is_series)
+        return verify_is_past(verifier, get_be64(key + 4));
+    uint64_t unit = key[4] == ROLLUP_HOUR ? UINT64_C(3600000000) : UINT64_C(86400000000);
+    return verify_is_past(verifier, get_be32(key + 5) * unit);
+}
+
 static int walk_rows(struct verifier *verifier, bool is_series, struct replay_series **sorted,
                      size_t count) {
     MDB_dbi dbi = verify_dbi(verifier, is_series ? DB_SERIES : DB_ROLLUPS);
@@ -291,6 +302,8 @@ static int walk_rows(struct verifier *verifier, bool is_series, struct replay_se
             if (at < count && sorted[at]->series == tally.number)
                 tally.series = sorted[at];
         }
+        if (is_past_row(verifier, is_series, bytes))
+            continue;
         tally.rows++;
         tally.keys +=
             is_series ? get_be64(bytes + 4) : (uint64_t)get_be32(bytes + 5) << 2 | bytes[4];
@@ -313,7 +326,7 @@ static int count_rows(struct verifier *verifier, bool is_series) {
         return ENOMEM;
     for (size_t i = 0; i < count; i++)
         made += is_series ? sorted[i]->blocks : sorted[i]->rollups;
-    if (rc == 0 && stat.ms_entries != made)
+    if (rc == 0 && (stat.ms_entries != made || verifier->retention.horizon != 0))
         rc = walk_rows(verifier, is_series, sorted, count);
     free(sorted);
     return rc;
@@ -374,6 +387,8 @@ static int finish(struct verifier *verifier) {
     int rc = settle_families(verifier);
     if (rc == 0)
         rc = replay_finish(&verifier->replay);
+    if (rc == 0)
+        rc = verify_kept_blocks(verifier);
     if (rc == 0 && verifier->is_settled)
         rc = count_rows(verifier, true);
     if (rc == 0 && verifier->is_settled)
@@ -403,6 +418,9 @@ static int begin(struct verifier *verifier) {
     rc = mdb_stat(verifier->txn, verify_dbi(verifier, DB_ENTRIES), &stat);
     verifier->total = stat.ms_entries;
     if (rc == 0)
+        rc = meta_read_retention(verifier->ledger, verifier->txn, &verifier->retention);
+    verifier->replay.from = verifier->retention.horizon;
+    if (rc == 0)
         rc = meta_read_series(verifier->ledger, verifier->txn, verifier->declared,
                               &verifier->declared_count);
     storage_read_end(&verifier->ledger->storage, verifier->txn);
@@ -419,16 +437,31 @@ static int read_key(struct verifier *verifier, MDB_val key, uint64_t *id) {
     return 0;
 }
 
-/* Entries from one id on; the last slice is the one that comes to the end. */
+/* What was removed since the first slice can be neither read nor compared. */
+static int look_for_removal(struct verifier *verifier, bool *removed) {
+    struct retention now;
+    int rc = meta_read_retention(verifier->ledger, verifier->txn, &now);
+    *removed = now.horizon != verifier->retention.horizon ||
+               now.removed_to != verifier->retention.removed_to;
+    return rc;
+}
+
+/* Entries from one id on; the last slice is the one that comes to the end. ESTALE: entries were
+ * removed meanwhile. */
 static int verify_slice(struct verifier *verifier, uint64_t *next, bool *done) {
     uint8_t bytes[8];
     MDB_val key = {sizeof bytes, bytes}, value;
     MDB_cursor *cursor = NULL;
     size_t left = verifier->options->slice != 0 ? verifier->options->slice : VERIFY_SLICE;
+    bool removed;
     int rc = storage_read_begin(&verifier->ledger->storage, &verifier->txn);
     if (rc != 0)
         return rc;
-    rc = mdb_cursor_open(verifier->txn, verify_dbi(verifier, DB_ENTRIES), &cursor);
+    rc = look_for_removal(verifier, &removed);
+    if (rc == 0 && removed)
+        rc = ESTALE;
+    if (rc == 0)
+        rc = mdb_cursor_open(verifier->txn, verify_dbi(verifier, DB_ENTRIES), &cursor);
     put_be64(bytes, *next);
     if (rc == 0)
         rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
@@ -453,7 +486,7 @@ static int verify_slice(struct verifier *verifier, uint64_t *next, bool *done) {
     return rc;
 }
 
-static int verify(struct verifier *verifier) {
+static int verify_entries(struct verifier *verifier) {
     uint64_t next = 0;
     bool done = false;
     int rc = begin(verifier);
@@ -461,6 +494,30 @@ static int verify(struct verifier *verifier) {
         rc = goes_on(verifier) ? verify_slice(verifier, &next, &done) : ECANCELED;
         if (rc == 0)
             rc = scratch_file_turn(&verifier->scratch, verifier->failure);
+    }
+    return rc;
+}
+
+/* All but what was found. */
+static void forget(struct verifier *verifier) {
+    replay_free(&verifier->replay);
+    scratch_file_close(&verifier->scratch);
+    free(verifier->names);
+    verifier->names = NULL;
+    verifier->name_count = verifier->name_capacity = 0;
+    verifier->digests = verifier->policies = verifier->last_policy = 0;
+    *verifier->result = (struct ledger_verify_result){.findings = verifier->result->findings,
+                                                      .is_short = verifier->result->is_short};
+}
+
+/* Where entries are removed in the middle of it, it begins again. */
+static int verify(struct verifier *verifier) {
+    struct replay_sink sink = verifier->replay.sink;
+    int rc;
+    while ((rc = verify_entries(verifier)) == ESTALE) {
+        forget(verifier);
+        verifier->replay.sink = sink;
+        usleep(STALE_WAIT_US);
     }
     return rc == 0 ? verify_requests(verifier) : rc;
 }
@@ -474,6 +531,7 @@ int ledger_verify(struct ledger *ledger, const struct ledger_verify_options *opt
                                 .decoder = entry_decoder_new(),
                                 .other = entry_decoder_new()};
     verifier.replay.sink = (struct replay_sink){.number = number_series,
+                                                .begin = verify_begin_series,
                                                 .block = compare_block,
                                                 .rollup = compare_rollup,
                                                 .context = &verifier};

@@ -90,6 +90,16 @@ static int verify_definition(struct verifier *verifier, uint64_t id,
     return rc;
 }
 
+/* The entry that defined it may have been removed. */
+static int define_past(struct verifier *verifier, uint32_t number) {
+    uint8_t dimension;
+    bool defined, possible;
+    int rc = is_possible(verifier, number, &possible);
+    if (rc == 0 && possible)
+        rc = verify_past_name(verifier, number, &dimension, &defined);
+    return rc == 0 && possible && defined ? define(verifier, number, dimension) : rc;
+}
+
 static int verify_entry_names(struct verifier *verifier, const struct ledger_entry *entry) {
     struct entry_definition definitions[DIMENSION_LIMIT];
     size_t count = 0;
@@ -105,6 +115,10 @@ static int verify_entry_names(struct verifier *verifier, const struct ledger_ent
         uint32_t number = entry->name_numbers[dimension];
         if (number == 0)
             continue;
+        if (!is_defined(verifier, number) && verifier->retention.horizon != 0)
+            rc = define_past(verifier, number);
+        if (rc != 0)
+            break;
         if (!is_defined(verifier, number))
             rc = verify_found(verifier, "entries", entry->id,
                               "%" PRIu64 "\nuses number %" PRIu32
@@ -130,6 +144,25 @@ static bool has_family(const struct verifier *verifier, size_t family,
         has = numbers[i] != 0;
     }
     return has;
+}
+
+/* A correction of what was removed is taken as series 0 lists it. */
+static int replay_past(struct verifier *verifier, const struct ledger_entry *entry) {
+    uint32_t named[DIMENSION_LIMIT], numbers[SERIES_NAMES_MAX] = {0};
+    struct amounts amounts;
+    bool is_there;
+    int rc = verify_past_correction(verifier, entry, &amounts, &is_there);
+    if (rc != 0 || !is_there)
+        return rc;
+    memcpy(named, entry->name_numbers, sizeof named);
+    rc = replay_add(&verifier->replay, FAMILY_EVERYTHING, numbers, 0, entry, &amounts);
+    for (size_t family = 0; rc == 0 && family < verifier->declared_count; family++) {
+        rc = verify_past_status(verifier, &verifier->declared[family], named, entry->id);
+        if (rc == 0 && has_family(verifier, family, entry, named, numbers))
+            rc = replay_add(&verifier->replay, (int)family + 1, numbers,
+                            verifier->declared[family].count, entry, &amounts);
+    }
+    return rc;
 }
 
 static int replay(struct verifier *verifier, const struct ledger_entry *entry,
@@ -194,6 +227,8 @@ static int verify_payload(struct verifier *verifier, const struct ledger_entry *
 
 static int verify_redaction(struct verifier *verifier, const struct ledger_entry *entry) {
     struct ledger_payload payload;
+    if (verify_is_past(verifier, entry->link))
+        return 0;
     int rc = payloads_find(verifier->txn, verify_dbi(verifier, DB_PAYLOADS), entry->link, &payload);
     if (rc != 0 && !verify_is_damage(rc))
         return rc;
@@ -379,14 +414,28 @@ static int verify_kind(struct verifier *verifier, const struct ledger_entry *ent
     return 0;
 }
 
+/* One that is to be removed, or should have been: it must not keep what is kept from being read. */
+static int verify_leaving(struct verifier *verifier, const struct ledger_entry *entry) {
+    int rc = verify_entry_names(verifier, entry);
+    if (rc == 0 && entry->given & ENTRY_DIGEST)
+        rc = verify_payload(verifier, entry);
+    if (rc == 0 && entry->id < verifier->retention.removed_to)
+        rc = verify_found(verifier, "entries", entry->id,
+                          "%" PRIu64 "\nis there, but all like it before %" PRIu64 " were removed",
+                          entry->id, verifier->retention.removed_to);
+    return rc;
+}
+
 int verify_entry(struct verifier *verifier, uint64_t id, MDB_val value) {
     struct ledger_entry entry = {.id = id}, booked;
-    bool has_booked = true;
+    bool has_booked = true, is_past = verify_is_past(verifier, id);
     int rc = entry_read_stored(verifier->decoder, value.mv_data, value.mv_size, &entry);
     if (rc == LEDGER_E_NEWER)
         return verify_found(verifier, "entries", id, "%" PRIu64 "\nis of a later version", id);
     if (verify_is_damage(rc))
         return verify_found(verifier, "entries", id, "%" PRIu64 "\ncannot be read", id);
+    if (rc == 0 && is_past && !retention_keeps(entry.kind))
+        return verify_leaving(verifier, &entry);
     if (rc == 0)
         rc = verify_entry_names(verifier, &entry);
     if (rc == 0 && entry.given & ENTRY_DIGEST)
@@ -395,11 +444,13 @@ int verify_entry(struct verifier *verifier, uint64_t id, MDB_val value) {
         rc = verify_client(verifier, &entry);
     if (rc == 0 && entry.run_id.data != NULL)
         rc = verify_run(verifier, &entry);
+    if (rc == 0 && entry.kind == KIND_CORRECTION && verify_is_past(verifier, entry.link))
+        return replay_past(verifier, &entry);
     if (rc == 0 && entry.kind == KIND_CORRECTION)
         rc = verify_correction(verifier, &entry, &booked, &has_booked);
     if (rc == 0 && (entry.hold != 0 || (entry.kind == KIND_CORRECTION && has_booked)))
         rc = verify_ending(verifier, &entry, &booked);
     if (rc == 0 && entry.kind >= KIND_POLICY)
         rc = verify_kind(verifier, &entry);
-    return rc == 0 && has_booked ? replay(verifier, &entry, &booked) : rc;
+    return rc == 0 && has_booked && !is_past ? replay(verifier, &entry, &booked) : rc;
 }

@@ -4,6 +4,7 @@
  *   verify_entry.c   one entry, and the rows that must be there because of it
  *   verify_rows.c    rows of names and keys
  *   verify_holds.c   live holds, what is held, what was booked below runs
+ *   verify_kept.c    what is left of entries that were removed, and stands in for them
  */
 #ifndef LEDGER_VERIFY_INTERNAL_H
 #define LEDGER_VERIFY_INTERNAL_H
@@ -12,6 +13,7 @@
 #include "internal.h"
 #include "keys.h"
 #include "replay.h"
+#include "retention.h"
 #include "scratch_file.h"
 #include "verify.h"
 
@@ -26,6 +28,9 @@ struct verifier {
     MDB_txn *txn;
     struct entry_decoder *decoder;
     struct entry_decoder *other; /* for a second entry at the same time */
+    struct retention retention;  /* as of the first slice; at the end, of the last one */
+    const struct ledger *past;   /* where corrections of what was removed are listed; NULL: here */
+    MDB_txn *past_txn;
     size_t declared_count;
     struct declared_series declared[DECLARED_MAX]; /* as of the first slice */
     bool is_settled; /* the families are the same at the end: what is open can be compared */
@@ -78,6 +83,24 @@ bool verify_has_name(MDB_val key, const struct key_row *row, const struct ledger
 /* Rows that are derived from the entries, against those in the scratch file. */
 int verify_derived_keys(struct verifier *verifier);
 int verify_payload_rows(struct verifier *verifier);
+
+/* verify_kept.c */
+/* Whether a row is of what is older than the horizon: nothing is left to compare it with. */
+static inline bool verify_is_past(const struct verifier *verifier, uint64_t id) {
+    return id < verifier->retention.horizon;
+}
+/* For the replay: the sums before the horizon, and the rest of the block that they stand in. */
+int verify_begin_series(void *context, struct replay_series *series);
+/* A name that no entry defines any more; *defined: it is there, and is not one of a hold's alone.
+ */
+int verify_past_name(struct verifier *verifier, uint32_t number, uint8_t *dimension, bool *defined);
+/* A correction of what was removed, as series list it: what it adds, and under which status. */
+int verify_past_correction(struct verifier *verifier, const struct ledger_entry *entry,
+                           struct amounts *amounts, bool *is_there);
+int verify_past_status(struct verifier *verifier, const struct declared_series *declared,
+                       uint32_t named[DIMENSION_LIMIT], uint64_t id);
+/* Blocks that begin before the horizon: each by itself, and one after the other. */
+int verify_kept_blocks(struct verifier *verifier);
 
 /* verify_holds.c */
 /* An entry that says that it ended a hold, or corrects one (`booked`) that may have. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "digest.h"
+#include "meta.h"
 #include "verify_internal.h"
 
 #define REQUESTS_A_SLICE 50000
@@ -67,7 +68,8 @@ static int walk_text(struct names_walk *walk, const uint8_t *key, size_t size, M
     walk->texts++;
     walk->last_text = number;
     uint8_t known = number < verifier->name_count ? verifier->names[number] : 0;
-    if (known == 0 && mdb_get(verifier->txn, names, &undefined_key, &nothing) != 0)
+    bool is_past = verifier->retention.horizon != 0; /* its entry may have been removed */
+    if (known == 0 && !is_past && mdb_get(verifier->txn, names, &undefined_key, &nothing) != 0)
         return wrong_name(verifier, number, "has a text, but no entry defines it");
     if (known != 0 && known != (bytes[0] | NAME_DEFINED))
         return wrong_name(verifier, number, "has another dimension than its entry gave it");
@@ -257,6 +259,13 @@ static bool is_derived(MDB_val key) {
            (bytes[0] == KEY_RESOLVED || bytes[0] == KEY_CORRECTED || bytes[0] == KEY_PRICE);
 }
 
+/* Of an entry or a hold that is older than the horizon: what it was made of is not there. */
+static bool is_past_key(const struct verifier *verifier, MDB_val key) {
+    const uint8_t *bytes = key.mv_data;
+    return bytes[0] != KEY_PRICE && key.mv_size == 9 &&
+           verify_is_past(verifier, get_be64(bytes + 1));
+}
+
 static int wrong_key(struct verifier *verifier, MDB_val key, const char *what) {
     const uint8_t *bytes = key.mv_data;
     uint64_t id = key.mv_size == 9 ? get_be64(bytes + 1) : 0;
@@ -303,7 +312,9 @@ static int walk_derived(struct verifier *verifier, MDB_txn *txn, MDB_dbi dbi, bo
         while (rc == 0 && is_derived(key) && *(uint8_t *)key.mv_data == kinds[i]) {
             /* A hold that has not ended has a row in the scratch file alone. */
             bool is_due = kinds[i] != KEY_RESOLVED || *(uint8_t *)value.mv_data != 0;
-            if (is_stored)
+            if (is_past_key(verifier, key))
+                rc = 0;
+            else if (is_stored)
                 rc = verify_derived_key(verifier, key, value);
             else if (is_due &&
                      mdb_get(verifier->txn, verify_dbi(verifier, DB_KEYS), &key, &stored) != 0)
@@ -356,7 +367,8 @@ static int verify_named_entry(struct verifier *verifier, MDB_val key, const stru
     int rc = verify_fetch(verifier, verifier->decoder, row->id, &entry);
     if (rc != 0 && rc != MDB_NOTFOUND && !verify_is_damage(rc))
         return rc;
-    return rc == 0 && verify_has_name(key, row, &entry)
+    bool is_removed = rc == MDB_NOTFOUND && row->id != 0 && verify_is_past(verifier, row->id);
+    return is_removed || (rc == 0 && verify_has_name(key, row, &entry))
                ? 0
                : wrong_request(verifier, key, row->id, "no entry has it");
 }
@@ -409,7 +421,9 @@ static int verify_requests_slice(struct verifier *verifier, uint8_t *last, size_
     int rc = storage_read_begin(&verifier->ledger->storage, &verifier->txn);
     if (rc != 0)
         return rc;
-    rc = mdb_cursor_open(verifier->txn, verify_dbi(verifier, DB_KEYS), &cursor);
+    rc = meta_read_retention(verifier->ledger, verifier->txn, &verifier->retention);
+    if (rc == 0)
+        rc = mdb_cursor_open(verifier->txn, verify_dbi(verifier, DB_KEYS), &cursor);
     if (rc == 0)
         rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     if (rc == 0 && *size > 1 && key.mv_size == *size && memcmp(key.mv_data, last, *size) == 0)

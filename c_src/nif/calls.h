@@ -46,6 +46,7 @@ NIF(nif_encode);
 /* write_calls.c */
 NIF(nif_commit);
 NIF(nif_build);
+NIF(nif_prune);
 NIF(nif_outcome);
 NIF(nif_set_policy);
 NIF(nif_tick);
@@ -74,5 +75,6 @@ NIF(nif_series);
 NIF(nif_digest);
 NIF(nif_policy);
 NIF(nif_facts);
+NIF(nif_horizon);
 
 #endif

@@ -52,6 +52,7 @@ static ErlNifFunc functions[] = {
     {"encode", 1, nif_encode, 0},
     {"commit", 2, nif_commit, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"build", 2, nif_build, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"prune", 3, nif_prune, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"outcome", 3, nif_outcome, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"set_policy", 6, nif_set_policy, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"tick", 1, nif_tick, ERL_NIF_DIRTY_JOB_IO_BOUND},
@@ -78,6 +79,7 @@ static ErlNifFunc functions[] = {
     {"digest", 1, nif_digest, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"policy", 1, nif_policy, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"facts", 1, nif_facts, ERL_NIF_DIRTY_JOB_CPU_BOUND},
+    {"horizon", 2, nif_horizon, ERL_NIF_DIRTY_JOB_CPU_BOUND},
 };
 
 ERL_NIF_INIT(cost_ledger_nif, functions, load, NULL, upgrade, unload)

@@ -13,6 +13,25 @@ struct rows {
     ERL_NIF_TERM list; /* newest row first */
 };
 
+/* What was not found because it was removed is told with the time from which everything is kept: to
+ * be called before the handle is left. */
+struct outcome {
+    int rc;
+    uint64_t kept_from;
+};
+
+static struct outcome outcome_of(struct handle *handle, int rc) {
+    struct outcome outcome = {.rc = rc};
+    if (rc == LEDGER_E_PRUNED && (rc = ledger_kept_from(handle->ledger, &outcome.kept_from)) != 0)
+        outcome.rc = rc;
+    return outcome;
+}
+
+static ERL_NIF_TERM make_outcome_error(ErlNifEnv *env, struct outcome outcome) {
+    return outcome.rc == LEDGER_E_PRUNED ? make_pruned(env, outcome.kept_from)
+                                         : make_error(env, outcome.rc);
+}
+
 static void add_counts(void *context, const struct ledger_counts *counts) {
     struct rows *rows = context;
     ERL_NIF_TERM state =
@@ -115,7 +134,7 @@ static bool get_query(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_text *nam
            get_word(env, fields[10], &query->cursor);
 }
 
-/* {ok, [Record], Matched, Next | done, Total | unknown} */
+/* {ok, [Record], Matched, Next | done, Total | unknown, KeptFromMs (0: all there was)} */
 NIF(nif_list) {
     struct records records = {.rows = {env, enif_make_list(env, 0)}};
     struct ledger_text names[DIMENSION_LIMIT] = {0};
@@ -130,20 +149,22 @@ NIF(nif_list) {
     if (!handle_enter(handle))
         return atom_closed;
     int rc = ledger_list(handle->ledger, &query, is_count ? NULL : add_record, &records, &page);
+    struct outcome outcome = outcome_of(handle, rc);
     handle_leave(handle);
     if (rc != 0 || !enif_make_reverse_list(env, records.rows.list, &list))
-        return make_error(env, rc);
-    return enif_make_tuple5(env, atom_ok, list, enif_make_uint64(env, page.matched),
+        return make_outcome_error(env, outcome);
+    return enif_make_tuple6(env, atom_ok, list, enif_make_uint64(env, page.matched),
                             page.done ? atom_done : enif_make_uint64(env, page.next),
-                            page.total_known ? enif_make_uint64(env, page.total) : atom_unknown);
+                            page.total_known ? enif_make_uint64(env, page.total) : atom_unknown,
+                            enif_make_uint64(env, page.kept_from / 1000));
 }
 
 /* {ok, Record} | {error, not_found} */
-static ERL_NIF_TERM make_one(struct rows *rows, int rc) {
+static ERL_NIF_TERM make_one(struct rows *rows, struct outcome outcome) {
     ERL_NIF_TERM head, tail;
-    if (rc == 0 && enif_get_list_cell(rows->env, rows->list, &head, &tail))
+    if (outcome.rc == 0 && enif_get_list_cell(rows->env, rows->list, &head, &tail))
         return enif_make_tuple2(rows->env, atom_ok, head);
-    return make_error(rows->env, rc);
+    return make_outcome_error(rows->env, outcome);
 }
 
 NIF(nif_record) {
@@ -154,9 +175,10 @@ NIF(nif_record) {
         return BADARG;
     if (!handle_enter(handle))
         return atom_closed;
-    int rc = ledger_read_record(handle->ledger, id, add_record, &records);
+    struct outcome outcome =
+        outcome_of(handle, ledger_read_record(handle->ledger, id, add_record, &records));
     handle_leave(handle);
-    return make_one(&records.rows, rc);
+    return make_one(&records.rows, outcome);
 }
 
 NIF(nif_run) {
@@ -167,9 +189,10 @@ NIF(nif_run) {
         return BADARG;
     if (!handle_enter(handle))
         return atom_closed;
-    int rc = ledger_read_run(handle->ledger, run_id, add_record, &records);
+    struct outcome outcome =
+        outcome_of(handle, ledger_read_run(handle->ledger, run_id, add_record, &records));
     handle_leave(handle);
-    return make_one(&records.rows, rc);
+    return make_one(&records.rows, outcome);
 }
 
 /* {ok, [Id | 0]} */
@@ -218,9 +241,10 @@ NIF(nif_sum_up) {
         return BADARG;
     if (!handle_enter(handle))
         return atom_closed;
-    int rc = ledger_sum_up(handle->ledger, &filter, &sums);
+    struct outcome outcome = outcome_of(handle, ledger_sum_up(handle->ledger, &filter, &sums));
     handle_leave(handle);
-    return rc == 0 ? enif_make_tuple2(env, atom_ok, make_sums(env, &sums)) : make_error(env, rc);
+    return outcome.rc == 0 ? enif_make_tuple2(env, atom_ok, make_sums(env, &sums))
+                           : make_outcome_error(env, outcome);
 }
 
 static void add_sums(void *context, struct ledger_text value, const struct ledger_sums *sums) {
@@ -248,9 +272,10 @@ NIF(nif_sum_up_by) {
     uint32_t last = after;
     int rc = ledger_sum_up_by(handle->ledger, &filter, (uint8_t)dimension, &last, limit, add_sums,
                               &rows, &done);
+    struct outcome outcome = outcome_of(handle, rc);
     handle_leave(handle);
     if (rc != 0)
-        return make_error(env, rc);
+        return make_outcome_error(env, outcome);
     return enif_make_tuple3(env, atom_ok, rows.list, done ? atom_done : enif_make_uint(env, last));
 }
 
@@ -547,8 +572,9 @@ NIF(nif_facts) {
     handle_leave(handle);
     if (rc != 0)
         return make_error(env, rc);
-    const ERL_NIF_TERM keys[] = {atom_entries,  atom_last_id,  atom_data_bytes, atom_created_at,
-                                 atom_map_size, atom_currency, atom_boot_id,    atom_holds};
+    const ERL_NIF_TERM keys[] = {atom_entries,    atom_last_id,  atom_data_bytes,
+                                 atom_created_at, atom_map_size, atom_currency,
+                                 atom_boot_id,    atom_holds,    atom_kept_from};
     const ERL_NIF_TERM values[] = {
         enif_make_uint64(env, facts.entries),
         enif_make_uint64(env, facts.last_id),
@@ -558,9 +584,25 @@ NIF(nif_facts) {
         make_text(env, (struct ledger_text){facts.currency, strlen(facts.currency)}),
         make_text(env, (struct ledger_text){(const char *)facts.boot_id, sizeof facts.boot_id}),
         enif_make_uint64(env, facts.holds),
+        enif_make_uint64(env, facts.kept_from / 1000),
     };
     ERL_NIF_TERM map = enif_make_new_map(env);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         enif_make_map_put(env, map, keys[i], values[i], &map);
     return enif_make_tuple2(env, atom_ok, map);
+}
+
+/* {ok, HorizonUs} */
+NIF(nif_horizon) {
+    struct ledger_failure failure;
+    uint64_t wanted, horizon;
+    WITH_HANDLE(handle);
+    if (!get_word(env, argv[1], &wanted))
+        return BADARG;
+    if (!handle_enter(handle))
+        return atom_closed;
+    int rc = ledger_horizon(handle->ledger, wanted, &horizon, &failure);
+    handle_leave(handle);
+    return rc == 0 ? enif_make_tuple2(env, atom_ok, enif_make_uint64(env, horizon))
+                   : make_failure(env, &failure);
 }

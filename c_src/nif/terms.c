@@ -44,6 +44,11 @@ ERL_NIF_TERM make_error(ErlNifEnv *env, int code) {
     return enif_make_tuple2(env, atom_error, make_reason(env, code, NULL));
 }
 
+ERL_NIF_TERM make_pruned(ErlNifEnv *env, uint64_t kept_from_us) {
+    ERL_NIF_TERM ms = enif_make_uint64(env, kept_from_us / 1000);
+    return enif_make_tuple2(env, atom_error, enif_make_tuple2(env, atom_pruned, ms));
+}
+
 ERL_NIF_TERM make_kind(enum ledger_kind kind) {
     switch (kind) {
     case KIND_INVOCATION:

@@ -165,7 +165,9 @@
     X(too_deep)                                                                                    \
     X(too_much)                                                                                    \
     X(out_of_memory)                                                                               \
-    X(refused)
+    X(refused)                                                                                     \
+    X(pruned)                                                                                      \
+    X(kept_from)
 
 #define DECLARE_ATOM(name) extern ERL_NIF_TERM atom_##name;
 ATOMS(DECLARE_ATOM)
@@ -179,6 +181,8 @@ ERL_NIF_TERM make_reason(ErlNifEnv *env, int code, const char *detail);
 /* {error, {Name, Text}} */
 ERL_NIF_TERM make_failure(ErlNifEnv *env, const struct ledger_failure *failure);
 ERL_NIF_TERM make_error(ErlNifEnv *env, int code);
+/* {error, {pruned, Ms}}: it is kept from then on. */
+ERL_NIF_TERM make_pruned(ErlNifEnv *env, uint64_t kept_from_us);
 ERL_NIF_TERM make_kind(enum ledger_kind kind);
 ERL_NIF_TERM make_status(enum ledger_status status);
 bool get_kind(ERL_NIF_TERM term, enum ledger_kind *kind);

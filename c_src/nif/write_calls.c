@@ -99,9 +99,19 @@ static ERL_NIF_TERM make_conflict(ErlNifEnv *env, uint64_t id) {
                             enif_make_tuple2(env, atom_conflict, enif_make_uint64(env, id)));
 }
 
-static ERL_NIF_TERM make_request_error(ErlNifEnv *env, const struct ledger_request *request,
+/* Of what is answered under the lease. */
+static ERL_NIF_TERM make_pruned_in(ErlNifEnv *env, struct ledger *ledger) {
+    uint64_t kept_from;
+    int rc = ledger_kept_from(ledger, &kept_from);
+    return rc == 0 ? make_pruned(env, kept_from) : make_error(env, rc);
+}
+
+static ERL_NIF_TERM make_request_error(ErlNifEnv *env, struct ledger *ledger,
+                                       const struct ledger_request *request,
                                        const struct ledger_failure *failure) {
     struct ledger_failure own = {.code = request->rc};
+    if (request->rc == LEDGER_E_PRUNED)
+        return make_pruned_in(env, ledger);
     if (request->rc == LEDGER_E_CONFLICT)
         return make_conflict(env, request->id);
     if (request->rc == LEDGER_E_ESTIMATE_REQUIRED && request->rule != NULL)
@@ -111,7 +121,8 @@ static ERL_NIF_TERM make_request_error(ErlNifEnv *env, const struct ledger_reque
 }
 
 /* Id | {Id, Flags} | {denied, Denial} | {error, Reason} */
-static ERL_NIF_TERM make_result(ErlNifEnv *env, const struct ledger_request *request,
+static ERL_NIF_TERM make_result(ErlNifEnv *env, struct ledger *ledger,
+                                const struct ledger_request *request,
                                 const struct ledger_failure *failure) {
     ERL_NIF_TERM id = enif_make_uint64(env, request->id);
     uint64_t flags = request->flags | (request->repeated ? LEDGER_REPEATED : 0);
@@ -119,14 +130,16 @@ static ERL_NIF_TERM make_result(ErlNifEnv *env, const struct ledger_request *req
         return flags == 0 ? id : enif_make_tuple2(env, id, enif_make_uint64(env, flags));
     if (request->rc == LEDGER_E_BUDGET_EXHAUSTED && request->denial != NULL)
         return enif_make_tuple2(env, atom_denied, make_denial(env, request->denial));
-    return make_request_error(env, request, failure);
+    return make_request_error(env, ledger, request, failure);
 }
 
-static ERL_NIF_TERM make_results(ErlNifEnv *env, const struct ledger_batch *batch,
+static ERL_NIF_TERM make_results(ErlNifEnv *env, struct ledger *ledger,
+                                 const struct ledger_batch *batch,
                                  const struct ledger_failure *failure) {
     ERL_NIF_TERM list = enif_make_list(env, 0);
     for (size_t i = batch->count; i > 0; i--)
-        list = enif_make_list_cell(env, make_result(env, &batch->requests[i - 1], failure), list);
+        list = enif_make_list_cell(env, make_result(env, ledger, &batch->requests[i - 1], failure),
+                                   list);
     return list;
 }
 
@@ -157,7 +170,7 @@ NIF(nif_commit) {
         batch.now_us = ledger_now(handle->ledger);
         ledger_commit(handle->ledger, &batch, &effects, &failure);
         /* Under the lease: denials and warnings point at rules of the policy in force. */
-        ERL_NIF_TERM results = make_results(env, &batch, &failure);
+        ERL_NIF_TERM results = make_results(env, handle->ledger, &batch, &failure);
         result = enif_make_tuple2(env, results, make_effects(env, &effects));
         handle_release(handle);
     } else {
@@ -183,6 +196,32 @@ NIF(nif_build) {
     if (rc != 0)
         return make_failure(env, &failure);
     return done ? atom_done : atom_more;
+}
+
+/* {HorizonUs, Series, Block}, how many rows -> {Removed, done | {HorizonUs, Series, Block}} |
+ * {error, Reason} | closed */
+NIF(nif_prune) {
+    struct ledger_failure failure;
+    struct ledger_pruning pruning = {0};
+    const ERL_NIF_TERM *fields;
+    unsigned limit, series;
+    int arity;
+    WITH_HANDLE(handle);
+    if (!enif_get_tuple(env, argv[1], &arity, &fields) || arity != 3 ||
+        !get_id(env, fields[0], &pruning.horizon_us) || !enif_get_uint(env, fields[1], &series) ||
+        !get_id(env, fields[2], &pruning.block) || !enif_get_uint(env, argv[2], &limit))
+        return BADARG;
+    pruning.series = series;
+    if (!handle_lease(handle))
+        return atom_closed;
+    int rc = ledger_prune(handle->ledger, limit, &pruning, &failure);
+    handle_release(handle);
+    if (rc != 0)
+        return make_failure(env, &failure);
+    ERL_NIF_TERM next = enif_make_tuple3(env, fields[0], enif_make_uint(env, pruning.series),
+                                         enif_make_uint64(env, pruning.block));
+    return enif_make_tuple2(env, enif_make_uint64(env, pruning.removed),
+                            pruning.done ? atom_done : next);
 }
 
 NIF(nif_outcome) {
@@ -231,8 +270,9 @@ NIF(nif_set_policy) {
             result = enif_make_tuple3(env, atom_ok, enif_make_uint64(env, version),
                                       make_effects(env, &effects));
         else
-            result =
-                rc == LEDGER_E_CONFLICT ? make_conflict(env, version) : make_failure(env, &failure);
+            result = rc == LEDGER_E_CONFLICT ? make_conflict(env, version)
+                     : rc == LEDGER_E_PRUNED ? make_pruned_in(env, handle->ledger)
+                                             : make_failure(env, &failure);
         handle_release(handle);
     }
     ledger_effects_free(&effects);

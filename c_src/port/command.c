@@ -26,6 +26,8 @@ static const struct command commands[] = {
      keep_verify},
     {"backup", "TARGET", "a verified copy, of a ledger that may be open", keep_backup},
     {"restore", "NEWDIR", "a ledger from the backup DIR, verified", keep_restore},
+    {"archive", "--output D ...", "what is older into files of D, and out of the ledger",
+     keep_archive},
     {"report", "[--output FILE]", "what was spent, on what; HTML to a file, or text",
      report_command},
     {"export", "--format F", "all of it, or what the filter lets through, as a file",
@@ -48,8 +50,11 @@ static void print_usage(FILE *to) {
             "  --rebuild NEWDIR    of verify: whatever is derived anew, into a new ledger\n"
             "  --by DIMENSION      of top: state, org, project, user, agent, model, ...\n"
             "  --format F          of export: csv, jsonl, msgpack, focus; of import: csv, jsonl\n"
-            "  --output FILE       of export, report: not standard output; must not exist yet\n"
+            "  --output FILE       of export, report: not standard output; must not exist yet;\n"
+            "                      of archive: a directory, for one archive after the other\n"
             "  --columns A[,B]     of export as csv\n"
+            "  --days N            of archive: what is older than that; or\n"
+            "  --before T          of archive: what is older than that time\n"
             "  --text              of report: text on 80 columns; so without --output\n"
             "\nfilter (of report: --since and --until):\n"
             "  --state, --org, --project, --user, --agent, --model, --provider,\n"
@@ -114,6 +119,8 @@ enum option_code {
     OPTION_PAYLOAD,
     OPTION_BY,
     OPTION_REBUILD,
+    OPTION_BEFORE,
+    OPTION_DAYS,
     OPTION_STATUS,
     OPTION_KIND,
     OPTION_SINCE,
@@ -133,6 +140,8 @@ static const struct option long_options[] = {
     {"payload", no_argument, NULL, OPTION_PAYLOAD},
     {"by", required_argument, NULL, OPTION_BY},
     {"rebuild", required_argument, NULL, OPTION_REBUILD},
+    {"before", required_argument, NULL, OPTION_BEFORE},
+    {"days", required_argument, NULL, OPTION_DAYS},
     {"status", required_argument, NULL, OPTION_STATUS},
     {"kind", required_argument, NULL, OPTION_KIND},
     {"since", required_argument, NULL, OPTION_SINCE},
@@ -237,6 +246,13 @@ static bool take_option(int code, const char *value, struct command_options *opt
     case OPTION_REBUILD:
         options->rebuild = value;
         return value[0] != '\0';
+    case OPTION_BEFORE:
+        if (!read_time(value, &ms, &span))
+            return false;
+        options->before_us = ms * 1000;
+        return ms > 0;
+    case OPTION_DAYS:
+        return read_number(value, &options->days) && options->days > 0 && options->days <= 36500;
     case OPTION_STATUS:
         return read_words(value, status_name, STATUS_COMPLETED, STATUS_ABORTED,
                           &options->filter.statuses);

@@ -25,6 +25,8 @@ struct command_options {
     const char *columns;
     const char *by;
     const char *rebuild; /* of verify: where to; NULL: only verify */
+    uint64_t before_us;  /* of archive; 0: not said */
+    uint64_t days;       /* likewise */
     struct ledger_filter filter;
     struct ledger_text names[DIMENSION_LIMIT];
 };

@@ -7,6 +7,7 @@
 #include "columns.h"
 #include "focus.h"
 #include "outfile.h"
+#include "reached.h"
 #include "record_json.h"
 
 #define SLICE_ROWS 1000
@@ -22,6 +23,7 @@ struct export {
     struct focus focus;
     struct entry_buffer text; /* not written to the stream yet */
     struct entry_buffer line; /* of msgpack, as JSON */
+    uint64_t kept_from;
     int rc;
     const char *wrong;
 };
@@ -46,6 +48,8 @@ static void flush(struct export *export) {
     if (export->rc == 0 &&
         fwrite(export->text.data, 1, export->text.size, export->stream) != export->text.size)
         export->rc = errno != 0 ? errno : EIO;
+    if (export->rc == 0 && export->request->written != NULL)
+        export->request->written(export->request->context, export->text.data, export->text.size);
     export->text.size = 0;
 }
 
@@ -120,8 +124,21 @@ static bool tells_payloads(enum export_format format) {
     return format != EXPORT_FOCUS;
 }
 
+/* One page; the first says what the export reaches. */
+static int put_page(struct export *export, struct ledger_list_query *query,
+                    struct ledger_page *page) {
+    bool is_first = query->cursor == 0;
+    int rc = ledger_list(export->ledger, query, put_row, export, page);
+    if (rc == 0 && !is_first && page->kept_from != export->kept_from)
+        rc = LEDGER_E_PRUNED; /* what it had not read yet is gone */
+    export->kept_from = page->kept_from;
+    query->cursor = page->next;
+    return rc;
+}
+
 static int put_rows(struct export *export, struct job *job, uint64_t *exported,
                     struct ledger_failure *failure) {
+    const struct export_request *request = export->request;
     struct ledger_list_query query = {.filter = export->request->filter,
                                       .oldest_first = true,
                                       .payloads = tells_payloads(export->request->format),
@@ -129,18 +146,19 @@ static int put_rows(struct export *export, struct job *job, uint64_t *exported,
                                       .scan = SLICE_SCAN};
     struct ledger_facts facts;
     struct ledger_page page = {0};
-    uint64_t done = 0, total = 0;
+    uint64_t done = 0, total = request->total;
+    bool is_first = true;
     int rc = ledger_facts(export->ledger, &facts);
     /* What is booked from here on is not of this export. */
     if (rc == 0 && query.filter.until > facts.last_id)
         query.filter.until = facts.last_id + 1;
     while (rc == 0 && !page.done) {
-        rc = ledger_list(export->ledger, &query, put_row, export, &page);
+        rc = put_page(export, &query, &page);
         if (rc != 0)
             break;
-        if (query.cursor == 0)
-            total = page.total_known ? page.total : 0;
-        query.cursor = page.next;
+        if (is_first && total == 0 && page.total_known)
+            total = page.total;
+        is_first = false;
         done += page.matched;
         flush(export);
         if (export->rc != 0)
@@ -148,11 +166,11 @@ static int put_rows(struct export *export, struct job *job, uint64_t *exported,
                                export->wrong != NULL             ? export->wrong
                                : export->request->output != NULL ? export->request->output
                                                                  : "standard output");
-        if (!job_goes_on(job, done, total))
+        if (!job_goes_on(job, request->done_before + done, total))
             return ledger_fail(failure, ECANCELED, "the export");
     }
     *exported = done;
-    return rc == 0 ? 0 : ledger_fail(failure, rc, "reading the ledger");
+    return rc == 0 ? 0 : reached_fail(export->ledger, rc, "reading the ledger", failure);
 }
 
 static int put_all(struct export *export, struct job *job, uint64_t *exported,
@@ -186,6 +204,7 @@ int export_run(struct job *job, struct ledger *ledger, struct export_request *re
         rc = outfile_finish(&file, failure);
     else if (request->output != NULL)
         outfile_abandon(&file);
+    request->kept_from = export.kept_from;
     entry_buffer_free(&export.text);
     entry_buffer_free(&export.line);
     return rc;

@@ -25,11 +25,18 @@ struct export_request {
     struct ledger_filter filter;
     const char *output; /* a path that must not exist yet; NULL: `stream` */
     FILE *stream;
-    uint64_t exported; /* out: how many records */
+    /* Told whatever is written to the stream; NULL: nobody. */
+    void (*written)(void *context, const char *bytes, size_t size);
+    void *context;
+    uint64_t done_before; /* of a job that this is a part of, and in all; 0: it is all of it */
+    uint64_t total;
+    uint64_t exported;  /* out: how many records */
+    uint64_t kept_from; /* out: what is older was removed from the ledger; 0: nothing asked for */
 };
 
 /* 0; ECANCELED; EEXIST; LEDGER_E_BAD_ENTRY for a column that there is not (the failure lists those
- * that there are); what the disk or the ledger said. Without 0 there is no file; what was written
+ * that there are); LEDGER_E_PRUNED, also where entries are removed while it reads them; what the
+ * disk or the ledger said. Without 0 there is no file; what was written
  * to a stream stays. */
 int export_run(struct job *job, struct ledger *ledger, struct export_request *request,
                struct ledger_failure *failure);

@@ -62,6 +62,7 @@ static int export(struct job *job, struct ledger *ledger, const struct request *
     if (rc == 0 && (rc = size_of(request->output, &result->bytes)) != 0)
         ledger_fail(failure, rc, "%s", request->output);
     result->count = asked.exported;
+    result->pruned = asked.kept_from / 1000;
     result->has_count = result->has_bytes = true;
     return rc;
 }
@@ -121,14 +122,25 @@ static int verify(struct job *job, struct ledger *ledger, const struct request *
     return rc;
 }
 
+/* Only seals: what removes is the VM's writer. */
+static int archive(struct job *job, struct ledger *ledger, const struct request *request,
+                   struct job_result *result, struct ledger_failure *failure) {
+    if (request->output == NULL || request->filter.until == UINT64_MAX)
+        return ledger_fail(failure, EINVAL, "archive needs an output, and until when");
+    result->has_segments = true;
+    return archive_run(job, ledger, request->output, request->filter.until, &result->segments,
+                       failure);
+}
+
 static const struct {
     const char *name;
     int (*run)(struct job *, struct ledger *, const struct request *, struct job_result *,
                struct ledger_failure *);
     bool takes_ledger;
 } jobs[] = {
-    {"count", count, true},   {"export", export, true}, {"backup", backup, true},
-    {"verify", verify, true}, {"report", report, true}, {"restore", restore, false},
+    {"count", count, true},      {"export", export, true}, {"backup", backup, true},
+    {"verify", verify, true},    {"report", report, true}, {"archive", archive, true},
+    {"restore", restore, false},
 };
 
 int jobs_run(struct job *job, const struct request *request, struct job_result *result,
@@ -150,9 +162,35 @@ int jobs_run(struct job *job, const struct request *request, struct job_result *
     return rc;
 }
 
+static void pack_segments(msgpack_packer *packer, const struct archive_segments *segments) {
+    pack_word(packer, "segments");
+    msgpack_pack_array(packer, segments->count);
+    for (size_t i = 0; i < segments->count; i++) {
+        const struct archive_segment *segment = &segments->items[i];
+        msgpack_pack_map(packer, 5);
+        pack_word(packer, "file");
+        pack_word(packer, segment->file);
+        pack_word(packer, "sha256");
+        pack_word(packer, segment->sha256);
+        pack_word(packer, "entries");
+        msgpack_pack_uint64(packer, segment->entries);
+        pack_word(packer, "from");
+        msgpack_pack_uint64(packer, segment->from_us / 1000);
+        pack_word(packer, "to");
+        msgpack_pack_uint64(packer, segment->to_us / 1000);
+    }
+}
+
 void jobs_pack_result(msgpack_packer *packer, const struct job_result *result) {
     msgpack_pack_map(packer, (size_t)result->has_count + result->has_bytes +
-                                 (size_t)(result->has_findings ? 2 : 0));
+                                 (size_t)(result->has_findings ? 2 : 0) + (result->pruned != 0) +
+                                 result->has_segments);
+    if (result->pruned != 0) {
+        pack_word(packer, "pruned");
+        msgpack_pack_uint64(packer, result->pruned);
+    }
+    if (result->has_segments)
+        pack_segments(packer, &result->segments);
     if (result->has_count) {
         pack_word(packer, "count");
         msgpack_pack_uint64(packer, result->count);
@@ -175,5 +213,6 @@ void jobs_pack_result(msgpack_packer *packer, const struct job_result *result) {
 
 void jobs_free_result(struct job_result *result) {
     entry_buffer_free(&result->findings);
+    archive_free(&result->segments);
     *result = (struct job_result){0};
 }

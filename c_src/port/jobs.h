@@ -4,6 +4,7 @@
 
 #include <msgpack.h>
 
+#include "archive.h"
 #include "job.h"
 #include "request.h"
 
@@ -13,7 +14,10 @@ struct job_result {
     bool has_count, has_bytes;
     struct entry_buffer findings; /* of verify: a map of database, key, id and what for each */
     uint32_t findings_count;
-    bool has_findings, is_short; /* is_short: there may be more */
+    bool has_findings, is_short;      /* is_short: there may be more */
+    uint64_t pruned;                  /* ms: what is older was removed; 0: nothing asked for */
+    struct archive_segments segments; /* of archive */
+    bool has_segments;
 };
 
 /* EINVAL for a job that there is not. */

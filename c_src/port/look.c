@@ -350,9 +350,13 @@ static void add_head(const struct stats *stats, const char *directory, struct en
              text_bytes(stats->facts.data_bytes, bytes), stats->facts.currency,
              stats->reader.held ? "held by " : "held by nobody",
              stats->reader.held ? stats->reader.holder : "");
-    text_add(text, "  ledger time %s, %s live hold%s\n\n", text_time(stats->now_us, time),
+    text_add(text, "  ledger time %s, %s live hold%s\n", text_time(stats->now_us, time),
              text_grouped((ledger_sum)stats->facts.holds, holds),
              stats->facts.holds == 1 ? "" : "s");
+    if (stats->facts.kept_from != 0)
+        text_add(text, "  archived and removed: what is older than %s\n",
+                 text_time((int64_t)stats->facts.kept_from, time));
+    text_add(text, "\n");
 }
 
 /* ---- as JSON --------------------------------------------------------------------------------- */
@@ -433,6 +437,8 @@ static void put_stats(const struct stats *stats, const char *directory, struct e
     json_int(&json, stats->now_us / 1000);
     json_key(&json, "holds");
     json_big(&json, (ledger_sum)stats->facts.holds);
+    json_key(&json, "kept_from");
+    json_int(&json, (int64_t)(stats->facts.kept_from / 1000));
     json_key(&json, "holder");
     if (stats->reader.held)
         json_word(&json, stats->reader.holder);

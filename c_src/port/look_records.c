@@ -6,6 +6,7 @@
 #include <lmdb.h>
 
 #include "command.h"
+#include "reached.h"
 #include "record_json.h"
 #include "text.h"
 
@@ -69,6 +70,7 @@ static int list(struct ledger *ledger, const struct command_options *options, st
 }
 
 int look_history(const struct command_options *options) {
+    struct ledger_failure failure = {0};
     struct ledger_reader reader;
     struct rows rows = {.options = options};
     static const char *const heads[] = {"id", "time", "state", "status", "cost"};
@@ -80,10 +82,12 @@ int look_history(const struct command_options *options) {
         table_cell(&rows.table, heads[i]);
     int rc = list(ledger, options, &rows);
     table_end(&rows.table, &rows.text);
+    if (rc != 0)
+        reached_fail(ledger, rc, options->directory, &failure);
     command_shut(ledger);
     if (rc != 0) {
         entry_buffer_free(&rows.text);
-        return command_failed_with(rc, options->directory);
+        return command_failed(&failure);
     }
     return command_print(&rows.text);
 }
@@ -102,6 +106,7 @@ static bool is_id(const char *text) {
 }
 
 int look_show(const struct command_options *options) {
+    struct ledger_failure failure = {0};
     struct ledger_reader reader;
     struct rows rows = {.options = options};
     int rc = LEDGER_E_NO_ENTRY;
@@ -115,12 +120,15 @@ int look_show(const struct command_options *options) {
     struct ledger_text run_id = {options->operand, strlen(options->operand)};
     if (run_id.size > 0)
         rc = ledger_read_run(ledger, run_id, on_whole, &rows);
-    if (rc != 0 && is_id(options->operand))
+    if (rc != 0 && rc != LEDGER_E_PRUNED && is_id(options->operand))
         rc = ledger_read_record(ledger, strtoull(options->operand, NULL, 10), on_whole, &rows);
+    if (rc != 0)
+        reached_fail(ledger, rc, options->operand, &failure);
     command_shut(ledger);
     if (rc == 0)
         return command_print(&rows.text);
     entry_buffer_free(&rows.text);
-    int failed = command_failed_with(rc, options->operand);
-    return rc == MDB_NOTFOUND || rc == LEDGER_E_NO_ENTRY ? EXIT_NO : failed;
+    int failed = command_failed(&failure);
+    bool is_not_there = rc == MDB_NOTFOUND || rc == LEDGER_E_NO_ENTRY || rc == LEDGER_E_PRUNED;
+    return is_not_there ? EXIT_NO : failed;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "reached.h"
 #include "record_json.h"
 #include "text.h"
 
@@ -111,6 +112,7 @@ static void print_ranking(const struct command_options *options, const char *dim
 }
 
 int look_top(const struct command_options *options) {
+    struct ledger_failure failure = {0};
     struct ledger_reader reader;
     struct ranking ranking = {0};
     struct entry_buffer text = {0};
@@ -132,9 +134,11 @@ int look_top(const struct command_options *options) {
     while (rc == 0 && !done)
         rc = ledger_sum_up_by(ledger, &options->filter, (uint8_t)dimension, &after, PAGE, rank,
                               &ranking, &done);
-    command_shut(ledger);
     if (rc == 0 && ranking.failed)
         rc = ENOMEM;
+    if (rc != 0)
+        reached_fail(ledger, rc, by, &failure);
+    command_shut(ledger);
     if (ranking.count > 0)
         qsort(ranking.items, ranking.count, sizeof ranking.items[0], by_cost);
     if (rc == 0)
@@ -142,5 +146,5 @@ int look_top(const struct command_options *options) {
     for (size_t i = 0; i < ranking.count; i++)
         free(ranking.items[i].value);
     free(ranking.items);
-    return rc != 0 ? command_failed_with(rc, by) : command_print(&text);
+    return rc != 0 ? command_failed(&failure) : command_print(&text);
 }

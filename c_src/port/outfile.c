@@ -50,10 +50,15 @@ static int open_named(struct outfile *file) {
 int outfile_begin(struct outfile *file, const char *path, struct ledger_failure *failure) {
     struct stat there;
     *file = (struct outfile){0};
-    if (snprintf(file->path, sizeof file->path, "%s", path) >= (int)sizeof file->path)
-        return ledger_fail(failure, ENAMETOOLONG, "%s", path);
     if (lstat(path, &there) == 0)
         return ledger_fail(failure, EEXIST, "%s", path);
+    return outfile_begin_anew(file, path, failure);
+}
+
+int outfile_begin_anew(struct outfile *file, const char *path, struct ledger_failure *failure) {
+    *file = (struct outfile){0};
+    if (snprintf(file->path, sizeof file->path, "%s", path) >= (int)sizeof file->path)
+        return ledger_fail(failure, ENAMETOOLONG, "%s", path);
     int fd = open_unnamed(path);
     if (fd < 0)
         fd = open_named(file);

@@ -19,6 +19,8 @@ struct outfile {
 
 /* EEXIST, ENOENT of the directory, ... with what failed. */
 int outfile_begin(struct outfile *file, const char *path, struct ledger_failure *failure);
+/* The same where something of that name may be there: finishing is EEXIST then. */
+int outfile_begin_anew(struct outfile *file, const char *path, struct ledger_failure *failure);
 /* Durable under its name when it returns 0; gone otherwise. */
 int outfile_finish(struct outfile *file, struct ledger_failure *failure);
 /* Of one that was begun and not finished. */

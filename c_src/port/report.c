@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "outfile.h"
+#include "reached.h"
 #include "report_data.h"
 #include "text.h"
 
@@ -96,7 +97,7 @@ int report_run(struct job *job, struct ledger *ledger, const struct report_reque
         rc = outfile_begin(&file, request->output, failure);
     bool begun = request->output != NULL && rc == 0;
     if (rc == 0 && (rc = report_gather(job, ledger, request, report)) != 0) {
-        ledger_fail(failure, rc, "%s", request->directory);
+        reached_fail(ledger, rc, request->directory, failure);
         if (begun)
             outfile_abandon(&file);
     } else if (begun) {

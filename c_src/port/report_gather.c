@@ -57,7 +57,8 @@ static int find_first(struct gathering *gathering, uint64_t *id) {
     return ledger_list(gathering->ledger, &query, take_first, id, &page);
 }
 
-/* From the first entry to now, or as it is asked for. No sum is of what is booked from here on. */
+/* From the first entry to now, or as it is asked for; without a beginning, from there on that
+ * everything is kept. No sum is of what is booked from here on. */
 static int find_period(struct gathering *gathering, const struct report_request *request) {
     struct report *report = gathering->report;
     uint64_t first;
@@ -65,6 +66,8 @@ static int find_period(struct gathering *gathering, const struct report_request 
     /* Letters, where the ledger's own code wrote it; a file may say anything. */
     for (char *at = report->facts.currency; *at != '\0'; at++)
         *at = isalnum((unsigned char)*at) ? *at : '?';
+    uint64_t since = request->since != 0 ? request->since : report->facts.kept_from;
+    gathering->filter.since = request->since != 0 ? 0 : since;
     if (rc == 0)
         rc = find_first(gathering, &first);
     if (rc != 0)
@@ -74,10 +77,10 @@ static int find_period(struct gathering *gathering, const struct report_request 
     if (end <= report->facts.last_id)
         end = report->facts.last_id + 1;
     report->is_empty = first == 0;
-    report->is_whole = request->since <= first;
-    report->since = report->is_whole ? first : request->since;
+    report->is_whole = since <= first;
+    report->since = report->is_whole ? first : since;
     if (first == 0)
-        report->since = request->since != 0 ? request->since : (uint64_t)report->now_us;
+        report->since = since != 0 ? since : (uint64_t)report->now_us;
     report->until = request->until < end ? request->until : end;
     if (report->until < report->since && report->is_whole)
         report->since = report->until;

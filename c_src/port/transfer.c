@@ -6,6 +6,7 @@
 #include "command.h"
 #include "export.h"
 #include "import.h"
+#include "text.h"
 
 static int refuse_usage(const char *what) {
     fprintf(stderr, "cost_ledger: %s; try 'cost_ledger --help'\n", what);
@@ -27,6 +28,7 @@ int transfer_export(const struct command_options *options) {
                                      .stream = stdout};
     struct ledger_failure failure = {0};
     struct ledger_reader reader;
+    char time[TEXT_MAX];
     if (options->operand != NULL)
         return refuse_usage("export takes a directory and options; the file is --output FILE");
     if (options->format == NULL || !export_format_named(options->format, &request.format))
@@ -41,6 +43,9 @@ int transfer_export(const struct command_options *options) {
     int rc = export_run(&job, ledger, &request, &failure);
     bar_end(&job);
     command_shut(ledger);
+    if (rc == 0 && request.kept_from != 0)
+        fprintf(stderr, "cost_ledger: what is older than %s was archived, and is not in it\n",
+                text_time((int64_t)request.kept_from, time));
     return rc == 0 ? EXIT_DONE : command_failed(&failure);
 }
 

@@ -59,7 +59,7 @@ $(TEST_WITH_FAULTS:%=$(BUILD)/sanitized/test/%): $(BUILD)/sanitized/test/faults.
 # Those of what is beside the core: how records are written and read.
 TEST_OF_PORT := test_csv test_json_read test_import test_request
 # All but main() and the commands.
-PORT_PARTS := $(filter-out main command look look_records look_top transfer keep report_command,$(PORT_SRC:c_src/port/%.c=%))
+PORT_PARTS := $(filter-out main command look look_records look_top transfer keep keep_archive report_command,$(PORT_SRC:c_src/port/%.c=%))
 $(TEST_OF_PORT:%=$(BUILD)/test/%): $(PORT_PARTS:%=$(BUILD)/port/%.o)
 $(TEST_OF_PORT:%=$(BUILD)/sanitized/test/%): $(PORT_PARTS:%=$(BUILD)/sanitized/port/%.o)
 

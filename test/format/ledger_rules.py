@@ -311,6 +311,7 @@ class Use:
         series = series or Series()
         first = max(window_start(rule.window, now_us) if first is None else first, since + 1)
         self.rule, self.series, self.now_us, self.held = rule, series, now_us, held
+        self.first = 0 if rule.window[0] == "lifetime" and not since else first
         self.used = series.before(rule.columns, end) - series.before(rule.columns, first)
         self.limit, self.spent = rule.limit, 0
         if rule.granted:

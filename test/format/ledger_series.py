@@ -4,7 +4,7 @@ import hashlib
 import struct
 from bisect import bisect_left
 
-from ledger_rows import (BLOCK_BYTES, BLOCK_ITEMS, COLUMNS_OF_RECORDS, INVOCATION, RUN, STATE,
+from ledger_rows import (BLOCK_BYTES, BLOCK_ITEMS, COLUMNS_OF_RECORDS, CORRECTION, INVOCATION, RUN, STATE,
                          STATUS, STATUSES, STATUS_NUMBERS, add, be, require, totals_bytes, u32s,
                          varint, zigzag)
 
@@ -105,14 +105,15 @@ class Names:
 
 
 class Derived:
-    def __init__(self, families, building, names, knows_records=True):
+    def __init__(self, families, building, names, knows_records, past):
         self.families = families
         self.building = building  # [(family, id)]
         self.names = names
         self.knows_records = knows_records
+        self.past = past     # ledger_past.Past
         self.defined = {}    # number -> (dimension, text)
         self.numbers = {}    # (dimension, text) -> number, of those that are defined
-        self.series = {}
+        self.series = past.seeds()
         self.series_at = {}  # entry id -> its series
         self.amounts_at = {}
         self.rollups = {}    # (series, granularity, period) -> Rollup
@@ -124,15 +125,23 @@ class Derived:
             self.defined[number] = (dimension, text)
             self.numbers[dimension, text] = number
         for dimension, number in entry.names.items():
+            if self.past.horizon:
+                self.define_past(number)
             require(number in self.defined, "uses number %d, which is not defined" % number)
             require(self.defined[number][0] == dimension, "uses number %d in dimension %d, but it "
                     "is of another" % (number, dimension))
-        amounts = entry.amounts(corrected)
+        if self.past.has(entry.id):
+            return  # its sums are those that the series begin with
+        if entry.kind == CORRECTION and self.past.has(entry.link):
+            amounts = self.past.amounts(entry)
+            status = self.past.status_in(entry, self.families, self.names)
+        else:
+            amounts, status = entry.amounts(corrected), entry.status_of(corrected)
         if not self.knows_records:
             amounts = {c: v for c, v in amounts.items() if c not in COLUMNS_OF_RECORDS}
         if not amounts:
             return
-        names, status = dict(entry.names), entry.status_of(corrected)
+        names = dict(entry.names)
         if status:
             names[STATUS] = STATUS_NUMBERS + status
         self.amounts_at[entry.id] = amounts
@@ -143,6 +152,13 @@ class Derived:
             for granularity, length in (1, HOUR_US), (2, 24 * HOUR_US):
                 key = series, granularity, entry.id // length
                 self.rollups.setdefault(key, Rollup()).add(entry, amounts, self.knows_records)
+
+    def define_past(self, number):
+        """A name whose entry may have been removed: its rows tell it."""
+        if number in self.defined or number in self.names.undefined or number not in self.names.texts:
+            return
+        self.defined[number] = self.names.texts[number]
+        self.numbers[self.names.texts[number]] = number
 
     def series_of(self, names, families):
         """Those of an entry or hold; `names` are numbers by dimension."""
@@ -155,6 +171,8 @@ class Derived:
         return found
 
     def check_numbers(self):
+        for number in self.names.texts if self.past.horizon else []:
+            self.define_past(number)
         known = set(self.defined) | (self.names.undefined & set(self.names.texts))
         require(known == set(range(1, len(known) + 1)), "numbers of names have gaps")
         series = set(self.names.names_of)

@@ -31,6 +31,7 @@ try:
         describe_reset, describe_rollup, describe_series, is_uint, mark_name, request_row,
         request_value, require, run_key, totals_bytes, u32s, u64, unpack, varint)
     from ledger_rules import (CALENDAR, NEVER, History, Use, check_policy, rules_over, window_start)
+    from ledger_past import Past
     from ledger_series import Derived, Names, Series
 except ImportError as error:
     print("needs python3-lmdb and python3-msgpack:", error, file=sys.stderr)
@@ -38,7 +39,7 @@ except ImportError as error:
 
 DATABASES = ["meta", "entries", "payloads", "keys", "names",
              "series", "rollups", "holds", "held", "warned"]
-WORDS = ["budgets", "records"]  # what format.needs may name
+WORDS = ["budgets", "records", "retention"]  # what format.needs may name
 DEPTH = 8  # how many parents above it an entry is told to
 
 # ---- the gate: section 12 -----------------------------------------------------------------------
@@ -120,9 +121,11 @@ class Ledger:
         self.directory, self.problems = directory, []
         self.last, self.last_id, self.now_us = {}, 0, 0
         self.entries, self.holds, self.held = {}, {}, {}
-        self.derived, self.policy, self.rules = Derived([], [], Names([])), None, {}
+        self.past, self.policy, self.rules = Past(None, False), None, {}
+        self.derived = Derived([], [], Names([]), True, self.past)
         self.history, self.warnings, self.key_count = None, 0, 0
         self.endings, self.maybe = {}, {}  # rows 03 of keys
+        self.leaving = 0  # entries that count as removed, but are there
         self.corrections, self.book, self.payloads = Corrections(), PriceBook(), Payloads({})
 
     def attempt(self, where, function, *arguments):
@@ -193,11 +196,15 @@ class Ledger:
         self.building = [(tuple(family), end) for family, end in building]
         self.rules = check_policy(meta.get(b"policy"), self.families)
         self.policy, self.head = meta[b"policy"], head
+        self.past = Past(meta.get(b"retention"), "retention" in head["needs"])
+        require(not (self.past.horizon and building), "building, where entries were removed")
         return True
 
     def read_rows(self):
-        self.derived = Derived(self.families, self.building, Names(self.rows["names"]),
-                               "records" in self.head["needs"])
+        self.past.read_series(self.rows["series"], self.problems.append)
+        self.derived = self.attempt("series", Derived, self.families, self.building,
+                                    Names(self.rows["names"]), "records" in self.head["needs"],
+                                    self.past) or self.derived
         for key, value in self.rows["entries"]:
             self.attempt("entries: %s" % key.hex(), self.read_entry, key, value)
         for key, value in self.rows["holds"]:
@@ -211,10 +218,14 @@ class Ledger:
         entry.id = be(key)
         require(0 < entry.id < ID_LIMIT, "the id is out of range")
         entry.check_stored(self.families + [family for family, _ in self.building])
+        if self.past.is_removed(entry):
+            self.leaving += 1
+            return
         self.last[entry.kind] = entry.id
         self.entries[entry.id] = entry
         self.derived.add(entry, self.entries.get(entry.link))
-        self.corrections.add(entry, self.entries.get(entry.link))
+        if not self.past.has(entry.link):
+            self.corrections.add(entry, self.entries.get(entry.link))
         if entry.kind == PRICE:
             self.book.add(entry)
         self.book.check(entry, {dimension: self.derived.defined[number][1]
@@ -223,9 +234,11 @@ class Ledger:
     def read_payloads(self):
         payloads = self.payloads = Payloads(self.entries)
         for entry in self.entries.values():
-            if entry.kind == REDACTION:
+            if entry.kind == REDACTION and not self.past.has(entry.link):
                 self.attempt("entries: %s" % u64(entry.id).hex(), payloads.check_redaction, entry)
         for key, value in self.rows["payloads"]:
+            if self.past.removed_to <= be(key) < self.past.horizon:
+                continue
             self.attempt("payloads: %s" % key.hex(), payloads.check_row, key, value)
         for id in payloads.bound:
             self.problems.append("payloads: %s: is missing" % u64(id).hex())
@@ -248,7 +261,8 @@ class Ledger:
         self.attempt("names", self.derived.check_numbers)
         self.compare("names", self.derived.names_rows(bool(self.head["needs"])), describe_names)
         self.compare("series", self.derived.series_rows(), describe_series)
-        self.compare("rollups", self.derived.rollup_rows(), describe_rollup)
+        past = [(key, value) for key, value in self.rows["rollups"] if self.past.is_rollup(key)]
+        self.compare("rollups", [*self.derived.rollup_rows(), *past], describe_rollup)
         self.attempt("policy", self.check_chain)
         self.check_needs()
         self.attempt("holds", self.check_holds)
@@ -330,6 +344,8 @@ class Ledger:
         children = {id: {} for id in self.holds}
         for entry in self.entries.values():
             where = "entries: %s" % u64(entry.id).hex()
+            if entry.kind == CORRECTION and self.past.has(entry.link):
+                continue
             if entry.kind == CORRECTION and entry.hold is not None:
                 self.attempt(where, self.check_correction, entry, ended)
             elif entry.hold is not None:
@@ -380,7 +396,8 @@ class Ledger:
                 above = parents[above]
 
     def check_parent(self, parent, ended):
-        require(parent == 0 or parent in self.holds or parent in ended, "its parent was never there")
+        require(parent == 0 or parent in self.holds or parent in ended or self.past.has(parent),
+                "its parent was never there")
         of = self.holds.get(parent) or ended.get(parent)
         require(of is None or of.kind in (RUN, RELEASE), "its parent is not a run")
 
@@ -442,6 +459,8 @@ class Ledger:
 
     def check_keys(self):
         expected = dict([*self.endings.items(), *self.corrections.rows(), *self.book.rows()])
+        for key in [key for key in expected if key[0] == 3 and self.past.has(be(key[1:]))]:
+            del expected[key]
         for entry in self.entries.values():
             if entry.client_id is not None:
                 self.attempt("entries: %s" % u64(entry.id).hex(), self.expect, expected,
@@ -450,12 +469,22 @@ class Ledger:
         ended = {entry.hold for entry in self.entries.values()}
         for key, value in self.rows["keys"]:
             self.key_count += 1
-            if key in self.maybe:
+            if self.is_past_key(key, value):
+                expected.setdefault(key, value)
+            elif key in self.maybe:
                 expected[key] = self.maybe[key]
             elif key[0] in (1, 2) and key not in expected:
                 if self.attempt("keys: %s" % key.hex(), self.check_request, key, value, ended):
                     expected[key] = value
         self.compare("keys", expected.items(), describe_keys)
+
+    def is_past_key(self, key, value):
+        """Of an entry or a hold before the horizon, of which nothing else may tell."""
+        if key[0] in (3, 6):
+            return self.past.has(be(key[1:]))
+        request = self.attempt("keys: %s" % key.hex(), Request, key, value) \
+            if key[0] in (1, 2, 4, 5) else None
+        return request is not None and self.past.has(request.id)
 
     @staticmethod
     def expect(expected, key, row):
@@ -528,6 +557,8 @@ class Ledger:
                         continue
                     could = True
                     use = self.use(rule, series, id, id + 1)
+                    if self.past.has(use.first):
+                        continue
                     self.attempt("entries: %s" % u64(id).hex(), require,
                                  use.used <= use.cap(True) or entry.flags & OVERRUN,
                                  "is not marked as an overrun of %r" % rule.name)
@@ -554,6 +585,8 @@ class Ledger:
         """The threshold had been reached then."""
         require(mark.rule in rules, "of a rule that is not there")
         name = rules[mark.rule].name
+        if self.past.has(mark.id):
+            return True
         require(mark.id in self.ids, "its id is of nothing")
         rule = next((r for r in self.history.rules_at(mark.id) if r.name == name), None)
         require(rule is not None and mark.threshold in rule.warn, "not one of its thresholds")
@@ -563,6 +596,8 @@ class Ledger:
         start = max(window_start(rule.window, mark.period), 1)
         require(mark.period == (start if is_calendar else 0) and mark.period <= mark.id, "period")
         use = self.use(rule, mark.series, mark.id, mark.id + 1, mark.period)
+        if self.past.has(use.first):
+            return True
         require(mark.limit == use.limit, "limit %d, not %d" % (mark.limit, use.limit or -1))
         require(use.used > 0 and use.percent(use.used) >= mark.threshold, "it was not reached")
         return True
@@ -575,7 +610,7 @@ class Ledger:
                 or self.history.since(rule.name, series) > ids[-1]):
             return
         use = self.use(rule, series, ids[-1])
-        if use.used <= 0 or use.limit < 0:
+        if use.used <= 0 or use.limit < 0 or self.past.has(use.first):
             return
         for threshold in rule.warn:
             if use.percent(use.used) >= threshold:
@@ -647,6 +682,7 @@ class Ledger:
             "warnings": self.warnings,
             "building": len(self.derived.building),
             "last_id": self.last_id,
+            "kept_from": self.past.horizon, "leaving": self.leaving,
             "last_invocation_id": self.last.get(INVOCATION, 0),
             "last_policy_id": self.last.get(POLICY, 0),
             "policy_version": self.policy["version"] if self.policy else 0,
