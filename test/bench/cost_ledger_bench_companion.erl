@@ -13,6 +13,7 @@
 %% Of a ledger that is open, and of SQLite's file with the same records.
 -spec main(atom(), file:name_all()) -> ok.
 main(Ledger, Sqlite) ->
+    {ok, _} = application:ensure_all_started(cost_ledger),
     io:format("~nthe companion, on the same 1,000,000 records~n"),
     ratio("export as CSV / sqlite3 -csv, to a file", 5, fun() -> export(Ledger) end,
           fun() -> sqlite_export(Sqlite) end, "<= 1"),
