@@ -34,6 +34,7 @@ groups() ->
        retention_shorter_than_a_window_is_refused, longer_windows_are_refused_afterwards,
        it_can_be_asked_for_again_and_again, other_entries_under_the_same_name_are_refused,
        a_pruned_ledger_is_verified_backed_up_and_exported, callers_go_on_meanwhile,
+       a_fold_ends_where_its_entries_are_removed, what_was_removed_is_not_imported_again,
        what_is_no_argument_is_refused, the_command_seals_and_removes,
        the_command_names_who_holds_the_ledger]}].
 
@@ -384,6 +385,33 @@ book(L, Parent, Count) ->
             ok = cost_ledger:record_invocation(L, executing, #{cost => 1}),
             book(L, Parent, Count + 1)
     end.
+
+a_fold_ends_where_its_entries_are_removed(Config) ->
+    L = open(Config, #{}),
+    many(L, 40, 80),
+    Archive = fun() -> archived(L, in(Config, "archive"), #{before => midnight(31)}) end,
+    Fold = fun(Order) -> cost_ledger:fold(L, #{order => Order},
+                                          fun(_, 5) -> _ = Archive(), 6; (_, N) -> N + 1 end, 0)
+           end,
+    ?assertEqual({error, {pruned, midnight(31)}}, Fold(oldest)),
+    %% What it says of the time that is there is whole.
+    ?assertEqual({ok, 9 * 80}, Fold(oldest)),
+    ?assertEqual({ok, 9 * 80}, Fold(newest)),
+    ok = cost_ledger:stop(L).
+
+%% They would be booked twice.
+what_was_removed_is_not_imported_again(Config) ->
+    L = grown(Config),
+    To = in(Config, "archive"),
+    #{segments := [#{file := File} | _]} = archived(L, To, #{before => midnight(38)}),
+    {ok, Totals} = cost_ledger:totals(L, #{}),
+    ok = cost_ledger:stop(L),
+    {3, Said} = run(program() ++ " import '" ++ in(Config, "ledger") ++ "' '"
+                    ++ filename:join(To, binary_to_list(File)) ++ "'"),
+    ?assertNotEqual(nomatch, string:find(Said, "line ")),
+    Again = open(Config, #{}),
+    ?assertEqual({ok, Totals}, cost_ledger:totals(Again, #{})),
+    ok = cost_ledger:stop(Again).
 
 what_is_no_argument_is_refused(Config) ->
     L = open(Config, #{}),

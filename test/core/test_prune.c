@@ -752,9 +752,7 @@ static void who_is_killed_in_it_goes_on_later(void **state) {
     char *after = answers(ledger, horizon);
     assert_same(before, after);
     assert_clean(ledger);
-    struct ledger_text any[DIMENSION_LIMIT] = {0};
     struct ledger_page page;
-    (void)any;
     assert_int_equal(list_in(ledger, RETENTION_KINDS, 0, horizon, &page), 0);
     uint64_t kept = page.matched;
     assert_int_equal(list_in(ledger, ALL_KINDS, horizon, UINT64_MAX, &page), 0);
@@ -764,7 +762,7 @@ static void who_is_killed_in_it_goes_on_later(void **state) {
     free(after);
 }
 
-/* Where it is full, nothing of the slice is there. */
+/* One that cannot read what it is to remove, say. */
 static void a_slice_that_fails_leaves_nothing_of_it(void **state) {
     struct ledger *ledger = two_weeks(*state);
     struct ledger_failure failure = {0};
@@ -781,6 +779,48 @@ static void a_slice_that_fails_leaves_nothing_of_it(void **state) {
     put_raw(ledger, DB_ENTRIES, row.key, row.value);
     uint64_t removed = prune_to(ledger, horizon);
     assert_int_equal(removed, entries - facts_of(ledger).entries);
+    assert_clean(ledger);
+    close_ledger(ledger);
+}
+
+/* What verifying does between two of its slices, should it be in that mood. */
+struct meanwhile {
+    struct ledger *ledger;
+    struct ledger_pruning pruning;
+    unsigned slices;
+    unsigned begun; /* how often it began */
+};
+
+static bool prune_meanwhile(void *context, uint64_t done, uint64_t total) {
+    struct meanwhile *meanwhile = context;
+    (void)total;
+    meanwhile->begun += done == 0;
+    if (done > 0 && !meanwhile->pruning.done && random_below(3) == 0) {
+        prune_slice(meanwhile->ledger, &meanwhile->pruning, 1 + random_below(150));
+        meanwhile->slices++;
+    }
+    return true;
+}
+
+static void verifying_begins_again_where_entries_are_removed(void **state) {
+    struct ledger *ledger = open_pruned(*state);
+    struct ledger_verify_result result;
+    struct ledger_failure failure;
+    recent_count = 0;
+    at_time(ledger, START_US);
+    work(ledger, 1000, START_US + DAYS(21));
+    struct meanwhile meanwhile = {.ledger = ledger};
+    meanwhile.pruning.horizon_us = horizon_for(ledger, (uint64_t)now_of(ledger) - DAYS(8));
+    const struct ledger_verify_options options = {
+        .slice = 60, .goes_on = prune_meanwhile, .found = keep_finding, .context = &meanwhile};
+    found_count = 0;
+    while (!meanwhile.pruning.done) {
+        assert_int_equal(ledger_verify(ledger, &options, &result, &failure), 0);
+        print_findings();
+        assert_int_equal(result.findings, 0);
+        assert_int_equal(result.entries, facts_of(ledger).entries);
+    }
+    assert_true(meanwhile.slices > 2 && meanwhile.begun > 2);
     assert_clean(ledger);
     close_ledger(ledger);
 }
@@ -858,8 +898,6 @@ static void blocks_before_the_horizon_are_looked_at(void **state) {
             break;
     }
     assert_true(before > 5);
-    struct ledger_entry entry = invocation("planning");
-    (void)entry;
     assert_clean(ledger);
     close_ledger(ledger);
 }
@@ -875,6 +913,7 @@ int main(void) {
         in_directory(programs_that_do_not_know_are_told),
         in_directory(who_is_killed_in_it_goes_on_later),
         in_directory(a_slice_that_fails_leaves_nothing_of_it),
+        in_directory(verifying_begins_again_where_entries_are_removed),
         in_directory(damage_behind_the_horizon_is_found),
         in_directory(blocks_before_the_horizon_are_looked_at),
     };
