@@ -56,7 +56,6 @@ enum ledger_error {
     LEDGER_E_OCCURS_AHEAD = -31041,
     LEDGER_E_PRUNED = -31042,
     LEDGER_E_RETENTION = -31043,
-    LEDGER_E_PAST_REMOVED = -31044,
 };
 
 /* Where a failure needs more than its code: which file, which holder, which field. */
