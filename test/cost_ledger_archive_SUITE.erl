@@ -150,6 +150,8 @@ old_entries_are_sealed_and_removed(Config) ->
          ?assert(From >= ?START andalso Before =< KeptFrom)
      end || #{file := File, sha256 := Digest, from := From, to := Before} <- Segments],
     ?assertMatch({0, _}, run("cd '" ++ To ++ "' && sha256sum -c SHA256SUMS")),
+    {ok, Screen} = cost_ledger_screen:format(cost_ledger_registry:find(L)),
+    ?assertNotEqual(nomatch, string:find(Screen, "removed: what is older than 2026-02-08")),
     ?assertEqual(midnight(38), hd([At || #{timestamp := Ms} <- all_of(L, #{}),
                                          At <- [Ms div ?DAY * ?DAY]])),
     verified(L),

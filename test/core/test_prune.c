@@ -468,7 +468,7 @@ static struct ledger *declare_more(struct ledger *ledger, const char *directory)
 /* Random work for three weeks; then, again and again, a few days more, and everything older than a
  * random day goes. */
 static void no_answer_changes(void **state) {
-    for (size_t round = 0; round < rounds(6); round++) {
+    for (size_t round = 0; round < rounds(4); round++) {
         char directory[4096];
         snprintf(directory, sizeof directory, "%.3000s/%zu", (const char *)*state, round);
         family_count = FAMILIES;
