@@ -279,7 +279,7 @@ statuses(_Handle, _Names) -> ?STUB.
               Limit :: non_neg_integer()) ->
           {ok, {Granted :: integer(), Used :: integer(), Held :: integer(),
                 Percent :: non_neg_integer()}, [{entry(), Remaining :: integer()}]}
-              | failure() | closed.
+              | pruned() | failure() | closed.
 balance(_Handle, _Names, _Measure, _Limit) -> ?STUB.
 
 %% At most one: the live hold of that id.

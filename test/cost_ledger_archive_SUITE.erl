@@ -32,8 +32,10 @@ groups() ->
       [old_entries_are_sealed_and_removed, segments_come_back, sums_and_budgets_stay,
        queries_say_when_they_reach_beyond, everything_is_kept_by_default,
        retention_shorter_than_a_window_is_refused, longer_windows_are_refused_afterwards,
+       series_can_be_declared_afterwards,
        it_can_be_asked_for_again_and_again, other_entries_under_the_same_name_are_refused,
        a_pruned_ledger_is_verified_backed_up_and_exported, callers_go_on_meanwhile,
+       a_fold_ends_where_its_entries_are_removed, what_was_removed_is_not_imported_again,
        what_is_no_argument_is_refused, the_command_seals_and_removes,
        the_command_names_who_holds_the_ledger]}].
 
@@ -148,6 +150,8 @@ old_entries_are_sealed_and_removed(Config) ->
          ?assert(From >= ?START andalso Before =< KeptFrom)
      end || #{file := File, sha256 := Digest, from := From, to := Before} <- Segments],
     ?assertMatch({0, _}, run("cd '" ++ To ++ "' && sha256sum -c SHA256SUMS")),
+    {ok, Screen} = cost_ledger_screen:format(cost_ledger_registry:find(L)),
+    ?assertNotEqual(nomatch, string:find(Screen, "removed: what is older than 2026-02-08")),
     ?assertEqual(midnight(38), hd([At || #{timestamp := Ms} <- all_of(L, #{}),
                                          At <- [Ms div ?DAY * ?DAY]])),
     verified(L),
@@ -304,9 +308,34 @@ longer_windows_are_refused_afterwards(Config) ->
     ?assertEqual({error, {pruned, KeptFrom}}, cost_ledger:set_policy(L, Rule(40), ?BY)),
     ?assertMatch({ok, #{version := Version}}, cost_ledger:policy(L)),
     ?assertMatch({ok, _}, cost_ledger:set_policy(L, Rule(20), ?BY)),
+    ok = cost_ledger:stop(L).
+
+%% They count from there on, and do not pretend to know more.
+series_can_be_declared_afterwards(Config) ->
+    L = grown(Config),
+    #{kept_from := KeptFrom} = archived(L, in(Config, "archive"), #{before => midnight(38)}),
+    {ok, Sums} = cost_ledger:totals(L, #{user => <<"u1">>, since => KeptFrom}),
     ok = cost_ledger:stop(L),
-    ?assertMatch({error, {past_removed, _}},
-                 cost_ledger_test:open(in(Config, "ledger"), #{series => [[project]]})).
+    Again = open(Config, #{series => ?SERIES ++ [[user, status], [model]]}),
+    ByStatus = fun(Filter) -> cost_ledger:totals_by(Again, status, Filter#{user => <<"u1">>}) end,
+    ok = cost_ledger_test:eventually(
+           fun() -> element(1, ByStatus(#{since => KeptFrom})) =:= ok end),
+    {ok, [{_, First}, {_, Second}]} = ByStatus(#{since => KeptFrom}),
+    Costs = fun(#{cost := #{net := Net}}) -> Net end,
+    ?assertEqual(Costs(Sums), Costs(First) + Costs(Second)),
+    Pruned = {error, {pruned, KeptFrom}},
+    ?assertEqual(Pruned, ByStatus(#{})),
+    ?assertEqual(Pruned, cost_ledger:totals(Again, #{model => <<"m">>})),
+    ?assertEqual(Pruned, cost_ledger:balance(Again, #{model => <<"m">>})),
+    ?assertEqual(Pruned, cost_ledger:grant(Again, #{model => <<"m">>}, 5,
+                                           ?BY#{kind => purchase})),
+    ?assertEqual(Pruned, cost_ledger:set_policy(
+                           Again, #{rules => [#{name => <<"ever">>, scope => #{model => each},
+                                                measure => cost, window => lifetime,
+                                                limit => 5}]}, ?BY)),
+    ?assertMatch({ok, #{records := [_ | _]}}, cost_ledger:list(Again, #{status => failed}, #{})),
+    verified(Again),
+    ok = cost_ledger:stop(Again).
 
 it_can_be_asked_for_again_and_again(Config) ->
     L = grown(Config, #{retention => {days, 31}}),
@@ -384,6 +413,33 @@ book(L, Parent, Count) ->
             ok = cost_ledger:record_invocation(L, executing, #{cost => 1}),
             book(L, Parent, Count + 1)
     end.
+
+a_fold_ends_where_its_entries_are_removed(Config) ->
+    L = open(Config, #{}),
+    many(L, 40, 80),
+    Archive = fun() -> archived(L, in(Config, "archive"), #{before => midnight(31)}) end,
+    Fold = fun(Order) -> cost_ledger:fold(L, #{order => Order},
+                                          fun(_, 5) -> _ = Archive(), 6; (_, N) -> N + 1 end, 0)
+           end,
+    ?assertEqual({error, {pruned, midnight(31)}}, Fold(oldest)),
+    %% What it says of the time that is there is whole.
+    ?assertEqual({ok, 9 * 80}, Fold(oldest)),
+    ?assertEqual({ok, 9 * 80}, Fold(newest)),
+    ok = cost_ledger:stop(L).
+
+%% They would be booked twice.
+what_was_removed_is_not_imported_again(Config) ->
+    L = grown(Config),
+    To = in(Config, "archive"),
+    #{segments := [#{file := File} | _]} = archived(L, To, #{before => midnight(38)}),
+    {ok, Totals} = cost_ledger:totals(L, #{}),
+    ok = cost_ledger:stop(L),
+    {3, Said} = run(program() ++ " import '" ++ in(Config, "ledger") ++ "' '"
+                    ++ filename:join(To, binary_to_list(File)) ++ "'"),
+    ?assertNotEqual(nomatch, string:find(Said, "line ")),
+    Again = open(Config, #{}),
+    ?assertEqual({ok, Totals}, cost_ledger:totals(Again, #{})),
+    ok = cost_ledger:stop(Again).
 
 what_is_no_argument_is_refused(Config) ->
     L = open(Config, #{}),

@@ -1144,7 +1144,15 @@ old_records_that_were_removed(Config) ->
     Read = expect(#{"leaving" => 0}, directory(Config)),
     ?assert(maps:get("kept_from", Read) > ?START_MS * 1000),
     ok = cost_ledger:stop(Ledger),
-    expect(Read, directory(Config)).
+    expect(Read, directory(Config)),
+    %% Series that count from the horizon on.
+    Again = open(Config, #{series => [[status, prompt_type], [agent, status], [agent]]}),
+    cost_ledger_test:eventually(
+      fun() -> maps:get("building", expect(#{}, directory(Config))) =:= 0 end),
+    _ = lists:foldl(fun(_, Acc) -> record_step(Again, rand:uniform(16), Acc) end, {[], []},
+                    lists:seq(1, 60)),
+    expect(#{}, directory(Config)),
+    ok = cost_ledger:stop(Again).
 
 end_all(Ledger, {_Ids, Holds}) -> end_all(Ledger, Holds);
 end_all(_Ledger, Holds) ->
@@ -1209,7 +1217,8 @@ damage_where_old_entries_were_removed(Config) ->
          Output = damaged(directory(Config), rewrite("meta", Index, Code)),
          assert_problem(Expected, Output)
      end || {Index, Code, Expected} <-
-                [{2, "value = value[:-1] + bytes([value[-1] ^ 1])", "retention"},
+                [{2, "value = value[:-2] + bytes([value[-2] ^ 1]) + value[-1:]", "retention"},
+                 {2, "value = value[:-1]", "meta: "},
                  {2, "value = None", "retention"},
                  {0, "value = value.replace(b'retention', b'retentioo')", "newer: needs"}]],
     %% In the block with the sums before the horizon, and behind it.

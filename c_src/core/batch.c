@@ -467,6 +467,8 @@ int batch_grant(struct batch *batch, struct ledger_request *request, struct ledg
         return LEDGER_E_UNDECLARED_SERIES;
     if (family > 0 && !ledger->declared[family - 1].ready)
         return LEDGER_E_BUILDING;
+    if (family > 0 && ledger->declared[family - 1].from != 0)
+        return LEDGER_E_PRUNED; /* what was used before is not known */
     int rc = batch_book(batch, entry, NULL);
     request->id = entry->id;
     return rc;

@@ -6,29 +6,81 @@
 #include "batch_internal.h"
 #include "meta.h"
 
-/* Adds an entry that was booked before to one family. */
+/* Adds an entry that was booked before to one family; its names are texts. */
 static int add_to_family(struct batch *batch, int family, struct ledger_entry *entry,
-                         const struct ledger_entry *corrected) {
-    struct amounts amounts;
+                         const struct amounts *amounts) {
     struct sums *sums;
     uint32_t series;
-    int rc = batch_load_names(batch, entry->name_numbers, entry->names);
-    entry_amounts(entry, corrected, &amounts);
-    entry->names[DIMENSION_STATUS] = entry_status_name(entry, corrected);
-    if (rc != 0 || amounts.mask == 0 || !batch_has_family(batch, family, entry->names))
-        return rc;
-    rc = batch_find_series(batch, family, entry->names, true, &series);
+    if (amounts->mask == 0 || !batch_has_family(batch, family, entry->names))
+        return 0;
+    int rc = batch_find_series(batch, family, entry->names, true, &series);
     if (rc == 0)
         rc = sums_get(batch, family, series, entry->names, &sums);
-    return rc == 0 ? sums_add(batch, sums, entry, &amounts) : rc;
+    return rc == 0 ? sums_add(batch, sums, entry, amounts) : rc;
 }
 
-static int add_entry(struct batch *batch, int family, uint64_t id) {
+static bool is_by_status(const struct declared_series *declared) {
+    bool is = false;
+    for (uint8_t i = 0; i < declared->count; i++)
+        is = is || declared->dimensions[i] == DIMENSION_STATUS;
+    return is;
+}
+
+/* Whether a series that has what it corrects under this status lists a correction. */
+static int is_listed(struct batch *batch, const struct ledger_entry *entry, bool *listed) {
+    const struct ledger *ledger = batch->ledger;
+    struct amounts amounts;
+    *listed = false;
+    for (size_t i = 0; !*listed && i < ledger->declared_count; i++) {
+        const struct declared_series *declared = &ledger->declared[i];
+        uint32_t series;
+        if (!declared->ready || !is_by_status(declared) ||
+            !batch_has_family(batch, (int)i + 1, entry->names))
+            continue;
+        int rc = batch_find_series(batch, (int)i + 1, entry->names, false, &series);
+        if (rc == 0)
+            rc = series_find_item(batch->moment.series, series, entry->id, &amounts);
+        *listed = rc == 0;
+        if (rc != 0 && rc != MDB_NOTFOUND)
+            return rc;
+    }
+    return 0;
+}
+
+/* A correction of what was removed: the series of everything tells what it adds, and one by status,
+ * where there is any, under which. */
+static int add_past_correction(struct batch *batch, int family, struct ledger_entry *entry) {
+    struct amounts amounts;
+    bool listed = false;
+    int rc = series_find_item(batch->moment.series, SERIES_EVERYTHING, entry->id, &amounts);
+    for (int status = STATUS_COMPLETED; rc == 0 && !listed && status <= STATUS_ABORTED; status++) {
+        const struct ledger_entry of = {.kind = KIND_INVOCATION,
+                                        .status = (enum ledger_status)status};
+        entry->names[DIMENSION_STATUS] = entry_status_name(&of, NULL);
+        rc = is_listed(batch, entry, &listed);
+    }
+    if (!listed)
+        entry->names[DIMENSION_STATUS] = (struct ledger_text){0};
+    if (rc == MDB_NOTFOUND)
+        return LEDGER_E_DAMAGED;
+    return rc == 0 ? add_to_family(batch, family, entry, &amounts) : rc;
+}
+
+static int add_entry(struct batch *batch, int family, uint64_t id, uint64_t horizon) {
     struct ledger_entry entry, corrected;
+    struct amounts amounts;
     int rc = batch_fetch(batch, id, &entry);
+    if (rc == 0)
+        rc = batch_load_names(batch, entry.name_numbers, entry.names);
+    if (rc == 0 && entry.kind == KIND_CORRECTION && entry.link < horizon)
+        return add_past_correction(batch, family, &entry);
     if (rc == 0 && entry.kind == KIND_CORRECTION)
         rc = batch_fetch(batch, entry.link, &corrected);
-    return rc == 0 ? add_to_family(batch, family, &entry, &corrected) : rc;
+    if (rc != 0)
+        return rc;
+    entry_amounts(&entry, &corrected, &amounts);
+    entry.names[DIMENSION_STATUS] = entry_status_name(&entry, &corrected);
+    return add_to_family(batch, family, &entry, &amounts);
 }
 
 /* The sums of a hold's series in the family; NULL where it has none. */
@@ -111,7 +163,10 @@ static int build_family(struct batch *batch, int family, struct declared_series 
     MDB_val key = {sizeof bytes, bytes}, value;
     MDB_cursor *cursor;
     uint64_t next = declared->built_to;
-    int rc = mdb_cursor_open(batch->txn, batch_dbi(batch, DB_ENTRIES), &cursor);
+    struct retention retention;
+    int rc = meta_read_retention(batch->ledger, batch->txn, &retention);
+    if (rc == 0)
+        rc = mdb_cursor_open(batch->txn, batch_dbi(batch, DB_ENTRIES), &cursor);
     if (rc != 0)
         return rc;
     batch->building = family;
@@ -123,7 +178,7 @@ static int build_family(struct batch *batch, int family, struct declared_series 
             break;
         }
         next = get_be64(key.mv_data);
-        rc = add_entry(batch, family, next++);
+        rc = add_entry(batch, family, next++, retention.horizon);
         --*left;
         if (rc == 0)
             rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);

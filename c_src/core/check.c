@@ -288,6 +288,8 @@ int ledger_read_balance(struct ledger *ledger, const struct ledger_text *names, 
         rc = LEDGER_E_UNDECLARED_SERIES;
     if (rc == 0 && family > 0 && !ledger->declared[family - 1].ready)
         rc = LEDGER_E_BUILDING;
+    if (rc == 0 && family > 0 && ledger->declared[family - 1].from != 0)
+        rc = LEDGER_E_PRUNED; /* what was used before is not known */
     if (rc == 0) {
         rule.measure = credits ? MEASURE_CREDITS : MEASURE_COST;
         if (of_completed(ledger, names, family, credits))

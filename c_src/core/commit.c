@@ -56,7 +56,7 @@ static void adopt_series(struct ledger *ledger, const struct declared_series *st
     for (size_t i = 0; i < ledger->declared_count; i++) {
         struct declared_series *family = &ledger->declared[i];
         family->ready = false;
-        family->built_to = 0;
+        family->built_to = family->from;
         for (size_t k = 0; k < count; k++)
             if (family_equal(family, &stored[k]))
                 *family = stored[k];

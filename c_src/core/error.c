@@ -92,9 +92,6 @@ static const struct row rows[] = {
      "into the archive's segments"},
     {LEDGER_E_RETENTION, "retention_too_short",
      "a budget in force counts entries that would be removed; keep them for longer"},
-    {LEDGER_E_PAST_REMOVED, "past_removed",
-     "entries that a new series would have to count were archived and removed; leave it out of the "
-     "start option series, or begin a new ledger from the archive"},
     {LEDGER_E_AMOUNT, "amount_too_large", "at these prices the cost is beyond 10^15"},
     {LEDGER_E_TOO_DEEP, "too_deep", "holds may be nested 8 deep"},
     {LEDGER_E_ID_EXHAUSTED, "id_exhausted", "ledger time is beyond what an entry id can hold"},

@@ -57,7 +57,6 @@ enum ledger_error {
     LEDGER_E_OVERTAKEN = -31042,
     LEDGER_E_PRUNED = -31043,
     LEDGER_E_RETENTION = -31044,
-    LEDGER_E_PAST_REMOVED = -31045,
 };
 
 /* Where a failure needs more than its code: which file, which holder, which field. */

@@ -39,9 +39,10 @@ static int64_t starting_time(const struct ledger_options *options, const struct 
     return start;
 }
 
-/* Adds the families that the options name and the ledger does not have; they have to be built.
- * False: there are too many. */
-static bool declare(struct ledger *ledger, const struct ledger_options *options) {
+/* Adds the families that the options name and the ledger does not have; they have to be built, from
+ * what is kept. False: there are too many. */
+static bool declare(struct ledger *ledger, const struct ledger_options *options,
+                    uint64_t kept_from) {
     static const struct declared_series states = {.count = 1, .dimensions = {DIMENSION_STATE}};
     for (size_t i = 0; i <= options->series_count; i++) {
         const struct declared_series *wanted = i == 0 ? &states : &options->series[i - 1];
@@ -55,21 +56,9 @@ static bool declare(struct ledger *ledger, const struct ledger_options *options)
         struct declared_series *family = &ledger->declared[ledger->declared_count++];
         *family = *wanted;
         family->ready = false;
-        family->built_to = 0;
+        family->built_to = family->from = kept_from;
     }
     return true;
-}
-
-/* A series counts from the first entry on. */
-static int check_kept(struct ledger *ledger, struct ledger_failure *failure) {
-    uint64_t kept_from;
-    int rc = ledger_kept_from(ledger, &kept_from);
-    if (rc != 0)
-        return ledger_fail(failure, rc, "reading data.mdb");
-    return kept_from == 0
-               ? 0
-               : ledger_fail(failure, LEDGER_E_PAST_REMOVED, "what is older than %llu ms is gone",
-                             (unsigned long long)(kept_from / 1000));
 }
 
 /* What a family can be; the states' own comes first, without being named. */
@@ -116,7 +105,7 @@ static int create_databases(struct ledger *ledger, const struct ledger_options *
                             struct ledger_failure *failure) {
     MDB_txn *txn = NULL;
     /* Nothing is booked yet: every family is complete. */
-    (void)declare(ledger, options); /* check_options() counted */
+    (void)declare(ledger, options, 0); /* check_options() counted */
     for (size_t i = 0; i < ledger->declared_count; i++)
         ledger->declared[i].ready = true;
     int rc = check_seed(ledger, options, failure);
@@ -199,12 +188,12 @@ static int open_files(struct ledger *ledger, const struct ledger_options *option
         ledger_fail(failure, rc, "reader slots in %s", options->directory);
     if (rc == 0)
         rc = load(ledger, &opened->last_id, failure);
-    size_t had = ledger->declared_count;
-    if (rc == 0 && !declare(ledger, options))
+    uint64_t kept_from = 0;
+    if (rc == 0 && (rc = ledger_kept_from(ledger, &kept_from)) != 0)
+        ledger_fail(failure, rc, "row 'retention' in %s", options->directory);
+    if (rc == 0 && !declare(ledger, options, kept_from))
         rc = ledger_fail(failure, LEDGER_E_BAD_POLICY,
                          "a ledger has at most 64 series, and never loses one");
-    if (rc == 0 && ledger->declared_count > had)
-        rc = check_kept(ledger, failure);
     if (rc == 0)
         rc = plan(ledger, failure);
     if (rc == 0)

@@ -325,7 +325,7 @@ int ledger_statuses(struct ledger *ledger, const struct ledger_text *names,
                     ledger_rule_status_row *row, void *context, struct ledger_decision *decision);
 
 /* The account of a scope (names by dimension; all NULL: everything), in one measure: see
- * docs/budgets.md. LEDGER_E_UNDECLARED_SERIES. */
+ * docs/budgets.md. LEDGER_E_UNDECLARED_SERIES, LEDGER_E_PRUNED. */
 struct ledger_balance {
     ledger_sum granted; /* less what was taken back */
     ledger_sum used;    /* of completed calls only, where a granted rule counts only those */

@@ -102,7 +102,11 @@ int meta_put_series(struct ledger *ledger, MDB_txn *txn, const struct declared_s
     else if (rc == 0)
         rc = delete_row(ledger, txn, "building");
     entry_buffer_free(&building);
-    return rc;
+    struct retention retention;
+    if (rc == 0)
+        rc = meta_read_retention(ledger, txn, &retention);
+    return rc == 0 && retention.horizon != 0 ? meta_put_retention(ledger, txn, &retention, declared)
+                                             : rc;
 }
 
 int meta_create(struct ledger *ledger, MDB_txn *txn, const struct ledger_options *options) {
@@ -278,29 +282,72 @@ static int load_row(const struct ledger *ledger, MDB_txn *txn, const char *word,
     return rc;
 }
 
-static int read_retention(const msgpack_object *object, void *context) {
-    struct retention *retention = context;
-    bool is_pair = object->type == MSGPACK_OBJECT_ARRAY && object->via.array.size == 2;
-    if (!is_pair || !unpack_uint(&object->via.array.ptr[0], LEDGER_TIME_MAX, &retention->horizon) ||
-        !unpack_uint(&object->via.array.ptr[1], retention->horizon, &retention->removed_to) ||
-        retention->horizon % RETENTION_UNIT_US != 0)
-        return LEDGER_E_DAMAGED;
-    return 0;
+/* What is read of the row: the ids, or from when on families count. */
+struct retention_row {
+    struct retention retention;
+    size_t count;
+    struct declared_series *declared;
+};
+
+static int read_late(const msgpack_object *pairs, struct retention_row *row) {
+    int rc = pairs->type == MSGPACK_OBJECT_ARRAY ? 0 : LEDGER_E_DAMAGED;
+    for (uint32_t i = 0; rc == 0 && i < pairs->via.array.size; i++) {
+        const msgpack_object *pair = &pairs->via.array.ptr[i];
+        struct declared_series family = {0};
+        if (pair->type != MSGPACK_OBJECT_ARRAY || pair->via.array.size != 2 ||
+            !unpack_uint(&pair->via.array.ptr[1], row->retention.horizon, &family.from))
+            return LEDGER_E_DAMAGED;
+        rc = read_family(&pair->via.array.ptr[0], &family);
+        for (size_t k = 0; rc == 0 && k < row->count; k++)
+            if (family_equal(&family, &row->declared[k]))
+                row->declared[k].from = family.from;
+    }
+    return rc;
 }
 
-int meta_read_retention(const struct ledger *ledger, MDB_txn *txn, struct retention *retention) {
-    *retention = (struct retention){0};
-    int rc = load_row(ledger, txn, RETENTION, read_retention, retention);
+static int read_retention(const msgpack_object *object, void *context) {
+    struct retention_row *row = context;
+    struct retention *retention = &row->retention;
+    const msgpack_object *parts = object->via.array.ptr;
+    if (object->type != MSGPACK_OBJECT_ARRAY || object->via.array.size != 3 ||
+        !unpack_uint(&parts[0], LEDGER_TIME_MAX, &retention->horizon) ||
+        !unpack_uint(&parts[1], retention->horizon, &retention->removed_to) ||
+        retention->horizon % RETENTION_UNIT_US != 0)
+        return LEDGER_E_DAMAGED;
+    return row->declared == NULL ? 0 : read_late(&parts[2], row);
+}
+
+static int load_retention(const struct ledger *ledger, MDB_txn *txn, struct retention_row *row) {
+    int rc = load_row(ledger, txn, RETENTION, read_retention, row);
     return rc == LEDGER_E_FOREIGN ? 0 : rc; /* absent */
 }
 
-int meta_put_retention(struct ledger *ledger, MDB_txn *txn, const struct retention *retention) {
+int meta_read_retention(const struct ledger *ledger, MDB_txn *txn, struct retention *retention) {
+    struct retention_row row = {.declared = NULL};
+    int rc = load_retention(ledger, txn, &row);
+    *retention = row.retention;
+    return rc;
+}
+
+int meta_put_retention(struct ledger *ledger, MDB_txn *txn, const struct retention *retention,
+                       const struct declared_series *declared) {
     struct entry_buffer buffer = {0};
     msgpack_packer packer;
+    size_t late = 0;
+    for (size_t i = 0; i < ledger->declared_count; i++)
+        late += declared[i].from != 0;
     msgpack_packer_init(&packer, &buffer, entry_buffer_append);
-    msgpack_pack_array(&packer, 2);
+    msgpack_pack_array(&packer, 3);
     msgpack_pack_uint64(&packer, retention->horizon);
     msgpack_pack_uint64(&packer, retention->removed_to);
+    msgpack_pack_array(&packer, late);
+    for (size_t i = 0; i < ledger->declared_count; i++) {
+        if (declared[i].from == 0)
+            continue;
+        msgpack_pack_array(&packer, 2);
+        pack_family(&packer, &declared[i]);
+        msgpack_pack_uint64(&packer, declared[i].from);
+    }
     return put_row(ledger, txn, RETENTION, &buffer);
 }
 
@@ -321,6 +368,9 @@ int meta_read_series(struct ledger *ledger, MDB_txn *txn, struct declared_series
         if (rc == LEDGER_E_FOREIGN) /* absent */
             rc = 0;
     }
+    struct retention_row row = {.count = families.count, .declared = declared};
+    if (rc == 0)
+        rc = load_retention(ledger, txn, &row);
     *count = families.count;
     return rc;
 }

@@ -12,7 +12,8 @@
  *   "building" [[[dimension, ...], id], ...]   families that are being built: entries below id
  *                                              are in; absent where there are none
  *   "policy"   see policy.h
- *   "retention" [id, id]   see retention.h; absent where no entry was ever removed
+ *   "retention" [id, id, [[[dimension, ...], id], ...]]   see retention.h; absent where no entry
+ * was ever removed. Last, families that were declared since, and from when on they count
  *
  * Thread class: those that may read or write LMDB. */
 #ifndef LEDGER_META_H
@@ -36,11 +37,13 @@ int meta_prove(struct ledger *ledger);
 /* The row `format`, with what a program must know by now: of a ledger that an earlier version made,
  * or that begins to remove entries. */
 int meta_put_needs(struct ledger *ledger, MDB_txn *txn);
-/* The rows `series` and `building`, of as many families as the ledger has. */
+/* The rows `series` and `building`, of as many families as the ledger has; and in `retention` what
+ * it says of them. */
 int meta_put_series(struct ledger *ledger, MDB_txn *txn, const struct declared_series *declared);
 int meta_put_policy(struct ledger *ledger, MDB_txn *txn, const struct ledger_policy *policy);
 /* The row `retention`; zeros where there is none. */
 int meta_read_retention(const struct ledger *ledger, MDB_txn *txn, struct retention *retention);
-int meta_put_retention(struct ledger *ledger, MDB_txn *txn, const struct retention *retention);
+int meta_put_retention(struct ledger *ledger, MDB_txn *txn, const struct retention *retention,
+                       const struct declared_series *declared);
 
 #endif

@@ -17,6 +17,7 @@ struct declared_series {
     uint8_t dimensions[RULE_SCOPE_MAX];
     bool ready;        /* false: not built up to the newest entry yet */
     uint64_t built_to; /* of one that is not ready: entries below this id are in */
+    uint64_t from;     /* what it counts begins here; 0: with the first entry (retention.h) */
 };
 
 struct plan_value {

@@ -21,6 +21,11 @@ static MDB_dbi dbi_of(const struct slice *slice, enum storage_database database)
     return slice->ledger->storage.databases[database];
 }
 
+static int put_retention(struct slice *slice) {
+    struct ledger *ledger = slice->ledger;
+    return meta_put_retention(ledger, slice->txn, &slice->retention, ledger->declared);
+}
+
 /* ---- entries ------------------------------------------------------------------------------ */
 
 static int remove_payload(struct slice *slice, uint64_t id) {
@@ -69,7 +74,7 @@ static int remove_entries(struct slice *slice) {
         slice->left--;
     }
     mdb_cursor_close(cursor);
-    return rc == 0 ? meta_put_retention(slice->ledger, slice->txn, retention) : rc;
+    return rc == 0 ? put_retention(slice) : rc;
 }
 
 /* ---- blocks of series --------------------------------------------------------------------- */
@@ -194,7 +199,7 @@ static int move_horizon(struct slice *slice, struct ledger_failure *failure) {
     if (rc != 0)
         return rc;
     slice->retention.horizon = wanted;
-    rc = meta_put_retention(slice->ledger, slice->txn, &slice->retention);
+    rc = put_retention(slice);
     return rc == 0 ? meta_put_needs(slice->ledger, slice->txn) : rc;
 }
 

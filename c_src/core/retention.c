@@ -102,6 +102,12 @@ int retention_allowed(struct ledger *ledger, MDB_txn *txn, int64_t now_us, uint6
     return rc == 0 ? 0 : ledger_fail(failure, rc, "reading the entries");
 }
 
+/* Without a window, over series that began when something was gone. */
+static bool counts_late(const struct ledger *ledger, const struct ledger_rule *rule) {
+    int family = plan_family(rule, ledger->declared, ledger->declared_count);
+    return rule->window == WINDOW_LIFETIME && family > 0 && ledger->declared[family - 1].from != 0;
+}
+
 int retention_check_policy(const struct ledger *ledger, const struct ledger_policy *policy,
                            int64_t now_us, struct ledger_failure *failure) {
     struct storage *storage = (struct storage *)&ledger->storage;
@@ -115,7 +121,8 @@ int retention_check_policy(const struct ledger *ledger, const struct ledger_poli
     if (rc != 0)
         return ledger_fail(failure, rc, "reading %s", storage->options.directory);
     for (uint32_t i = 0; i < policy->rule_count; i++)
-        if (window_start(&policy->rules[i], now_us) < retention.horizon)
+        if (window_start(&policy->rules[i], now_us) < retention.horizon ||
+            counts_late(ledger, &policy->rules[i]))
             return ledger_fail(failure, LEDGER_E_PRUNED, "rule %.*s",
                                (int)policy->rules[i].name.size, policy->rules[i].name.data);
     return 0;

@@ -8,7 +8,9 @@
  * reaches into the time before it otherwise is LEDGER_E_PRUNED.
  *
  * The row `retention` of `meta` has two ids: the horizon, and up to where what had to go is gone.
- * They differ while slices are left. Both only grow.
+ * They differ while slices are left. Both only grow. And it has the families of series that were
+ * declared since, with the horizon that was then: they count from there on, and what asks for more
+ * is LEDGER_E_PRUNED.
  *
  * Thread class: those that may read or write LMDB. */
 #ifndef LEDGER_RETENTION_H
@@ -40,7 +42,8 @@ static inline bool retention_keeps(enum ledger_kind kind) {
 int retention_allowed(struct ledger *ledger, MDB_txn *txn, int64_t now_us, uint64_t wanted,
                       uint64_t *allowed, struct ledger_failure *failure);
 
-/* LEDGER_E_PRUNED where a rule's window begins before the horizon. */
+/* LEDGER_E_PRUNED where a rule's window begins before the horizon; without a window, where its
+ * series were declared when entries were gone. */
 int retention_check_policy(const struct ledger *ledger, const struct ledger_policy *policy,
                            int64_t now_us, struct ledger_failure *failure);
 

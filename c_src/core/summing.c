@@ -128,6 +128,13 @@ static void summing_end(struct summing *summing) {
     reading_end(summing->reading);
 }
 
+/* A family that was declared when entries were gone has no sums from the beginning on. */
+static int check_family(const struct summing *summing, int family,
+                        const struct ledger_filter *filter) {
+    uint64_t from = family == FAMILY_EVERYTHING ? 0 : summing->reading->declared[family - 1].from;
+    return filter->since < from && filter->since < filter->until ? LEDGER_E_PRUNED : 0;
+}
+
 int ledger_sum_up(struct ledger *ledger, const struct ledger_filter *filter,
                   struct ledger_sums *sums) {
     uint32_t numbers[DIMENSION_LIMIT], series;
@@ -141,6 +148,8 @@ int ledger_sum_up(struct ledger *ledger, const struct ledger_filter *filter,
     /* Whether it is declared does not hang on what was booked. */
     if (rc == 0)
         rc = reading_family(summing.reading, shape, &family);
+    if (rc == 0)
+        rc = check_family(&summing, family, filter);
     if (rc == 0) {
         rc = reading_numbers(summing.reading, filter->names, numbers);
         if (rc == 0)
@@ -197,6 +206,8 @@ int ledger_sum_up_by(struct ledger *ledger, const struct ledger_filter *filter, 
         shape[i] = filter->names[i].data != NULL || i == dimension;
     if (rc == 0)
         rc = reading_family(by.summing.reading, shape, &by.family);
+    if (rc == 0)
+        rc = check_family(&by.summing, by.family, filter);
     if (rc == 0) {
         rc = reading_numbers(by.summing.reading, filter->names, by.numbers);
         if (rc == 0)

@@ -446,9 +446,10 @@ NIF(nif_balance) {
         return atom_closed;
     int rc = ledger_read_balance(handle->ledger, names, argv[2] == atom_credits, limit, add_grant,
                                  &rows, &balance);
+    struct outcome outcome = outcome_of(handle, rc);
     handle_leave(handle);
     if (rc != 0)
-        return make_error(env, rc);
+        return make_outcome_error(env, outcome);
     ERL_NIF_TERM sums =
         enif_make_tuple4(env, make_sum(env, balance.granted), make_sum(env, balance.used),
                          make_sum(env, balance.held), enif_make_uint64(env, balance.percent));

@@ -23,8 +23,12 @@ static const char *const orgs[] = {"acme", "umbrella"};
 
 /* ---- a ledger with rules of every kind ------------------------------------------------------ */
 
+/* The last two are declared when entries are gone already, in the test that does so. */
+#define FAMILIES 4
+static size_t family_count = FAMILIES;
+
 static struct ledger *open_pruned(const char *directory) {
-    static struct declared_series families[4];
+    static struct declared_series families[FAMILIES + 2];
     struct ledger_rule rules[] = {
         within(rule_of("rolling hour", MEASURE_INVOCATIONS, 5), HOUR_MS),
         within(of(rule_of("three days", MEASURE_COST, 4000), DIMENSION_USER, NULL), 3 * DAY_MS),
@@ -46,9 +50,11 @@ static struct ledger *open_pruned(const char *directory) {
     families[1] = FAMILY(DIMENSION_ORG, DIMENSION_USER);
     families[2] = FAMILY(DIMENSION_USER, DIMENSION_STATUS);
     families[3] = FAMILY(DIMENSION_MODEL);
+    families[4] = FAMILY(DIMENSION_STATUS);
+    families[5] = FAMILY(DIMENSION_STATE, DIMENSION_MODEL);
     options.policy = &policy;
     options.series = families;
-    options.series_count = 4;
+    options.series_count = family_count;
     options.map_size = (size_t)64 << 20;
     options.meta_sync = false;
     return open_with(&options);
@@ -445,12 +451,27 @@ static void assert_rebuild_answers(struct ledger *ledger, uint64_t horizon) {
 
 /* ---- tests ---------------------------------------------------------------------------------- */
 
+static struct ledger *declare_more(struct ledger *ledger, const char *directory) {
+    struct ledger_failure failure;
+    bool done = false;
+    close_ledger(ledger);
+    family_count = FAMILIES + 2;
+    ledger = open_pruned(directory);
+    while (!done) {
+        assert_clean(ledger);
+        assert_int_equal(ledger_build(ledger, 1 + random_below(300), &done, &failure), 0);
+    }
+    assert_clean(ledger);
+    return ledger;
+}
+
 /* Random work for three weeks; then, again and again, a few days more, and everything older than a
  * random day goes. */
 static void no_answer_changes(void **state) {
-    for (size_t round = 0; round < rounds(6); round++) {
+    for (size_t round = 0; round < rounds(4); round++) {
         char directory[4096];
         snprintf(directory, sizeof directory, "%.3000s/%zu", (const char *)*state, round);
+        family_count = FAMILIES;
         struct ledger *ledger = open_pruned(directory);
         recent_count = 0;
         at_time(ledger, START_US);
@@ -484,6 +505,8 @@ static void no_answer_changes(void **state) {
             assert_same(before, opened);
             assert_int_equal(facts_of(ledger).kept_from, horizon);
             assert_rebuild_answers(ledger, horizon);
+            if (pruned == 0 && round % 2 == 0)
+                ledger = declare_more(ledger, directory);
             work(ledger, 200, now_of(ledger) + DAYS(3));
             assert_clean(ledger);
             free(before);
@@ -492,6 +515,7 @@ static void no_answer_changes(void **state) {
         }
         close_ledger(ledger);
     }
+    family_count = FAMILIES;
 }
 
 /* Two weeks with an invocation a day, and what else a test wants. */
@@ -671,26 +695,86 @@ static void a_rule_over_what_was_removed_is_refused(void **state) {
     close_ledger(ledger);
 }
 
-static void a_series_cannot_count_what_was_removed(void **state) {
-    struct ledger *ledger = open_ledger(*state);
+static struct ledger *open_with_more(const char *directory, size_t count, bool built) {
+    static struct declared_series more[3];
+    struct ledger_options options = options_for(directory);
+    struct ledger_failure failure;
+    bool done = false;
+    more[0] = FAMILY(DIMENSION_USER);
+    more[1] = FAMILY(DIMENSION_USER, DIMENSION_STATUS);
+    more[2] = FAMILY(DIMENSION_STATUS);
+    options.series = more;
+    options.series_count = count;
+    struct ledger *ledger = open_with(&options);
+    while (built && !done)
+        assert_int_equal(ledger_build(ledger, 1 + random_below(20), &done, &failure), 0);
+    return ledger;
+}
+
+static int sum_for(struct ledger *ledger, const char *user, uint64_t since, int64_t *cost) {
+    struct ledger_text names[DIMENSION_LIMIT] = {0};
+    struct ledger_filter filter = {.names = names, .since = since, .until = UINT64_MAX};
+    struct ledger_sums sums;
+    names[DIMENSION_USER] = text(user);
+    int rc = ledger_sum_up(ledger, &filter, &sums);
+    *cost = (int64_t)sums.totals.column[COLUMN_COST];
+    return rc;
+}
+
+/* It is built from the horizon on, and does not pretend to know what was before. */
+static void a_series_that_is_declared_later_counts_from_the_horizon(void **state) {
+    struct ledger *ledger = open_with_more(*state, 0, false);
+    struct ledger_entry call = priced("ada", 50);
+    int64_t cost;
     at_time(ledger, START_US);
-    book_many(ledger, "planning", 3);
-    at_time(ledger, START_US + DAYS(9));
-    book_many(ledger, "planning", 3);
-    struct ledger_options options = options_for(*state);
-    struct declared_series series = FAMILY(DIMENSION_USER);
-    options.series = &series;
-    options.series_count = 1;
+    assert_int_equal(set_rules(ledger, NULL, 0), 0);
+    uint64_t first = ask(ledger, OPERATION_RECORD, 0, &call);
+    for (int day = 1; day < 12; day++) {
+        at_time(ledger, START_US + DAYS(day));
+        (void)ask(ledger, OPERATION_RECORD, 0, &call);
+    }
+    struct ledger_entry correction = {
+        .kind = KIND_CORRECTION, .given = ENTRY_COST, .cost = 7, .link = first};
+    (void)ask(ledger, OPERATION_RECORD, 0, &correction);
     close_ledger(ledger);
-    ledger = open_with(&options);
+    ledger = open_with_more(*state, 1, false);
     assert_int_equal(horizon_fails(ledger, (uint64_t)START_US + DAYS(2), ""), LEDGER_E_BUILDING);
     close_ledger(ledger);
-    ledger = open_ledger(*state);
-    prune_to(ledger, horizon_for(ledger, (uint64_t)START_US + DAYS(2)));
+
+    ledger = open_with_more(*state, 0, false);
+    uint64_t horizon = horizon_for(ledger, (uint64_t)START_US + DAYS(6));
+    prune_to(ledger, horizon);
     close_ledger(ledger);
-    (void)open_fails(&options, LEDGER_E_PAST_REMOVED);
-    ledger = open_ledger(*state);
-    assert_int_equal(count_of(ledger, "planning"), 6);
+    ledger = open_with_more(*state, 1, false);
+    assert_int_equal(sum_for(ledger, "ada", horizon, &cost), LEDGER_E_BUILDING);
+    assert_clean(ledger);
+    close_ledger(ledger);
+    ledger = open_with_more(*state, 3, true);
+    assert_clean(ledger);
+    assert_int_equal(sum_for(ledger, "ada", 0, &cost), LEDGER_E_PRUNED);
+    assert_int_equal(sum_for(ledger, "ada", horizon, &cost), 0);
+    assert_int_equal(cost, 6 * 50 + 7);
+    assert_int_equal(grant_cost(ledger, "ada", 10), LEDGER_E_PRUNED);
+    struct ledger_text names[DIMENSION_LIMIT] = {0};
+    struct ledger_balance balance;
+    names[DIMENSION_USER] = text("ada");
+    assert_int_equal(ledger_read_balance(ledger, names, false, 5, tell_grant, stderr, &balance),
+                     LEDGER_E_PRUNED);
+    struct ledger_rule rule = of(rule_of("ever", MEASURE_COST, 1000), DIMENSION_USER, NULL);
+    assert_int_equal(set_rules(ledger, &rule, 1), LEDGER_E_PRUNED);
+    rule = within(rule, 3 * DAY_MS);
+    assert_int_equal(set_rules(ledger, &rule, 1), 0);
+    assert_sum_equal(status_for(ledger, "ever", "ada").used, 4 * 50 + 7);
+    assert_clean(ledger);
+
+    /* It stays so when more is removed, and when the ledger is opened again. */
+    prune_to(ledger, horizon_for(ledger, (uint64_t)START_US + DAYS(8)));
+    close_ledger(ledger);
+    ledger = open_with_more(*state, 3, true);
+    assert_int_equal(sum_for(ledger, "ada", 0, &cost), LEDGER_E_PRUNED);
+    assert_int_equal(sum_for(ledger, "ada", facts_of(ledger).kept_from, &cost), 0);
+    assert_int_equal(cost, 4 * 50 + 7);
+    assert_clean(ledger);
     close_ledger(ledger);
 }
 
@@ -752,9 +836,7 @@ static void who_is_killed_in_it_goes_on_later(void **state) {
     char *after = answers(ledger, horizon);
     assert_same(before, after);
     assert_clean(ledger);
-    struct ledger_text any[DIMENSION_LIMIT] = {0};
     struct ledger_page page;
-    (void)any;
     assert_int_equal(list_in(ledger, RETENTION_KINDS, 0, horizon, &page), 0);
     uint64_t kept = page.matched;
     assert_int_equal(list_in(ledger, ALL_KINDS, horizon, UINT64_MAX, &page), 0);
@@ -764,7 +846,7 @@ static void who_is_killed_in_it_goes_on_later(void **state) {
     free(after);
 }
 
-/* Where it is full, nothing of the slice is there. */
+/* One that cannot read what it is to remove, say. */
 static void a_slice_that_fails_leaves_nothing_of_it(void **state) {
     struct ledger *ledger = two_weeks(*state);
     struct ledger_failure failure = {0};
@@ -781,6 +863,48 @@ static void a_slice_that_fails_leaves_nothing_of_it(void **state) {
     put_raw(ledger, DB_ENTRIES, row.key, row.value);
     uint64_t removed = prune_to(ledger, horizon);
     assert_int_equal(removed, entries - facts_of(ledger).entries);
+    assert_clean(ledger);
+    close_ledger(ledger);
+}
+
+/* What verifying does between two of its slices, should it be in that mood. */
+struct meanwhile {
+    struct ledger *ledger;
+    struct ledger_pruning pruning;
+    unsigned slices;
+    unsigned begun; /* how often it began */
+};
+
+static bool prune_meanwhile(void *context, uint64_t done, uint64_t total) {
+    struct meanwhile *meanwhile = context;
+    (void)total;
+    meanwhile->begun += done == 0;
+    if (done > 0 && !meanwhile->pruning.done && random_below(3) == 0) {
+        prune_slice(meanwhile->ledger, &meanwhile->pruning, 1 + random_below(150));
+        meanwhile->slices++;
+    }
+    return true;
+}
+
+static void verifying_begins_again_where_entries_are_removed(void **state) {
+    struct ledger *ledger = open_pruned(*state);
+    struct ledger_verify_result result;
+    struct ledger_failure failure;
+    recent_count = 0;
+    at_time(ledger, START_US);
+    work(ledger, 1000, START_US + DAYS(21));
+    struct meanwhile meanwhile = {.ledger = ledger};
+    meanwhile.pruning.horizon_us = horizon_for(ledger, (uint64_t)now_of(ledger) - DAYS(8));
+    const struct ledger_verify_options options = {
+        .slice = 60, .goes_on = prune_meanwhile, .found = keep_finding, .context = &meanwhile};
+    found_count = 0;
+    while (!meanwhile.pruning.done) {
+        assert_int_equal(ledger_verify(ledger, &options, &result, &failure), 0);
+        print_findings();
+        assert_int_equal(result.findings, 0);
+        assert_int_equal(result.entries, facts_of(ledger).entries);
+    }
+    assert_true(meanwhile.slices > 2 && meanwhile.begun > 2);
     assert_clean(ledger);
     close_ledger(ledger);
 }
@@ -858,8 +982,6 @@ static void blocks_before_the_horizon_are_looked_at(void **state) {
             break;
     }
     assert_true(before > 5);
-    struct ledger_entry entry = invocation("planning");
-    (void)entry;
     assert_clean(ledger);
     close_ledger(ledger);
 }
@@ -871,10 +993,11 @@ int main(void) {
         in_directory(the_horizon_stops_at_what_is_needed),
         in_directory(what_is_not_allowed_any_more_is_not_removed),
         in_directory(a_rule_over_what_was_removed_is_refused),
-        in_directory(a_series_cannot_count_what_was_removed),
+        in_directory(a_series_that_is_declared_later_counts_from_the_horizon),
         in_directory(programs_that_do_not_know_are_told),
         in_directory(who_is_killed_in_it_goes_on_later),
         in_directory(a_slice_that_fails_leaves_nothing_of_it),
+        in_directory(verifying_begins_again_where_entries_are_removed),
         in_directory(damage_behind_the_horizon_is_found),
         in_directory(blocks_before_the_horizon_are_looked_at),
     };

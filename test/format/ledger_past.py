@@ -25,15 +25,26 @@ def read_block(value, entry_id):
 
 class Past:
     def __init__(self, row, is_named):
-        self.horizon, self.removed_to = 0, 0
+        self.horizon, self.removed_to, self.late = 0, 0, {}
         self.blocks, self.items = {}, {}
         require((row is not None) == is_named, "retention: the row or the word is missing")
         if row is None:
             return
-        require(isinstance(row, list) and len(row) == 2 and all(map(is_uint, row)), "retention")
-        self.horizon, self.removed_to = row
+        require(isinstance(row, list) and len(row) == 3 and all(map(is_uint, row[:2]))
+                and isinstance(row[2], list), "retention")
+        self.horizon, self.removed_to, late = row
         require(0 < self.horizon and self.horizon % DAY_US == 0
                 and self.removed_to <= self.horizon, "retention: %r" % row)
+        self.late = {tuple(family): since for family, since in late}
+        require(len(self.late) == len(late) and all(
+            is_uint(since, self.horizon, 1) and since % DAY_US == 0 for since in self.late.values()),
+                "retention: families")
+
+    def check_families(self, families, rules):
+        require(set(self.late) <= set(families), "retention: a family that is not declared")
+        for rule in rules:
+            require(rule.window[0] != "lifetime" or rule.family not in self.late,
+                    "rule %r counts what was removed" % rule.name)
 
     def has(self, entry_id):
         return entry_id is not None and 0 < entry_id < self.horizon

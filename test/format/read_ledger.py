@@ -197,7 +197,7 @@ class Ledger:
         self.rules = check_policy(meta.get(b"policy"), self.families)
         self.policy, self.head = meta[b"policy"], head
         self.past = Past(meta.get(b"retention"), "retention" in head["needs"])
-        require(not (self.past.horizon and building), "building, where entries were removed")
+        self.past.check_families(map(tuple, every), self.rules.values())
         return True
 
     def read_rows(self):
