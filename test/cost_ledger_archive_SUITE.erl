@@ -512,7 +512,10 @@ a_killed_companion_leaves_no_part_of_a_segment(Config) ->
                                  answered(fun() -> cost_ledger:export(L, jsonl, in(Config, "all"),
                                                                       #{}) end)
                          end),
-    Answers = [killed(Config, L, To, rand:uniform(2 * Took)) || _ <- lists:seq(1, ?KILLS)],
+    Killer = cost_ledger_test:killer(),
+    Answers = [killed(Config, L, To, rand:uniform(2 * Took), Killer)
+               || _ <- lists:seq(1, ?KILLS)],
+    true = port_close(Killer),
     ct:pal("~b us: ~b of ~b killed in it", [Took, length([died || died <- Answers]), ?KILLS]),
     ?assert(lists:member(died, Answers)),
     Before = cost_ledger:totals(L, #{}),
@@ -525,7 +528,7 @@ a_killed_companion_leaves_no_part_of_a_segment(Config) ->
     ok = cost_ledger:record_invocation(L, executing, #{cost => 1}),
     ok = cost_ledger:stop(L).
 
-killed(Config, L, To, AfterUs) ->
+killed(Config, L, To, AfterUs, Killer) ->
     {ok, _} = answered(fun() -> cost_ledger:export(L, csv, in(Config, "one"),
                                                    #{user => <<"nobody">>}) end),
     ok = file:delete(in(Config, "one")),
@@ -535,7 +538,7 @@ killed(Config, L, To, AfterUs) ->
                                                            unicode:characters_to_binary(To),
                                                            midnight(31) * 1000, #{})} end),
     timer:sleep(AfterUs div 1000),
-    _ = os:cmd("kill -KILL " ++ integer_to_list(Pid)),
+    true = cost_ledger_test:kill(Killer, Pid),
     Answer = receive {job, {ok, _}} -> done; {job, {error, {companion_died, _}}} -> died end,
     filelib:is_dir(To) andalso whole(To),
     cost_ledger_test:remove(To),

@@ -210,15 +210,14 @@ kills(Config, Name, Job) ->
     {Took, {ok, _}} = timer:tc(fun() -> answered(fun() -> Job(Whole) end) end),
     Size = bytes(Whole),
     cost_ledger_test:remove(Whole),
-    %% One that is there already: a job is over before another process is.
-    Shell = open_port({spawn_executable, "/bin/sh"}, []),
-    Answers = [killed(Config, Job, rand:uniform(Took), Size, Shell) || _ <- lists:seq(1, ?KILLS)],
-    true = port_close(Shell),
+    Killer = cost_ledger_test:killer(),
+    Answers = [killed(Config, Job, rand:uniform(Took), Size, Killer) || _ <- lists:seq(1, ?KILLS)],
+    true = port_close(Killer),
     ct:pal("~s, which takes ~b us: ~b of ~b killed in it",
            [Name, Took, length([died || died <- Answers]), ?KILLS]),
     ?assert(lists:member(died, Answers)).
 
-killed(Config, Job, AfterUs, Size, Shell) ->
+killed(Config, Job, AfterUs, Size, Killer) ->
     To = in(Config, "part"),
     %% It runs already: what is killed is the job.
     {ok, _} = answered(fun() -> cost_ledger:export(?MODULE, csv, in(Config, "one"),
@@ -228,7 +227,7 @@ killed(Config, Job, AfterUs, Size, Shell) ->
     Self = self(),
     spawn_link(fun() -> Self ! {job, Job(To)} end),
     timer:sleep(AfterUs div 1000),
-    true = port_command(Shell, ["kill -KILL ", integer_to_list(Pid), $\n]),
+    true = cost_ledger_test:kill(Killer, Pid),
     Answer = receive {job, {ok, _}} -> done; {job, {error, {companion_died, _}}} -> died end,
     {ok, Left} = file:list_dir(?config(directory, Config)),
     Unfinished = [Of || Of <- Left, string:find(Of, "unfinished") =/= nomatch],

@@ -4,7 +4,7 @@
 
 -export([directory/1, remove/1, open/2, open/3, at/2, fold/2, counts/2]).
 -export([start_vm/0, start_vm/1, stop_vm/1, kill_vm/1, catch_events/1, release_events/1]).
--export([eventually/1, parallel/2]).
+-export([killer/0, kill/2, eventually/1, parallel/2]).
 
 %% A path that is not there yet, unique to this call, below the case's own directory.
 directory(Config) ->
@@ -84,6 +84,13 @@ kill_vm(Peer) ->
     receive {'DOWN', Monitor, process, Peer, _} -> ok
     after 10000 -> error(vm_did_not_die)
     end.
+
+%% A shell that is there already: what is to be killed may be over before a process has started.
+killer() ->
+    open_port({spawn_executable, "/bin/sh"}, []).
+
+kill(Killer, OsPid) ->
+    true = port_command(Killer, ["kill -KILL ", integer_to_list(OsPid), $\n]).
 
 %% Every event of the ledger becomes {event, Name, Measurements, Metadata} to the caller.
 catch_events(Ledger) ->
