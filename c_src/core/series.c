@@ -9,6 +9,25 @@ static void write_key(uint8_t key[SERIES_KEY_BYTES], uint32_t series, uint64_t f
     put_be64(key + 4, first_id);
 }
 
+int series_read_key(MDB_val key, struct series_key *out) {
+    if (key.mv_size != SERIES_KEY_BYTES)
+        return LEDGER_E_DAMAGED;
+    out->series = get_be32(key.mv_data);
+    out->first_id = get_be64((uint8_t *)key.mv_data + 4);
+    return 0;
+}
+
+/* Where a block of that series begins. MDB_NOTFOUND: it is one of another; *first_id stays. */
+static int of_series(MDB_val key, uint32_t series, uint64_t *first_id) {
+    struct series_key found;
+    int rc = series_read_key(key, &found);
+    if (rc == 0 && found.series != series)
+        rc = MDB_NOTFOUND;
+    if (rc == 0)
+        *first_id = found.first_id;
+    return rc;
+}
+
 /* Moves to the block that would hold the last id below `before`. MDB_NOTFOUND: none does. */
 static int seek_below(MDB_cursor *cursor, uint32_t series, uint64_t before, uint64_t *first_id,
                       MDB_val *value) {
@@ -20,14 +39,7 @@ static int seek_below(MDB_cursor *cursor, uint32_t series, uint64_t before, uint
         rc = mdb_cursor_get(cursor, &key, value, MDB_PREV);
     else if (rc == MDB_NOTFOUND)
         rc = mdb_cursor_get(cursor, &key, value, MDB_LAST);
-    if (rc != 0)
-        return rc;
-    if (key.mv_size != SERIES_KEY_BYTES)
-        return LEDGER_E_DAMAGED;
-    if (get_be32(key.mv_data) != series)
-        return MDB_NOTFOUND;
-    *first_id = get_be64((uint8_t *)key.mv_data + 4);
-    return 0;
+    return rc == 0 ? of_series(key, series, first_id) : rc;
 }
 
 /* A block being read item by item. */
@@ -96,14 +108,7 @@ static int judge_block(struct found_block *block, series_sum *sum, const void *c
 static int next_found(MDB_cursor *cursor, uint32_t series, struct found_block *block) {
     MDB_val key;
     int rc = mdb_cursor_get(cursor, &key, &block->value, MDB_NEXT);
-    if (rc != 0)
-        return rc;
-    if (key.mv_size != SERIES_KEY_BYTES)
-        return LEDGER_E_DAMAGED;
-    if (get_be32(key.mv_data) != series)
-        return MDB_NOTFOUND;
-    block->first_id = get_be64((uint8_t *)key.mv_data + 4);
-    return 0;
+    return rc == 0 ? of_series(key, series, &block->first_id) : rc;
 }
 
 /* The last block that begins below high and whose base does not reach the goal, by halving the
@@ -253,14 +258,6 @@ int series_append(MDB_txn *txn, MDB_dbi dbi, struct series_block *block, uint64_
 
 /* ---- blocks themselves --------------------------------------------------------------------- */
 
-int series_read_key(MDB_val key, struct series_key *out) {
-    if (key.mv_size != SERIES_KEY_BYTES)
-        return LEDGER_E_DAMAGED;
-    out->series = get_be32(key.mv_data);
-    out->first_id = get_be64((uint8_t *)key.mv_data + 4);
-    return 0;
-}
-
 int series_read_block(uint64_t first_id, MDB_val value, struct series_contents *contents) {
     struct block_reader reader;
     contents->mask = 0;
@@ -330,14 +327,7 @@ static int seek_from(MDB_cursor *cursor, uint32_t series, uint64_t *first_id, MD
     MDB_val key = {sizeof bytes, bytes};
     write_key(bytes, series, *first_id);
     int rc = mdb_cursor_get(cursor, &key, value, MDB_SET_RANGE);
-    if (rc != 0)
-        return rc;
-    if (key.mv_size != SERIES_KEY_BYTES)
-        return LEDGER_E_DAMAGED;
-    if (get_be32(key.mv_data) != series)
-        return MDB_NOTFOUND;
-    *first_id = get_be64((uint8_t *)key.mv_data + 4);
-    return 0;
+    return rc == 0 ? of_series(key, series, first_id) : rc;
 }
 
 /* The block that the walk comes to next. MDB_NOTFOUND: none. */
