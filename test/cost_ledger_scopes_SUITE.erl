@@ -70,6 +70,7 @@ refused_to_scopes() ->
       {unsubscribe, 1} => [], {set_clock, 2} => [?NOON + 1], {advance_clock, 2} => [1],
       {accept_clock, 1} => [], {i, 1} => [], {report, 2} => ["r.html"],
       {report, 3} => ["r.html", #{}], {backup, 2} => ["copy"], {backup, 3} => ["copy", #{}],
+      {archive, 2} => ["archive"], {archive, 3} => ["archive", #{before => 0}],
       {verify, 1} => [], {verify, 2} => [#{}]}.
 
 %% Tested by name below.
@@ -93,7 +94,7 @@ of_the_default() ->
      {with_budget, 2}, {budget_status, 1}, {grant, 3}, {balance, 1}, {set_budgets, 2},
      {set_policy, 2}, {policy, 0}, {policy_history, 0}, {reset, 2}, {subscribe, 0},
      {unsubscribe, 0}, {set_clock, 1}, {advance_clock, 1}, {accept_clock, 0}, {i, 0},
-     {export, 3}, {report, 1}, {backup, 1}, {verify, 0}].
+     {export, 3}, {report, 1}, {backup, 1}, {archive, 1}, {verify, 0}].
 
 %% Whoever adds a function has to say what it does through a scope.
 every_function_is_classified(_Config) ->

@@ -79,6 +79,9 @@ int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entr
         rc = LEDGER_E_PRUNED;
     if (rc == 0)
         rc = entry_read_stored(reading->decoder, value.mv_data, value.mv_size, entry);
+    /* On its way out: it counts as gone already. */
+    if (rc == 0 && id < reading->horizon && !retention_keeps(entry->kind))
+        rc = LEDGER_E_PRUNED;
     return rc == 0 ? reading_load_names(reading, entry) : rc;
 }
 

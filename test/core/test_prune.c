@@ -630,6 +630,32 @@ static void what_was_removed_is_said_to_be(void **state) {
     close_ledger(ledger);
 }
 
+static void what_is_on_its_way_out_counts_as_removed(void **state) {
+    struct ledger *ledger = two_weeks(*state);
+    struct ledger_failure failure = {0};
+    uint64_t leaving = id_of(ledger, 11);
+    uint64_t horizon = horizon_for(ledger, (uint64_t)now_of(ledger) - DAYS(8));
+    struct ledger_pruning pruning = {.horizon_us = horizon};
+    uint64_t entries = facts_of(ledger).entries;
+    assert_true(leaving < horizon);
+    assert_int_equal(ledger_read_record(ledger, leaving, skip_entry, NULL), 0);
+    assert_false(prune_slice(ledger, &pruning, 1));
+    assert_int_equal(facts_of(ledger).entries, entries - 1);
+    assert_int_equal(ledger_read_record(ledger, leaving, skip_entry, NULL), LEDGER_E_PRUNED);
+    struct ledger_entry correction = {
+        .kind = KIND_CORRECTION, .given = ENTRY_COST, .cost = 1, .link = leaving};
+    assert_int_equal(request(ledger, OPERATION_RECORD, 0, &correction), LEDGER_E_PRUNED);
+    struct ledger_page page;
+    assert_int_equal(list_in(ledger, ALL_KINDS, 0, UINT64_MAX, &page), 0);
+    assert_int_equal(page.matched, removable(ledger, horizon, UINT64_MAX));
+    assert_int_equal(list_in(ledger, KINDS_OF_WORK, 0, UINT64_MAX, &page), 0);
+    assert_int_equal(page.matched, page.total);
+    assert_clean(ledger);
+    assert_int_equal(ledger_prune(ledger, 1000, &pruning, &failure), 0);
+    assert_clean(ledger);
+    close_ledger(ledger);
+}
+
 static void the_horizon_stops_at_what_is_needed(void **state) {
     struct ledger *ledger = two_weeks(*state);
     uint64_t now = (uint64_t)now_of(ledger);
@@ -990,6 +1016,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         in_directory(no_answer_changes),
         in_directory(what_was_removed_is_said_to_be),
+        in_directory(what_is_on_its_way_out_counts_as_removed),
         in_directory(the_horizon_stops_at_what_is_needed),
         in_directory(what_is_not_allowed_any_more_is_not_removed),
         in_directory(a_rule_over_what_was_removed_is_refused),
