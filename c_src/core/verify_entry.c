@@ -92,8 +92,8 @@ static int verify_definition(struct verifier *verifier, uint64_t id,
 
 /* The entry that defined it may have been removed. */
 static int define_past(struct verifier *verifier, uint32_t number) {
-    uint8_t dimension;
-    bool defined, possible;
+    uint8_t dimension = 0;
+    bool defined = false, possible;
     int rc = is_possible(verifier, number, &possible);
     if (rc == 0 && possible)
         rc = verify_past_name(verifier, number, &dimension, &defined);

@@ -7,7 +7,7 @@
 #
 # One test alone: make _build/c/test/test_series && _build/c/test/test_series
 
-TEST_SHARED := $(addprefix test/core/,support.c limited.c books.c books_read.c books_rules.c books_lists.c records.c whole.c)
+TEST_SHARED := $(addprefix test/core/,support.c limited.c books.c books_read.c books_rules.c books_lists.c records.c whole.c pruned.c pruned_answers.c)
 TEST_NAMES  := $(patsubst test/core/%.c,%,$(sort $(wildcard test/core/test_*.c)))
 TEST_LIBS   := $(CORE_LIBS) -lcmocka -ldl -lm
 # The tests of a failing disk put their own write() and fdatasync() before the C library's;
