@@ -52,7 +52,8 @@ $(TEST_PLAIN): $(BUILD)/test/%: $(BUILD)/test/%.o $(TEST_SHARED:test/core/%.c=$(
 	$(CC) $(LDFLAGS) $(TEST_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
 # Those that break a disk, or cut its power.
-TEST_WITH_FAULTS := test_disk_failure test_disk_failure_holds test_disk_failure_records test_power_cut
+TEST_WITH_FAULTS := test_disk_failure test_disk_failure_holds test_disk_failure_records \
+                    test_disk_failure_prune test_power_cut
 $(TEST_WITH_FAULTS:%=$(BUILD)/test/%): $(BUILD)/test/faults.o
 $(TEST_WITH_FAULTS:%=$(BUILD)/sanitized/test/%): $(BUILD)/sanitized/test/faults.o
 
