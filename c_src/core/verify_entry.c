@@ -448,7 +448,7 @@ int verify_entry(struct verifier *verifier, uint64_t id, MDB_val value) {
         return replay_past(verifier, &entry);
     if (rc == 0 && entry.kind == KIND_CORRECTION)
         rc = verify_correction(verifier, &entry, &booked, &has_booked);
-    if (rc == 0 && (entry.hold != 0 || (entry.kind == KIND_CORRECTION && has_booked)))
+    if (rc == 0 && (entry.kind == KIND_CORRECTION ? has_booked : entry.hold != 0))
         rc = verify_ending(verifier, &entry, &booked);
     if (rc == 0 && entry.kind >= KIND_POLICY)
         rc = verify_kind(verifier, &entry);
