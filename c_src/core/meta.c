@@ -102,7 +102,7 @@ int meta_put_series(struct ledger *ledger, MDB_txn *txn, const struct declared_s
     else if (rc == 0)
         rc = delete_row(ledger, txn, "building");
     entry_buffer_free(&building);
-    struct retention retention;
+    struct retention retention = {0};
     if (rc == 0)
         rc = meta_read_retention(ledger, txn, &retention);
     return rc == 0 && retention.horizon != 0 ? meta_put_retention(ledger, txn, &retention, declared)

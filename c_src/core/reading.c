@@ -96,6 +96,9 @@ int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entr
     int rc = reading_find(reading, id, entry, &size);
     if (rc == MDB_NOTFOUND && id != 0 && id < reading->horizon)
         rc = LEDGER_E_PRUNED;
+    /* On its way out: it counts as gone already. */
+    if (rc == 0 && id < reading->horizon && !retention_keeps(entry->kind))
+        rc = LEDGER_E_PRUNED;
     return rc == 0 ? reading_load_names(reading, entry) : rc;
 }
 

@@ -8,42 +8,9 @@
 #include "digest.h"
 #include "meta.h"
 #include "payloads.h"
-#include "verify_internal.h"
+#include "rebuild_internal.h"
 
 #define ENTRIES_A_COMMIT 20000
-
-struct rebuilding {
-    const struct ledger_rebuild_options *options;
-    struct ledger *from;
-    MDB_txn *old;
-    struct ledger *to; /* only its storage, and what meta says */
-    /* Over the new ledger: what it is handed is put there. What it finds is told, as left out, only
-     * where nothing else would tell it. */
-    struct verifier verifier;
-    struct ledger_verify_options verify_options;
-    struct ledger_verify_result result;
-    struct ledger_verify_result *left_out;
-    uint64_t done;
-    uint64_t total;
-    uint64_t policies;
-    uint32_t next_series; /* none below is free */
-};
-
-static MDB_dbi old_dbi(const struct rebuilding *rebuilding, enum storage_database database) {
-    return rebuilding->from->storage.databases[database];
-}
-
-static MDB_dbi new_dbi(const struct rebuilding *rebuilding, enum storage_database database) {
-    return rebuilding->to->storage.databases[database];
-}
-
-/* Tells what is left out, the way a verifier tells what it finds. */
-#define leave_out(rebuilding, database, id, ...)                                                   \
-    ((rebuilding)->verifier.result = (rebuilding)->left_out,                                       \
-     (rebuilding)->verify_options.found = (rebuilding)->options->left_out,                         \
-     (void)verify_found(&(rebuilding)->verifier, database, id, __VA_ARGS__),                       \
-     (rebuilding)->verify_options.found = NULL,                                                    \
-     (rebuilding)->verifier.result = &(rebuilding)->result, 0)
 
 static int begin_txn(struct rebuilding *rebuilding) {
     storage_extend(&rebuilding->to->storage, 0);
@@ -67,10 +34,7 @@ static int turn(struct rebuilding *rebuilding) {
 
 /* ---- rows as they are ----------------------------------------------------------------------- */
 
-/* What becomes of one row; 0 also where it is left out. */
-typedef int take_row(struct rebuilding *rebuilding, MDB_val key, MDB_val value);
-
-static int walk(struct rebuilding *rebuilding, MDB_txn *txn, MDB_dbi dbi, take_row *take) {
+static int walk(struct rebuilding *rebuilding, MDB_txn *txn, MDB_dbi dbi, rebuild_take *take) {
     MDB_cursor *cursor;
     MDB_val key, value;
     int rc = mdb_cursor_open(txn, dbi, &cursor);
@@ -82,27 +46,28 @@ static int walk(struct rebuilding *rebuilding, MDB_txn *txn, MDB_dbi dbi, take_r
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-static int walk_old(struct rebuilding *rebuilding, enum storage_database database, take_row *take) {
+int rebuild_walk_old(struct rebuilding *rebuilding, enum storage_database database,
+                     rebuild_take *take) {
     return walk(rebuilding, rebuilding->old, old_dbi(rebuilding, database), take);
 }
 
-static int put(struct rebuilding *rebuilding, enum storage_database database, MDB_val key,
-               MDB_val value) {
+int rebuild_put(struct rebuilding *rebuilding, enum storage_database database, MDB_val key,
+                MDB_val value) {
     return mdb_put(rebuilding->verifier.txn, new_dbi(rebuilding, database), &key, &value, 0);
 }
 
 static int take_meta(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
-    return put(rebuilding, DB_META, key, value);
+    return rebuild_put(rebuilding, DB_META, key, value);
 }
 
 static int take_warned(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
-    return put(rebuilding, DB_WARNED, key, value);
+    return rebuild_put(rebuilding, DB_WARNED, key, value);
 }
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
-static int put_name(struct rebuilding *rebuilding, uint32_t number, uint8_t dimension,
-                    struct ledger_text text) {
+int rebuild_put_name(struct rebuilding *rebuilding, uint32_t number, uint8_t dimension,
+                     struct ledger_text text) {
     int rc =
         names_put(rebuilding->verifier.txn, new_dbi(rebuilding, DB_NAMES), dimension, text, number);
     return rc == MDB_KEYEXIST
@@ -118,8 +83,8 @@ static int put_definitions(struct rebuilding *rebuilding, const struct ledger_en
         return leave_out(rebuilding, "names", entry->id,
                          "definitions of %" PRIu64 "\ncannot be read", entry->id);
     for (size_t i = 0; rc == 0 && i < count; i++)
-        rc = put_name(rebuilding, definitions[i].number, definitions[i].dimension,
-                      definitions[i].value);
+        rc = rebuild_put_name(rebuilding, definitions[i].number, definitions[i].dimension,
+                              definitions[i].value);
     return rc;
 }
 
@@ -136,7 +101,7 @@ static int put_undefined(struct rebuilding *rebuilding, uint32_t number) {
         return leave_out(rebuilding, "names", 0, "number %" PRIu32 "\nhas no text any more",
                          number);
     if (rc == 0)
-        rc = put_name(rebuilding, number, dimension, text);
+        rc = rebuild_put_name(rebuilding, number, dimension, text);
     return rc == 0 ? names_put_undefined(txn, names, number) : rc;
 }
 
@@ -146,25 +111,6 @@ static int take_undefined(struct rebuilding *rebuilding, MDB_val key, MDB_val va
     return key.mv_size == 5 && bytes[0] == NAMES_UNDEFINED
                ? put_undefined(rebuilding, get_be32(bytes + 1))
                : 0;
-}
-
-/* A name whose entry was removed, like one that only holds use. */
-static int take_past_name(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
-    const uint8_t *bytes = key.mv_data;
-    struct ledger_text text;
-    uint8_t dimension;
-    (void)value;
-    if (key.mv_size != 5 || bytes[0] != NAMES_TEXT)
-        return 0;
-    uint32_t number = get_be32(bytes + 1);
-    if (names_text(rebuilding->verifier.txn, new_dbi(rebuilding, DB_NAMES), number, &dimension,
-                   &text) == 0)
-        return 0;
-    int rc = names_text(rebuilding->old, old_dbi(rebuilding, DB_NAMES), number, &dimension, &text);
-    if (verify_is_damage(rc))
-        return leave_out(rebuilding, "names", 0, "number %" PRIu32 "\nhas no text any more",
-                         number);
-    return rc == 0 ? put_name(rebuilding, number, dimension, text) : rc;
 }
 
 /* Whether all have a text now, and are those of a declared family. */
@@ -267,14 +213,6 @@ static int begin_series(void *context, struct replay_series *series) {
 
 /* ---- keys ----------------------------------------------------------------------------------- */
 
-static bool is_past(const struct rebuilding *rebuilding, uint64_t id) {
-    return id != 0 && verify_is_past(&rebuilding->verifier, id);
-}
-
-static bool is_past_key(const struct rebuilding *rebuilding, MDB_val key) {
-    return key.mv_size == 9 && is_past(rebuilding, get_be64((const uint8_t *)key.mv_data + 1));
-}
-
 static int put_client(struct rebuilding *rebuilding, const struct ledger_entry *entry) {
     struct key_row row = {.operation = (uint8_t)verify_operation(entry),
                           .flags = entry->flags,
@@ -335,10 +273,10 @@ static int take_key(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
     struct key_row row;
     bool is_run = kind == KEY_RUN || kind == KEY_LONG_RUN;
     if (kind == KEY_RESOLVED)
-        return put(rebuilding, DB_KEYS, key, value);
+        return rebuild_put(rebuilding, DB_KEYS, key, value);
     if (kind == KEY_CORRECTED || kind == KEY_PRICE)
-        return kind == KEY_CORRECTED && is_past_key(rebuilding, key)
-                   ? put(rebuilding, DB_KEYS, key, value)
+        return kind == KEY_CORRECTED && rebuild_is_past_key(rebuilding, key)
+                   ? rebuild_put(rebuilding, DB_KEYS, key, value)
                    : 0;
     if (kind == 0 || kind > KEY_PRICE || keys_read(value, &row) != 0)
         return leave_out(rebuilding, "keys", 0, "a row of kind %u\ncannot be read", kind);
@@ -348,7 +286,7 @@ static int take_key(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
                           : (is_of_hold && row.id != 0) ||
                                 (row.operation == OPERATION_POLICY && row.id == 0) ||
                                 is_asked_again(rebuilding, key, &row);
-    if (!is_ours && !is_past(rebuilding, row.id))
+    if (!is_ours && !rebuild_is_past(rebuilding, row.id))
         return 0;
     int rc = mdb_put(rebuilding->verifier.txn, new_dbi(rebuilding, DB_KEYS), &key, &value,
                      MDB_NOOVERWRITE);
@@ -376,8 +314,8 @@ static int drop_resolved(struct rebuilding *rebuilding) {
 static int take_derived(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
     uint8_t kind = *(uint8_t *)key.mv_data;
     bool has_ended = kind != KEY_RESOLVED || *(uint8_t *)value.mv_data != 0;
-    bool is_kept = kind != KEY_PRICE && is_past_key(rebuilding, key);
-    return has_ended && !is_kept ? put(rebuilding, DB_KEYS, key, value) : 0;
+    bool is_kept = kind != KEY_PRICE && rebuild_is_past_key(rebuilding, key);
+    return has_ended && !is_kept ? rebuild_put(rebuilding, DB_KEYS, key, value) : 0;
 }
 
 /* ---- entries, payloads, holds --------------------------------------------------------------- */
@@ -399,7 +337,7 @@ static int take_payload(struct rebuilding *rebuilding, const struct ledger_entry
                          "%" PRIu64 "\nis missing, or not what the entry's digest is of",
                          entry->id);
     rc = mdb_get(rebuilding->old, old_dbi(rebuilding, DB_PAYLOADS), &key, &value);
-    return rc == 0 ? put(rebuilding, DB_PAYLOADS, key, value) : rc;
+    return rc == 0 ? rebuild_put(rebuilding, DB_PAYLOADS, key, value) : rc;
 }
 
 static int take_entry(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
@@ -411,7 +349,7 @@ static int take_entry(struct rebuilding *rebuilding, MDB_val key, MDB_val value)
     if (verify_is_damage(rc))
         return leave_out(rebuilding, "entries", entry.id, "%" PRIu64 "\ncannot be read", entry.id);
     if (rc == 0)
-        rc = put(rebuilding, DB_ENTRIES, key, value);
+        rc = rebuild_put(rebuilding, DB_ENTRIES, key, value);
     if (rc == 0 && entry.definitions.data != NULL)
         rc = put_definitions(rebuilding, &entry);
     if (rc == 0 && entry.given & ENTRY_DIGEST)
@@ -438,7 +376,7 @@ static int take_hold(struct rebuilding *rebuilding, MDB_val key, MDB_val value) 
         if (hold.name_numbers[dimension] != 0)
             rc = put_undefined(rebuilding, hold.name_numbers[dimension]);
     hold_free(&hold);
-    return rc == 0 ? put(rebuilding, DB_HOLDS, key, value) : rc;
+    return rc == 0 ? rebuild_put(rebuilding, DB_HOLDS, key, value) : rc;
 }
 
 /* ---- what is derived ------------------------------------------------------------------------ */
@@ -456,56 +394,11 @@ static int put_rollup(void *context, struct replay_series *series, const struct 
     MDB_val key = {sizeof bytes, bytes}, value = {rollup_write(rollup, bytes, data), data};
     (void)series;
     (void)is_open;
-    return put(rebuilding, DB_ROLLUPS, key, value);
-}
-
-/* ---- what stands in for entries that were removed -------------------------------------------- */
-
-/* A block that goes on behind the horizon is taken up to there. */
-static int take_past_block(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
-    struct series_contents contents;
-    struct series_key at;
-    struct series_block block = {0};
-    MDB_cursor *cursor;
-    if (series_read_key(key, &at) != 0 || !is_past(rebuilding, at.first_id))
-        return 0;
-    if (series_read_block(at.first_id, value, &contents) != 0)
-        return leave_out(rebuilding, "series", at.first_id,
-                         "series %" PRIu32 ", block from %" PRIu64 "\ncannot be read", at.series,
-                         at.first_id);
-    if (is_past(rebuilding, contents.last_id))
-        return put(rebuilding, DB_SERIES, key, value);
-    block.series = at.series;
-    int rc = mdb_cursor_open(rebuilding->old, old_dbi(rebuilding, DB_SERIES), &cursor);
-    if (rc != 0)
-        return rc;
-    rc = series_load_before(cursor, at.series, rebuilding->verifier.retention.horizon, &block);
-    mdb_cursor_close(cursor);
-    return rc == 0 ? series_store(rebuilding->verifier.txn, new_dbi(rebuilding, DB_SERIES), &block)
-                   : rc;
-}
-
-static int take_past_rollup(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
-    const uint8_t *bytes = key.mv_data;
-    if (key.mv_size != ROLLUP_KEY_BYTES)
-        return 0;
-    uint64_t unit = bytes[4] == ROLLUP_HOUR ? UINT64_C(3600000000) : UINT64_C(86400000000);
-    return verify_is_past(&rebuilding->verifier, get_be32(bytes + 5) * unit)
-               ? put(rebuilding, DB_ROLLUPS, key, value)
-               : 0;
-}
-
-static int take_past(struct rebuilding *rebuilding) {
-    if (rebuilding->verifier.retention.horizon == 0)
-        return 0;
-    int rc = walk_old(rebuilding, DB_NAMES, take_past_name);
-    if (rc == 0)
-        rc = walk_old(rebuilding, DB_SERIES, take_past_block);
-    return rc == 0 ? walk_old(rebuilding, DB_ROLLUPS, take_past_rollup) : rc;
+    return rebuild_put(rebuilding, DB_ROLLUPS, key, value);
 }
 
 static int take_held(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
-    return put(rebuilding, DB_HELD, key, value);
+    return rebuild_put(rebuilding, DB_HELD, key, value);
 }
 
 /* Over the entries that were taken. */
@@ -546,7 +439,7 @@ static int count_families(struct rebuilding *rebuilding) {
 
 static int derive(struct rebuilding *rebuilding) {
     struct verifier *verifier = &rebuilding->verifier;
-    int rc = walk_old(rebuilding, DB_NAMES, take_series);
+    int rc = rebuild_walk_old(rebuilding, DB_NAMES, take_series);
     if (rc == 0)
         rc = walk(rebuilding, verifier->txn, new_dbi(rebuilding, DB_HOLDS), take_shares);
     if (rc == 0)
@@ -567,19 +460,19 @@ static int derive(struct rebuilding *rebuilding) {
 }
 
 static int take_all(struct rebuilding *rebuilding) {
-    int rc = walk_old(rebuilding, DB_META, take_meta);
+    int rc = rebuild_walk_old(rebuilding, DB_META, take_meta);
     if (rc == 0)
-        rc = walk_old(rebuilding, DB_ENTRIES, take_entry);
+        rc = rebuild_walk_old(rebuilding, DB_ENTRIES, take_entry);
     if (rc == 0)
-        rc = walk_old(rebuilding, DB_HOLDS, take_hold);
+        rc = rebuild_walk_old(rebuilding, DB_HOLDS, take_hold);
     if (rc == 0)
-        rc = walk_old(rebuilding, DB_NAMES, take_undefined);
+        rc = rebuild_walk_old(rebuilding, DB_NAMES, take_undefined);
     if (rc == 0)
-        rc = take_past(rebuilding);
+        rc = rebuild_take_past(rebuilding);
     if (rc == 0)
-        rc = walk_old(rebuilding, DB_KEYS, take_key);
+        rc = rebuild_walk_old(rebuilding, DB_KEYS, take_key);
     if (rc == 0)
-        rc = walk_old(rebuilding, DB_WARNED, take_warned);
+        rc = rebuild_walk_old(rebuilding, DB_WARNED, take_warned);
     if (rc == 0)
         rc = turn(rebuilding);
     return rc == 0 ? derive(rebuilding) : rc;

@@ -92,8 +92,8 @@ static int verify_definition(struct verifier *verifier, uint64_t id,
 
 /* The entry that defined it may have been removed. */
 static int define_past(struct verifier *verifier, uint32_t number) {
-    uint8_t dimension;
-    bool defined, possible;
+    uint8_t dimension = 0;
+    bool defined = false, possible;
     int rc = is_possible(verifier, number, &possible);
     if (rc == 0 && possible)
         rc = verify_past_name(verifier, number, &dimension, &defined);
@@ -448,7 +448,7 @@ int verify_entry(struct verifier *verifier, uint64_t id, MDB_val value) {
         return replay_past(verifier, &entry);
     if (rc == 0 && entry.kind == KIND_CORRECTION)
         rc = verify_correction(verifier, &entry, &booked, &has_booked);
-    if (rc == 0 && (entry.hold != 0 || (entry.kind == KIND_CORRECTION && has_booked)))
+    if (rc == 0 && (entry.kind == KIND_CORRECTION ? has_booked : entry.hold != 0))
         rc = verify_ending(verifier, &entry, &booked);
     if (rc == 0 && entry.kind >= KIND_POLICY)
         rc = verify_kind(verifier, &entry);

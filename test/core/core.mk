@@ -7,7 +7,7 @@
 #
 # One test alone: make _build/c/test/test_series && _build/c/test/test_series
 
-TEST_SHARED := $(addprefix test/core/,support.c limited.c books.c books_read.c books_rules.c books_lists.c records.c whole.c)
+TEST_SHARED := $(addprefix test/core/,support.c limited.c books.c books_read.c books_rules.c books_lists.c records.c whole.c pruned.c pruned_answers.c)
 TEST_NAMES  := $(patsubst test/core/%.c,%,$(sort $(wildcard test/core/test_*.c)))
 TEST_LIBS   := $(CORE_LIBS) -lcmocka -ldl -lm
 # The tests of a failing disk put their own write() and fdatasync() before the C library's;
@@ -52,7 +52,8 @@ $(TEST_PLAIN): $(BUILD)/test/%: $(BUILD)/test/%.o $(TEST_SHARED:test/core/%.c=$(
 	$(CC) $(LDFLAGS) $(TEST_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
 # Those that break a disk, or cut its power.
-TEST_WITH_FAULTS := test_disk_failure test_disk_failure_holds test_disk_failure_records test_power_cut
+TEST_WITH_FAULTS := test_disk_failure test_disk_failure_holds test_disk_failure_records \
+                    test_disk_failure_prune test_power_cut
 $(TEST_WITH_FAULTS:%=$(BUILD)/test/%): $(BUILD)/test/faults.o
 $(TEST_WITH_FAULTS:%=$(BUILD)/sanitized/test/%): $(BUILD)/sanitized/test/faults.o
 
