@@ -267,11 +267,19 @@ fetch_run(RunId) -> fetch_run(?DEFAULT_LEDGER, RunId).
 
 %% The record of that run_id, whole; {error, not_found}, also while the run is a live hold. Of a run
 %% that the ledger ended and its caller settled later, what the caller said stands in a correction.
+%% Through a scope a removed one is not_found: whose it was is not known any more.
 -spec fetch_run(ledger(), cost_ledger_record:id()) ->
           {ok, cost_ledger_record:record()} | {error, reason()}.
 fetch_run(Ledger, RunId) ->
-    seen(Ledger, reach(fetch_run, [Ledger, RunId], fun as_given/2,
-                       fun cost_ledger_records:fetch_run/2)).
+    case reach(fetch_run, [Ledger, RunId], fun as_given/2, fun cost_ledger_records:fetch_run/2) of
+        {error, {pruned, _Ms}} = Pruned ->
+            case cost_ledger_scope:is_scope(Ledger) of
+                true -> {error, not_found};
+                false -> Pruned
+            end;
+        Answer ->
+            seen(Ledger, Answer)
+    end.
 
 -spec list(cost_ledger_filter:filter(), cost_ledger_filter:page()) ->
           {ok, cost_ledger_query:listed()} | {error, reason()}.

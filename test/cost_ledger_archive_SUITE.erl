@@ -250,6 +250,11 @@ queries_say_when_they_reach_beyond(Config) ->
     ?assertEqual(["archive", "ledger"], files(?config(directory, Config))),
     ?assertEqual({error, not_found}, cost_ledger:fetch(L, KeptFrom * 1000 + 1)),
     ?assertEqual({error, not_found}, cost_ledger:fetch_run(L, <<"never was">>)),
+    %% A scope is not told that others had such a run, nor which ids they had.
+    {ok, Scope} = cost_ledger:scope(L, #{user => <<"nobody">>}),
+    ?assertEqual({error, not_found}, cost_ledger:fetch_run(Scope, run_id(2))),
+    ?assertEqual(Pruned, cost_ledger:fetch(Scope, Run)),
+    ?assertEqual(Pruned, cost_ledger:fetch(Scope, Run + 1)),
     Left = (?DAYS - 38) * (?A_DAY - 1),
     {ok, Page} = cost_ledger:list(L, #{}, #{limit => 7}),
     ?assertMatch(#{pruned := KeptFrom, records := [_ | _], cursor := _, total := Left}, Page),
