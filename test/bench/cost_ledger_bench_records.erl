@@ -30,15 +30,15 @@
 main() ->
     put(numbers, atomics:new(1, [])),
     dimensions(),
-    load(small, ?SMALL),
-    load(large, ?MILLION),
-    figure("bytes of file a record, at 1,000,000", bytes_of(large), "<= 2000"),
+    load(small_records, ?SMALL),
+    load(large_records, ?MILLION),
+    figure("bytes of file a record, at 1,000,000", bytes_of(large_records), "<= 2000"),
     pages(),
     sums(),
     runs(),
-    close(small),
+    close(small_records),
     sqlite(),
-    close(large).
+    close(large_records).
 
 %%% Booking ------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ pages() ->
                  fun failed_in_project/0, "< 100").
 
 page(Filter) ->
-    {ok, #{records := [_ | _] = Records}} = cost_ledger:list(large, Filter, ?PAGE),
+    {ok, #{records := [_ | _] = Records}} = cost_ledger:list(large_records, Filter, ?PAGE),
     Records.
 
 project() -> #{project => cost_ledger_bench_shape:project(rand:uniform(20) - 1)}.
@@ -133,11 +133,11 @@ project_and_agent() ->
 
 sums() ->
     Of = fun(Ledger) -> fun({Filter, Range}) -> totals(Ledger, Filter, Range) end end,
-    microseconds("us the totals of a project over a random range", 1000, Of(large),
+    microseconds("us the totals of a project over a random range", 1000, Of(large_records),
                  fun project_and_range/0, "< 100"),
     ratio("totals at 1,000,000 records / at 10,000", 15,
-          fun() -> per_call(1000, Of(large), fun project_and_range/0) end,
-          fun() -> per_call(1000, Of(small), fun() -> project_and_range(?SMALL) end) end,
+          fun() -> per_call(1000, Of(large_records), fun project_and_range/0) end,
+          fun() -> per_call(1000, Of(small_records), fun() -> project_and_range(?SMALL) end) end,
           "<= 1.5").
 
 project_and_range() -> project_and_range(?MILLION).
@@ -158,7 +158,7 @@ runs() ->
 run_id() -> cost_ledger_bench_shape:run_id(rand:uniform(?MILLION) - 1).
 
 fetch(RunId) ->
-    {ok, #{run_id := RunId} = Record} = cost_ledger:fetch_run(large, RunId),
+    {ok, #{run_id := RunId} = Record} = cost_ledger:fetch_run(large_records, RunId),
     Record.
 
 microseconds(Title, Calls, Fun, Question, Limit) ->
@@ -192,18 +192,18 @@ sqlite() ->
            fun(#{project := Project}) -> cost_ledger_bench_sqlite:failed(Peer, Project) end,
            fun failed_in_project/0),
     beside("sums of a project over a random range", 1000,
-           fun({Filter, Range}) -> totals(large, Filter, Range) end, 10,
+           fun({Filter, Range}) -> totals(large_records, Filter, Range) end, 10,
            fun({#{project := Project}, {Since, Until}}) ->
                    cost_ledger_bench_sqlite:sums(Peer, Project, Since, Until)
            end, fun project_and_range/0),
     beside("one record by its run_id", 2000, fun fetch/1, 1000,
            fun(RunId) -> cost_ledger_bench_sqlite:get(Peer, RunId) end, fun run_id/0),
-    OurBytes = bytes_of(large),
+    OurBytes = bytes_of(large_records),
     Bytes = used_bytes(File) / ?MILLION,
     ratio(io_lib:format("bytes of file a record (~b / ~b)", [round(OurBytes), round(Bytes)]), 1,
           fun() -> OurBytes end, fun() -> Bytes end, "< 1"),
     booking(Peer),
-    cost_ledger_bench_companion:main(large, File),
+    cost_ledger_bench_companion:main(large_records, File),
     cost_ledger_bench_sqlite:close(Peer),
     [ok = file:delete(Name) || Name <- filelib:wildcard(File ++ "*")],
     ok.
@@ -224,7 +224,7 @@ copy(Peer) ->
                           end),
     Took = time(fun() ->
                         {ok, {[], 0}} =
-                            cost_ledger:fold(large, #{},
+                            cost_ledger:fold(large_records, #{},
                                              fun(Record, Acc) -> add(Record, Acc, Inserter) end,
                                              {[], 0}),
                         [receive {Inserter, ready} -> ok end
@@ -265,7 +265,7 @@ say_the_same(Peer) ->
               #{project := Project} = Filter = project(),
               {Since, Until} = Range = range(?MILLION),
               #{invocations := #{count := Count, cost := Cost, min_cost := Min,
-                                 max_duration_ms := Max}} = totals(large, Filter, Range),
+                                 max_duration_ms := Max}} = totals(large_records, Filter, Range),
               #{count := Count, cost := Cost, min_cost := Min, max_duration_ms := Max} =
                   cost_ledger_bench_sqlite:sums(Peer, Project, Since, Until),
               Ids = ids(page(Filter)),
@@ -283,7 +283,7 @@ booking(Peer) ->
     Numbers = get(numbers),
     New = fun() -> cost_ledger_bench_shape:record(next(Numbers)) end,
     Row = fun() -> cost_ledger_bench_sqlite:row(New()) end,
-    Book = fun(Record) -> {ok, _} = cost_ledger:record(large, Record) end,
+    Book = fun(Record) -> {ok, _} = cost_ledger:record(large_records, Record) end,
     One = fun(Make, Fun) ->
                   fun() ->
                           Made = [Make() || _ <- lists:seq(1, 200)],
