@@ -49,7 +49,11 @@ figure(Title, Value, Limit) ->
     figure(Title, Value, "", Limit).
 
 figure(Title, Value, Spread, Limit) ->
-    io:format("~-52ts ~8.1f ~18ts  ~ts~n", [Title, float(Value), Spread, Limit]).
+    Digits = case Value >= 100000 of
+                 true -> integer_to_list(round(Value));
+                 false -> io_lib:format("~.1f", [float(Value)])
+             end,
+    io:format("~-52ts ~8ts ~18ts  ~ts~n", [Title, Digits, Spread, Limit]).
 
 median(Values) ->
     lists:nth((length(Values) + 1) div 2, lists:sort(Values)).
