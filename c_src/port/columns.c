@@ -175,8 +175,10 @@ static struct ledger_text text_of(struct ledger_text bytes) {
     default:
         head = bytes.size > 0 && (at[0] & 0xe0) == 0xa0 ? 1 : 0;
     }
-    return head == 0 ? (struct ledger_text){0}
-                     : (struct ledger_text){bytes.data + head, bytes.size - head};
+    struct ledger_text text = {0};
+    if (head != 0)
+        text = (struct ledger_text){bytes.data + head, bytes.size - head};
+    return text;
 }
 
 /* The object at *at, which is moved behind it; data NULL: there is none, whole. */
@@ -225,10 +227,12 @@ static struct ledger_text member_named(const struct ledger_payload *payload,
 /* The same, of one that is a text. */
 static struct ledger_text text_named(const struct ledger_payload *payload, struct members *members,
                                      const char *name) {
-    struct ledger_text value = member_named(payload, members, name);
+    struct ledger_text value = member_named(payload, members, name), text = {0};
     bool is_extension = value.data != NULL && (unsigned char)value.data[0] >= 0xc7 &&
                         (unsigned char)value.data[0] <= 0xd8;
-    return is_extension ? (struct ledger_text){0} : text_of(value);
+    if (!is_extension)
+        text = text_of(value);
+    return text;
 }
 
 static void put_json(struct csv *csv, struct ledger_text value) {
