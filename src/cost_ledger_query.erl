@@ -85,11 +85,8 @@ records(Handle, Query, Left, Cursor, Slices, {Before, _}) ->
 known(unknown, Total) -> Total;
 known(Before, _Total) -> Before.
 
-joined([Slice]) -> named(Slice);
-joined(Slices) -> named(lists:append(lists:reverse(Slices))).
-
-named(Records) ->
-    [cost_ledger_record:known(Record) || Record <- Records].
+joined([Slice]) -> Slice;
+joined(Slices) -> lists:append(lists:reverse(Slices)).
 
 -spec fetch(cost_ledger_nif:handle(), non_neg_integer()) ->
           {ok, cost_ledger_record:record()} | {error, not_found} | cost_ledger_nif:pruned()
@@ -103,9 +100,8 @@ fetch(Handle, Id) ->
 fetch_run(Handle, RunId) ->
     one(cost_ledger_nif:run(Handle, RunId)).
 
-one({ok, Record}) -> {ok, cost_ledger_record:known(Record)};
 one({error, {not_found, _}}) -> {error, not_found};
-one(Error) -> Error.
+one(Answer) -> Answer.
 
 -spec list(cost_ledger_nif:handle(), cost_ledger_filter:parsed(),
            cost_ledger_filter:parsed_page()) ->
@@ -180,7 +176,7 @@ fold_slices(Handle, Query, Fun, Acc, Before) ->
           when Before =/= unknown, KeptFrom =/= Before ->
             {error, {pruned, KeptFrom}};
         {ok, Records, _Matched, Next, _Total, KeptFrom} ->
-            Folded = lists:foldl(Fun, Acc, named(Records)),
+            Folded = lists:foldl(Fun, Acc, Records),
             case Next of
                 done -> {ok, Folded};
                 _ -> fold_slices(Handle, setelement(11, Query, Next), Fun, Folded, KeptFrom)

@@ -1,9 +1,9 @@
-%%% What a caller says of an invocation, an attempt or its usage, checked and written as a draft;
-%%% and entries as the API gives them back. Runs in the caller: the writer only gets drafts.
+%%% What a caller says of an invocation, an attempt or its usage, checked and written as a draft.
+%%% Runs in the caller: the writer only gets drafts.
 -module(cost_ledger_record).
 
 -export([draft/3, record/1, attempt/1, usage/1, metering/1, of_hold/2, encode/3, encode/4,
-         attempt_term/1, id/1, to_map/1, scope_names/1, known/1]).
+         attempt_term/1, id/1, to_map/1, scope_names/1]).
 -export_type([meta/0, given/0, attributes/0, usage/0, status/0, tokens/0, breakdown/0, record/0,
               fields/0]).
 
@@ -598,17 +598,3 @@ id_text(Key, Id) ->
 -spec invalid(iodata()) -> no_return().
 invalid(Text) ->
     throw({invalid, Text}).
-
-%%% What the ledger says -----------------------------------------------------------------------
-
-%% A record as the library made it: a name that is not ASCII may be an atom of this VM, too.
--spec known(record()) -> record().
-known(#{state := State} = Record) when is_binary(State) ->
-    known_prompt_type(Record#{state := cost_ledger_budgets:to_atom(State)});
-known(Record) ->
-    known_prompt_type(Record).
-
-known_prompt_type(#{prompt_type := Type} = Record) when is_binary(Type) ->
-    Record#{prompt_type := cost_ledger_budgets:to_atom(Type)};
-known_prompt_type(Record) ->
-    Record.

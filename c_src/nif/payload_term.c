@@ -302,7 +302,7 @@ static struct atom_memo *memo_of(struct ledger_text text) {
     return &atom_memo[hash % ATOM_MEMO_SLOTS];
 }
 
-ERL_NIF_TERM make_known_atom(ErlNifEnv *env, struct ledger_text text) {
+static ERL_NIF_TERM make_ascii_atom(ErlNifEnv *env, struct ledger_text text) {
     ERL_NIF_TERM atom;
     struct atom_memo *memo = memo_of(text);
     if (memo != NULL && memo->size == text.size && memcmp(memo->text, text.data, text.size) == 0)
@@ -331,6 +331,10 @@ static ERL_NIF_TERM make_wide_atom(ErlNifEnv *env, struct ledger_text text) {
     return term;
 }
 
+ERL_NIF_TERM make_known_atom(ErlNifEnv *env, struct ledger_text text) {
+    return is_ascii(text.data, text.size) ? make_ascii_atom(env, text) : make_wide_atom(env, text);
+}
+
 static ERL_NIF_TERM make_big_integer(ErlNifEnv *env, struct ledger_text text) {
     unsigned char bytes[3 + 256] = {ETF_VERSION, ETF_SMALL_BIG, (unsigned char)(text.size - 1)};
     ERL_NIF_TERM term;
@@ -348,7 +352,7 @@ static ERL_NIF_TERM make_extension(ErlNifEnv *env, const msgpack_object_ext *ext
         return make_big_integer(env, text);
     if (ext->type != EXTENSION_ATOM)
         return atom_undefined;
-    return is_ascii(text.data, text.size) ? make_known_atom(env, text) : make_wide_atom(env, text);
+    return make_known_atom(env, text);
 }
 
 static ERL_NIF_TERM make_list(ErlNifEnv *env, const msgpack_object_array *array) {
@@ -412,7 +416,7 @@ static ERL_NIF_TERM make_object(ErlNifEnv *env, const msgpack_object *object) {
 /* Keys of the payload itself are texts in the file. */
 static ERL_NIF_TERM make_field(ErlNifEnv *env, const msgpack_object *key) {
     return key->type == MSGPACK_OBJECT_STR
-               ? make_known_atom(env, (struct ledger_text){key->via.str.ptr, key->via.str.size})
+               ? make_ascii_atom(env, (struct ledger_text){key->via.str.ptr, key->via.str.size})
                : make_object(env, key);
 }
 

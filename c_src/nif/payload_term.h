@@ -40,7 +40,7 @@ enum payload_result get_payload(ErlNifEnv *env, ERL_NIF_TERM term, size_t bytes,
 size_t make_payload(ErlNifEnv *env, struct ledger_text map, ERL_NIF_TERM *keys,
                     ERL_NIF_TERM *values, size_t capacity);
 
-/* An atom where the VM has it (ASCII only), else a binary. */
+/* An atom where the VM has it, else a binary. */
 ERL_NIF_TERM make_known_atom(ErlNifEnv *env, struct ledger_text text);
 
 #endif
