@@ -98,6 +98,8 @@ enum name_user { NAMED_BY_ENTRY, NAMED_BY_HOLD };
 int batch_intern_names(struct batch *batch, const struct ledger_text *names, enum name_user user,
                        uint32_t *numbers, struct entry_definition *definitions,
                        size_t *definition_count);
+/* Copies a text, so that it holds as long as the batch. */
+int batch_keep_text(struct batch *batch, struct ledger_text *text);
 /* Copies the texts, so that they hold as long as the batch: what is looked up is remembered. */
 int batch_keep_names(struct batch *batch, struct ledger_text *names);
 /* Texts of numbers, copied likewise. */
@@ -147,8 +149,8 @@ int recording_record(struct batch *batch, struct ledger_request *request,
 int recording_correct(struct batch *batch, struct ledger_entry *entry,
                       const struct ledger_entry *booked);
 
-/* batch.c. Books a grant to an account: LEDGER_E_UNDECLARED_SERIES, LEDGER_E_BUILDING. */
-int batch_grant(struct batch *batch, struct ledger_request *request, struct ledger_entry *entry);
+/* requests.c. Books a grant to an account: LEDGER_E_UNDECLARED_SERIES, LEDGER_E_BUILDING. */
+int requests_grant(struct batch *batch, struct ledger_request *request, struct ledger_entry *entry);
 
 /* importing.c: OPERATION_IMPORT. */
 int importing_import(struct batch *batch, struct ledger_request *request,

@@ -196,7 +196,7 @@ static int book(struct batch *batch, struct ledger_request *request, struct ledg
     case KIND_RELEASE:
         return batch_book(batch, entry, NULL);
     case KIND_GRANT:
-        return batch_grant(batch, request, entry);
+        return requests_grant(batch, request, entry);
     case KIND_CORRECTION:
         return correct(batch, entry);
     case KIND_POLICY:

@@ -307,8 +307,16 @@ static int text_of_status(uint32_t number, uint8_t *dimension, struct ledger_tex
     return 0;
 }
 
-/* Of the row that was looked for, with that answer. */
-static int text_of_row(int rc, MDB_val stored, uint8_t *dimension, struct ledger_text *value) {
+/* By the cursor, or without one. */
+static int find_text(MDB_txn *txn, MDB_dbi dbi, MDB_cursor *cursor, uint32_t number,
+                     uint8_t *dimension, struct ledger_text *value) {
+    struct key key;
+    MDB_val stored;
+    if (number > STATUS_NUMBERS)
+        return text_of_status(number, dimension, value);
+    number_key(&key, ROW_TEXT, &number, 1);
+    int rc = cursor == NULL ? mdb_get(txn, dbi, &key.val, &stored)
+                            : mdb_cursor_get(cursor, &key.val, &stored, MDB_SET);
     if (rc == MDB_NOTFOUND || (rc == 0 && stored.mv_size < 2))
         return LEDGER_E_DAMAGED;
     if (rc != 0)
@@ -320,23 +328,12 @@ static int text_of_row(int rc, MDB_val stored, uint8_t *dimension, struct ledger
 
 int names_text(MDB_txn *txn, MDB_dbi dbi, uint32_t number, uint8_t *dimension,
                struct ledger_text *value) {
-    struct key key;
-    MDB_val stored;
-    if (number > STATUS_NUMBERS)
-        return text_of_status(number, dimension, value);
-    number_key(&key, ROW_TEXT, &number, 1);
-    return text_of_row(mdb_get(txn, dbi, &key.val, &stored), stored, dimension, value);
+    return find_text(txn, dbi, NULL, number, dimension, value);
 }
 
 int names_text_at(MDB_cursor *cursor, uint32_t number, uint8_t *dimension,
                   struct ledger_text *value) {
-    struct key key;
-    MDB_val stored;
-    if (number > STATUS_NUMBERS)
-        return text_of_status(number, dimension, value);
-    number_key(&key, ROW_TEXT, &number, 1);
-    return text_of_row(mdb_cursor_get(cursor, &key.val, &stored, MDB_SET), stored, dimension,
-                       value);
+    return find_text(NULL, 0, cursor, number, dimension, value);
 }
 
 /* ---- all names of a dimension ------------------------------------------------------------ */

@@ -267,56 +267,59 @@ static bool same_digest(const struct key_row *row, const struct ledger_entry *en
            memcmp(row->digest, entry->request_digest, sizeof row->digest) == 0;
 }
 
-static int verify_client(struct verifier *verifier, const struct ledger_entry *entry) {
-    struct key_row row;
+/* A row that an entry must have: what is wrong about finding it; NULL with *rc: it was found, or
+ * could not be looked for. */
+static const char *wrong_row(int *rc, const struct key_row *row, const struct ledger_entry *entry) {
+    bool is_damaged = verify_is_damage(*rc), is_missing = *rc == MDB_NOTFOUND;
+    if (is_missing || is_damaged)
+        *rc = 0;
+    if (is_missing)
+        return "is missing";
+    if (is_damaged)
+        return "cannot be read";
+    return *rc == 0 && row->id != entry->id ? "names another entry than the one that has it" : NULL;
+}
+
+static int tell_wrong_row(struct verifier *verifier, const struct ledger_entry *entry,
+                          const char *kind, struct ledger_text name, const char *wrong) {
     char cut[VERIFY_TEXT_BYTES];
-    const char *wrong = NULL;
-    int rc = keys_find(verifier->txn, verify_dbi(verifier, DB_KEYS), entry->client_id, &row);
-    if (rc == MDB_NOTFOUND)
-        wrong = "is missing";
-    else if (verify_is_damage(rc))
-        wrong = "cannot be read";
-    else if (rc != 0)
-        return rc;
-    else if (row.id != entry->id)
-        wrong = "names another entry than the one that has it";
-    else if (row.operation != verify_operation(entry))
-        wrong = "names another operation than the entry is of";
-    else if (row.flags != entry->flags)
-        wrong = "has other flags than the entry";
-    else if (!same_digest(&row, entry))
-        wrong = "has another digest than the entry";
     return wrong == NULL
                ? 0
-               : verify_found(verifier, "keys", entry->id, "client id %s\n%s (entry %" PRIu64 ")",
-                              verify_text(entry->client_id, cut), wrong, entry->id);
+               : verify_found(verifier, "keys", entry->id, "%s id %s\n%s (entry %" PRIu64 ")", kind,
+                              verify_text(name, cut), wrong, entry->id);
+}
+
+static int verify_client(struct verifier *verifier, const struct ledger_entry *entry) {
+    struct key_row row = {0};
+    int rc = keys_find(verifier->txn, verify_dbi(verifier, DB_KEYS), entry->client_id, &row);
+    const char *wrong = wrong_row(&rc, &row, entry);
+    if (rc != 0)
+        return rc;
+    if (wrong == NULL && row.operation != verify_operation(entry))
+        wrong = "names another operation than the entry is of";
+    if (wrong == NULL && row.flags != entry->flags)
+        wrong = "has other flags than the entry";
+    if (wrong == NULL && !same_digest(&row, entry))
+        wrong = "has another digest than the entry";
+    return tell_wrong_row(verifier, entry, "client", entry->client_id, wrong);
 }
 
 static int verify_run(struct verifier *verifier, const struct ledger_entry *entry) {
-    struct key_row row;
-    char cut[VERIFY_TEXT_BYTES];
-    const char *wrong = NULL;
+    struct key_row row = {0};
+    bool of_hold = entry->hold != 0;
     int rc = keys_find_run(verifier->txn, verify_dbi(verifier, DB_KEYS), entry->run_id, &row);
-    if (rc == MDB_NOTFOUND)
-        wrong = "is missing";
-    else if (verify_is_damage(rc))
-        wrong = "cannot be read";
-    else if (rc != 0)
+    const char *wrong = wrong_row(&rc, &row, entry);
+    if (rc != 0)
         return rc;
-    else if (row.id != entry->id)
-        wrong = "names another entry than the one that has it";
-    else if (row.version != entry->hold)
+    if (wrong == NULL && row.version != entry->hold)
         wrong = "names another hold than the entry";
-    else if (row.operation != (entry->hold != 0 ? OPERATION_RESERVE : OPERATION_RECORD))
+    if (wrong == NULL && row.operation != (of_hold ? OPERATION_RESERVE : OPERATION_RECORD))
         wrong = "names another operation than the run was begun with";
-    else if (entry->hold == 0 && row.flags != entry->flags)
+    if (wrong == NULL && !of_hold && row.flags != entry->flags)
         wrong = "has other flags than the entry";
-    else if (entry->hold == 0 && !same_digest(&row, entry))
+    if (wrong == NULL && !of_hold && !same_digest(&row, entry))
         wrong = "has another digest than the entry";
-    return wrong == NULL
-               ? 0
-               : verify_found(verifier, "keys", entry->id, "run id %s\n%s (entry %" PRIu64 ")",
-                              verify_text(entry->run_id, cut), wrong, entry->id);
+    return tell_wrong_row(verifier, entry, "run", entry->run_id, wrong);
 }
 
 /* ---- corrections ------------------------------------------------------------------------- */

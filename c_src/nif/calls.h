@@ -4,6 +4,7 @@
  *
  *   gate_calls.c    normal: touch memory only, never wait for the disk or for a commit
  *   read_calls.c    dirty CPU: LMDB's pages may have to come from the disk
+ *   policy_calls.c  the same, of what the policy rules
  *   open_calls.c    dirty IO: opening and closing
  *   write_calls.c   dirty IO: everything that takes the write lease; on other threads than the
  *                   readers, so that a crowd of them cannot keep a commit waiting
@@ -17,6 +18,21 @@
 
 #define NIF(name) ERL_NIF_TERM name(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 #define BADARG enif_make_badarg(env)
+
+/* What a core function tells row by row. */
+struct rows {
+    ErlNifEnv *env;
+    ERL_NIF_TERM list; /* newest row first */
+};
+
+/* What was not found because it was removed is told with the time from which everything is kept: to
+ * be called before the handle is left. */
+struct outcome {
+    int rc;
+    uint64_t kept_from;
+};
+struct outcome outcome_of(struct handle *handle, int rc);
+ERL_NIF_TERM make_outcome_error(ErlNifEnv *env, struct outcome outcome);
 
 /* argv[0] as a handle, or badarg. */
 #define WITH_HANDLE(handle)                                                                        \
@@ -62,10 +78,10 @@ NIF(nif_run);
 NIF(nif_known);
 NIF(nif_sum_up);
 NIF(nif_sum_up_by);
-NIF(nif_price);
-NIF(nif_prices);
-NIF(nif_price_map);
 NIF(nif_fetch);
+NIF(nif_facts);
+
+/* policy_calls.c */
 NIF(nif_check);
 NIF(nif_statuses);
 NIF(nif_balance);
@@ -74,7 +90,9 @@ NIF(nif_holds);
 NIF(nif_series);
 NIF(nif_digest);
 NIF(nif_policy);
-NIF(nif_facts);
+NIF(nif_price);
+NIF(nif_prices);
+NIF(nif_price_map);
 NIF(nif_horizon);
 
 #endif

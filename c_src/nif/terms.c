@@ -320,3 +320,10 @@ bool get_entry(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_entry *entry,
     entry->policy_version = version;
     return true;
 }
+
+bool get_word(ErlNifEnv *env, ERL_NIF_TERM term, uint64_t *word) {
+    ErlNifUInt64 value;
+    bool fine = enif_get_uint64(env, term, &value);
+    *word = value;
+    return fine;
+}

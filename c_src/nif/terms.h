@@ -196,6 +196,7 @@ ERL_NIF_TERM make_policy(ErlNifEnv *env, const struct ledger_policy *policy);
 
 /* The text lies in the term: it lives as long as the call. Accepts binaries only. */
 bool get_text(ErlNifEnv *env, ERL_NIF_TERM term, struct ledger_text *text);
+bool get_word(ErlNifEnv *env, ERL_NIF_TERM term, uint64_t *word);
 /* A copy with a zero at the end, for paths; false when it is too long or has a zero inside. */
 bool get_path(ErlNifEnv *env, ERL_NIF_TERM term, char *path, size_t size);
 
