@@ -35,23 +35,6 @@ static int check_windows(struct ledger *ledger, int64_t now_us, uint64_t horizon
     return rc;
 }
 
-/* The id of a database's first or last row; UINT64_MAX: it has none. */
-static int id_at(MDB_txn *txn, MDB_dbi dbi, MDB_cursor_op end, uint64_t *id) {
-    MDB_cursor *cursor;
-    MDB_val key, value;
-    *id = UINT64_MAX;
-    int rc = mdb_cursor_open(txn, dbi, &cursor);
-    if (rc != 0)
-        return rc;
-    rc = mdb_cursor_get(cursor, &key, &value, end);
-    if (rc == 0 && key.mv_size != 8)
-        rc = LEDGER_E_DAMAGED;
-    if (rc == 0)
-        *id = get_be64(key.mv_data);
-    mdb_cursor_close(cursor);
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
 /* Whether there is an entry in that time. */
 static int has_entries(MDB_txn *txn, MDB_dbi dbi, uint64_t since, uint64_t until, bool *any) {
     uint8_t bytes[8];
@@ -76,9 +59,9 @@ int retention_allowed(struct ledger *ledger, MDB_txn *txn, int64_t now_us, uint6
     int rc = meta_read_retention(ledger, txn, &retention);
     *allowed = retention.horizon;
     if (rc == 0)
-        rc = id_at(txn, databases[DB_ENTRIES], MDB_LAST, &newest);
+        rc = storage_id_at(txn, databases[DB_ENTRIES], MDB_LAST, &newest);
     if (rc == 0)
-        rc = id_at(txn, databases[DB_HOLDS], MDB_FIRST, &held);
+        rc = storage_id_at(txn, databases[DB_HOLDS], MDB_FIRST, &held);
     if (rc != 0)
         return ledger_fail(failure, rc, "reading %s", ledger->storage.options.directory);
     wanted = whole_days(wanted);
@@ -91,7 +74,7 @@ int retention_allowed(struct ledger *ledger, MDB_txn *txn, int64_t now_us, uint6
     uint64_t yesterday = now_us > DAY_US ? (uint64_t)(now_us - DAY_US) : 0;
     /* The newest entry stays: the next id comes after it. Above live holds is all that was booked
      * below them. */
-    const uint64_t bounds[] = {yesterday, newest == UINT64_MAX ? 0 : newest, held};
+    const uint64_t bounds[] = {yesterday, newest, held == 0 ? UINT64_MAX : held};
     for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++)
         wanted = bounds[i] < wanted ? whole_days(bounds[i]) : wanted;
     bool any = false;

@@ -376,13 +376,12 @@ int storage_has_kind(MDB_txn *txn, MDB_dbi dbi, uint8_t kind, bool *any) {
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-/* The last key of a database whose keys are ids; 0 when it is empty. */
-static int last_key(MDB_txn *txn, MDB_dbi dbi, uint64_t *id) {
+int storage_id_at(MDB_txn *txn, MDB_dbi dbi, MDB_cursor_op end, uint64_t *id) {
     MDB_cursor *cursor = NULL;
     MDB_val key, value;
     *id = 0;
     int rc = mdb_cursor_open(txn, dbi, &cursor);
-    if (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST)) == 0) {
+    if (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, end)) == 0) {
         if (key.mv_size == 8)
             *id = get_be64(key.mv_data);
         else
@@ -394,9 +393,9 @@ static int last_key(MDB_txn *txn, MDB_dbi dbi, uint64_t *id) {
 
 int storage_last_id(struct storage *storage, MDB_txn *txn, uint64_t *id) {
     uint64_t hold;
-    int rc = last_key(txn, storage->databases[DB_ENTRIES], id);
+    int rc = storage_id_at(txn, storage->databases[DB_ENTRIES], MDB_LAST, id);
     if (rc == 0)
-        rc = last_key(txn, storage->databases[DB_HOLDS], &hold);
+        rc = storage_id_at(txn, storage->databases[DB_HOLDS], MDB_LAST, &hold);
     if (rc == 0 && hold > *id)
         *id = hold;
     return rc;

@@ -96,6 +96,9 @@ void storage_extend(struct storage *storage, uint64_t ahead);
 /* Whether a database whose keys begin with the kind of the row has any of that kind. */
 int storage_has_kind(MDB_txn *txn, MDB_dbi dbi, uint8_t kind, bool *any);
 
+/* The first or the last key of a database whose keys are ids; 0 when it is empty. */
+int storage_id_at(MDB_txn *txn, MDB_dbi dbi, MDB_cursor_op end, uint64_t *id);
+
 /* The newest id, of an entry or a live hold; 0 in an empty ledger. A hold that ended is below the
  * entry that ended it. */
 int storage_last_id(struct storage *storage, MDB_txn *txn, uint64_t *id);

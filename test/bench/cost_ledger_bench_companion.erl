@@ -2,7 +2,7 @@
 %%% in entries a second, how little the gate and a record notice, and how much memory it takes.
 -module(cost_ledger_bench_companion).
 
--export([main/2]).
+-export([main/3]).
 
 -import(cost_ledger_bench_tools, [open/2, close/1, fill/2, time/1, ratio/5, figure/3, median/1,
                                   repeat/2]).
@@ -10,11 +10,14 @@
 -define(MILLION, 1000000).
 -define(META, #{duration_ms => 1200, prompt_type => code_completion}).
 
-%% Of a ledger that is open, and of SQLite's file with the same records.
--spec main(atom(), file:name_all()) -> ok.
-main(Ledger, Sqlite) ->
+%% Of two ledgers that are open, the one with 10,000 records of the kind of which the other has a
+%% million, and of SQLite's file with the same records as that one.
+-spec main(atom(), atom(), file:name_all()) -> ok.
+main(Small, Ledger, Sqlite) ->
     {ok, _} = application:ensure_all_started(cost_ledger),
     io:format("~nthe companion, on the same 1,000,000 records~n"),
+    figure("MiB of its own at most, exporting 10,000", most_mib(Small), ""),
+    figure("MiB of its own at most, exporting 1,000,000", most_mib(Ledger), "(flat)"),
     ratio("export as CSV / sqlite3 -csv, to a file", 5, fun() -> export(Ledger) end,
           fun() -> sqlite_export(Sqlite) end, "<= 1"),
     plain(),
@@ -25,7 +28,6 @@ main(Ledger, Sqlite) ->
           fun() -> while_exporting(Ledger, Gate) end, Gate, "<= 1.3"),
     ratio("record_invocation, while an export runs / without", 9,
           fun() -> while_exporting(Ledger, Record) end, Record, "<= 1.3"),
-    figure("MiB of memory of its own, at the end", own_mib(), "(flat)"),
     ok.
 
 %% What the limit is about: plain invocations.
@@ -88,6 +90,21 @@ while_exporting(Ledger, Fun) ->
 drain() ->
     receive exporting -> drain()
     after 200 -> ok
+    end.
+
+%% Each time that it tells how far it is, and at the end.
+most_mib(Ledger) ->
+    Self = self(),
+    File = output(),
+    {ok, _} = cost_ledger:export(Ledger, jsonl, File, #{},
+                                 #{timeout => infinity,
+                                   progress => fun(_, _) -> Self ! {mib, own_mib()} end}),
+    ok = file:delete(File),
+    lists:max([own_mib() | told()]).
+
+told() ->
+    receive {mib, Mib} -> [Mib | told()]
+    after 0 -> []
     end.
 
 own_mib() ->

@@ -36,8 +36,8 @@ main() ->
     pages(),
     sums(),
     runs(),
-    close(small_records),
     sqlite(),
+    close(small_records),
     close(large_records).
 
 %%% Booking ------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ sqlite() ->
     ratio(io_lib:format("bytes of file a record (~b / ~b)", [round(OurBytes), round(Bytes)]), 1,
           fun() -> OurBytes end, fun() -> Bytes end, "< 1"),
     booking(Peer),
-    cost_ledger_bench_companion:main(large_records, File),
+    cost_ledger_bench_companion:main(small_records, large_records, File),
     cost_ledger_bench_sqlite:close(Peer),
     [ok = file:delete(Name) || Name <- filelib:wildcard(File ++ "*")],
     ok.
