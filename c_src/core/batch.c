@@ -295,8 +295,7 @@ int batch_find(struct batch *batch, uint64_t id, struct ledger_entry *entry) {
     put_be64(bytes, id);
     int rc = mdb_get(batch->txn, batch_dbi(batch, DB_ENTRIES), &key, &value);
     entry->id = id;
-    return rc != 0 ? rc
-                   : entry_read_stored(batch->ledger->decoder, value.mv_data, value.mv_size, entry);
+    return rc != 0 ? rc : entry_read_stored(value.mv_data, value.mv_size, entry);
 }
 
 /* What is older than the horizon counts as removed from the moment on that it is said to be. */

@@ -1,7 +1,7 @@
 /* Bytes on disk: big-endian keys and variable-length integers.
  *
- * LMDB hands out values at any address, so nothing here casts a pointer to a wider type:
- * every read goes byte by byte, and compilers turn the fixed-size ones into one load.
+ * LMDB hands out values at any address, so nothing here casts a pointer to a wider type: what
+ * has a fixed size is copied, which compilers turn into one load (a loop over bytes they do not).
  *
  * A varint is LEB128: seven bits a byte, least significant group first, the high bit set on
  * every byte but the last. Signed numbers are zigzag-mapped first (0, -1, 1, -2 -> 0, 1, 2, 3).
@@ -11,9 +11,11 @@
 #ifndef LEDGER_BYTES_H
 #define LEDGER_BYTES_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Sums are 128 bits wide: 2^64 entries at the cap of 10^15 each still fit. */
 typedef __int128 ledger_sum;
@@ -22,27 +24,31 @@ typedef unsigned __int128 ledger_usum;
 #define VARINT_BYTES_MAX 19 /* ceil(128 / 7) */
 
 static inline void put_be32(uint8_t *at, uint32_t n) {
-    for (int i = 3; i >= 0; i--, n >>= 8)
-        at[i] = (uint8_t)n;
+    n = htobe32(n);
+    memcpy(at, &n, sizeof n);
 }
 
 static inline void put_be64(uint8_t *at, uint64_t n) {
-    for (int i = 7; i >= 0; i--, n >>= 8)
-        at[i] = (uint8_t)n;
+    n = htobe64(n);
+    memcpy(at, &n, sizeof n);
+}
+
+static inline uint16_t get_be16(const uint8_t *at) {
+    uint16_t n;
+    memcpy(&n, at, sizeof n);
+    return be16toh(n);
 }
 
 static inline uint32_t get_be32(const uint8_t *at) {
-    uint32_t n = 0;
-    for (int i = 0; i < 4; i++)
-        n = n << 8 | at[i];
-    return n;
+    uint32_t n;
+    memcpy(&n, at, sizeof n);
+    return be32toh(n);
 }
 
 static inline uint64_t get_be64(const uint8_t *at) {
-    uint64_t n = 0;
-    for (int i = 0; i < 8; i++)
-        n = n << 8 | at[i];
-    return n;
+    uint64_t n;
+    memcpy(&n, at, sizeof n);
+    return be64toh(n);
 }
 
 /* Writes at most VARINT_BYTES_MAX bytes; returns how many. */
@@ -103,6 +109,23 @@ static inline bool read_short_varint(struct byte_reader *r, uint64_t *n) {
         }
     }
     return false;
+}
+
+/* Passes over so many, whatever they are: eight bytes at once, of which those below 0x80 end one.
+ */
+static inline void skip_varints(struct byte_reader *r, unsigned count) {
+    const uint64_t high_bits = UINT64_C(0x8080808080808080), low_bits = high_bits >> 7;
+    uint64_t word;
+    while (count > 0 && (size_t)(r->end - r->at) >= sizeof word) {
+        memcpy(&word, r->at, sizeof word);
+        unsigned ends = (unsigned)(((~word & high_bits) >> 7) * low_bits >> 56);
+        if (ends >= count)
+            break;
+        count -= ends;
+        r->at += sizeof word;
+    }
+    while (count > 0)
+        count -= read_byte(r) < 0x80;
 }
 
 static inline ledger_usum read_varint(struct byte_reader *r) {

@@ -243,17 +243,16 @@ static ledger_sum sum_of_grants(const void *column, const struct totals *totals)
  * what was told. */
 static int tell_grants(const struct view *view, const struct use *use, bool credits, size_t limit,
                        ledger_grant_row *row, void *context) {
-    struct entry_decoder *decoder = entry_decoder_new();
     enum totals_column column = credits ? COLUMN_GRANTED_CREDITS : COLUMN_GRANTED_COST;
     ledger_sum gone = use->used + use->grants - use->limit - use->spent, told = use->spent;
-    int rc = decoder == NULL ? ENOMEM : 0;
+    int rc = 0;
     for (size_t i = 0; rc == 0 && i < limit && told < use->grants; i++) {
         struct ledger_entry entry;
         uint64_t id;
         rc = series_reach(view->moment.series, use->series, sum_of_grants, &column, told + 1, 0,
                           UINT64_MAX, &id);
         if (rc == 0)
-            rc = query_load_entry(view->ledger, view->moment.txn, decoder, id, &entry);
+            rc = query_load_entry(view->ledger, view->moment.txn, id, &entry);
         int64_t amount = rc != 0 ? 0 : credits ? entry.credits : entry.cost;
         if (rc == 0 && amount <= 0)
             rc = LEDGER_E_DAMAGED;
@@ -263,7 +262,6 @@ static int tell_grants(const struct view *view, const struct use *use, bool cred
         gone = 0;
         told += amount;
     }
-    entry_decoder_free(decoder);
     return rc == MDB_NOTFOUND ? LEDGER_E_DAMAGED : rc;
 }
 
@@ -321,8 +319,8 @@ static int64_t booked_below(const struct hold *hold, int column) {
     return has ? hold->children.column[column] : 0;
 }
 
-static int tell_hold(const struct view *view, struct entry_decoder *decoder,
-                     const struct hold *hold, ledger_hold_row *row, void *context) {
+static int tell_hold(const struct view *view, const struct hold *hold, ledger_hold_row *row,
+                     void *context) {
     struct ledger_text names[DIMENSION_LIMIT] = {0};
     struct ledger_live_hold live = {.id = hold->id,
                                     .deadline_us = hold->deadline_us,
@@ -346,7 +344,7 @@ static int tell_hold(const struct view *view, struct entry_decoder *decoder,
         live.children.tokens[class] = booked_below(hold, COLUMN_INPUT_TOKENS + class);
     int rc = 0;
     if (live.is_metered)
-        rc = entry_read_draft(decoder, hold->metered.data, hold->metered.size, &live.metered);
+        rc = entry_read_draft(hold->metered.data, hold->metered.size, &live.metered);
     for (int i = 1; rc == 0 && i < DIMENSION_LIMIT; i++) {
         uint8_t dimension;
         if (hold->name_numbers[i] != 0)
@@ -366,12 +364,9 @@ static int tell_holds(struct ledger *ledger, uint64_t from, uint64_t to, size_t 
     MDB_cursor *cursor = NULL;
     struct hold hold = {0};
     struct view view;
-    struct entry_decoder *decoder = entry_decoder_new();
-    int rc = decoder == NULL ? ENOMEM : view_begin(ledger, &view);
-    if (decoder == NULL || view.moment.txn == NULL) {
-        entry_decoder_free(decoder);
+    int rc = view_begin(ledger, &view);
+    if (view.moment.txn == NULL)
         return rc;
-    }
     if (rc == 0)
         rc = mdb_cursor_open(view.moment.txn, dbi_of(&view, DB_HOLDS), &cursor);
     put_be64(bytes, from);
@@ -382,7 +377,7 @@ static int tell_holds(struct ledger *ledger, uint64_t from, uint64_t to, size_t 
     for (size_t i = 0; rc == 0 && i < limit && get_be64(key.mv_data) <= to; i++) {
         rc = hold_read(get_be64(key.mv_data), value.mv_data, value.mv_size, &hold);
         if (rc == 0)
-            rc = tell_hold(&view, decoder, &hold, row, context);
+            rc = tell_hold(&view, &hold, row, context);
         if (rc == 0)
             rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
@@ -390,7 +385,6 @@ static int tell_holds(struct ledger *ledger, uint64_t from, uint64_t to, size_t 
         mdb_cursor_close(cursor);
     hold_free(&hold);
     view_end(&view);
-    entry_decoder_free(decoder);
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 

@@ -36,7 +36,7 @@
  *   24 payload        nil | bytes: a msgpack map, for the `payloads` database
  *   25 salt           nil | 16 bytes that go with it
  *
- * Thread class: any; decoding allocates (a msgpack zone), nothing blocks.
+ * Thread class: any; writing allocates, reading does not, nothing blocks.
  */
 #ifndef LEDGER_ENTRY_H
 #define LEDGER_ENTRY_H
@@ -198,23 +198,16 @@ int entry_write_request(struct entry_buffer *buffer, const struct ledger_entry *
 int entry_write_stored(struct entry_buffer *buffer, const struct ledger_entry *entry,
                        const struct entry_definition *definitions, size_t definition_count);
 
-/* Memory that decoding needs; reused from one entry to the next. NULL: out of memory. */
-struct entry_decoder;
-struct entry_decoder *entry_decoder_new(void);
-void entry_decoder_free(struct entry_decoder *decoder);
-
-/* Fill *entry (id untouched). `data` must outlive the entry's text. Hostile input costs
- * neither time nor memory beyond its own size. 0, ENOMEM, LEDGER_E_NEWER (stored by a version that
- * this code does not know) or LEDGER_E_DAMAGED / LEDGER_E_BAD_ENTRY (stored / draft). */
-int entry_read_draft(struct entry_decoder *decoder, const void *data, size_t size,
-                     struct ledger_entry *entry);
-int entry_read_stored(struct entry_decoder *decoder, const void *data, size_t size,
-                      struct ledger_entry *entry);
+/* Fill *entry (id untouched). `data` must outlive the entry's text. Hostile input costs no more
+ * time than its size, and no memory. 0, LEDGER_E_NEWER (stored by a version that this code does not
+ * know) or LEDGER_E_DAMAGED / LEDGER_E_BAD_ENTRY (stored / draft). */
+int entry_read_draft(const void *data, size_t size, struct ledger_entry *entry);
+int entry_read_stored(const void *data, size_t size, struct ledger_entry *entry);
 
 /* The names that a stored entry defines, DIMENSION_LIMIT at most; their texts lie in the entry.
- * 0, ENOMEM or LEDGER_E_DAMAGED. */
-int entry_read_definitions(struct entry_decoder *decoder, const struct ledger_entry *entry,
-                           struct entry_definition *definitions, size_t *count);
+ * 0 or LEDGER_E_DAMAGED. */
+int entry_read_definitions(const struct ledger_entry *entry, struct entry_definition *definitions,
+                           size_t *count);
 
 /* Every rule of the format that one entry alone can break. NULL when it breaks none, else the
  * field that does. */

@@ -42,13 +42,11 @@ struct ledger {
     struct gate_words gate_all;    /* of rules over everything */
     bool resync_due; /* the file was reopened, but what follows from it was not derived yet */
     struct outcomes outcomes;
-    struct entry_decoder *decoder;
     struct entry_buffer buffer;
 };
 
 /* Looks an entry up and gives its names their text; MDB_NOTFOUND. */
-int query_load_entry(struct ledger *ledger, MDB_txn *txn, struct entry_decoder *decoder,
-                     uint64_t id, struct ledger_entry *entry);
+int query_load_entry(struct ledger *ledger, MDB_txn *txn, uint64_t id, struct ledger_entry *entry);
 
 bool family_equal(const struct declared_series *a, const struct declared_series *b);
 

@@ -221,7 +221,7 @@ int ledger_open(const struct ledger_options *options, struct ledger **out,
     pthread_rwlock_init(&ledger->policy_lock, NULL);
     int rc = check_options(options, failure);
     if (rc == 0 &&
-        ((ledger->decoder = entry_decoder_new()) == NULL || outcomes_open(&ledger->outcomes) != 0 ||
+        (outcomes_open(&ledger->outcomes) != 0 ||
          (ledger->gate_words = calloc(POLICY_STATES_MAX, sizeof *ledger->gate_words)) == NULL))
         rc = ledger_fail(failure, ENOMEM, "opening %s", options->directory);
     if (rc == 0)
@@ -359,7 +359,6 @@ void ledger_free(struct ledger *ledger) {
     deadlines_free(&ledger->deadlines);
     free(ledger->gate_words);
     outcomes_close(&ledger->outcomes);
-    entry_decoder_free(ledger->decoder);
     entry_buffer_free(&ledger->buffer);
     pthread_rwlock_destroy(&ledger->policy_lock);
     free(ledger);

@@ -232,8 +232,8 @@ static int look_at_item(struct listing *listing, const struct series_item *item)
 static int walk_series(struct listing *listing, uint32_t series) {
     const struct series_item *item;
     struct series_walk walk;
-    series_walk_start(&walk, listing->reading->series, series, listing->query->oldest_first,
-                      listing->since, listing->until);
+    series_walk_start(&walk, listing->reading->series, series, WALK_FOR_IDS,
+                      listing->query->oldest_first, listing->since, listing->until);
     int rc;
     while ((rc = series_walk_next(&walk, &item)) == 0) {
         rc = look_at_item(listing, item);
@@ -269,7 +269,7 @@ static int walk_entries(struct listing *listing) {
         if (entry.id < listing->since || entry.id >= listing->until)
             break;
         listing->bytes += value.mv_size;
-        rc = entry_read_stored(listing->reading->decoder, value.mv_data, value.mv_size, &entry);
+        rc = entry_read_stored(value.mv_data, value.mv_size, &entry);
         uint32_t kinds = entry.id < listing->reading->horizon ? listing->kinds & RETENTION_KINDS
                                                               : listing->kinds;
         if (rc == 0 && is_wanted(listing->filter, kinds, entry.kind, entry.status) &&

@@ -38,7 +38,7 @@ static int remove_payload(struct slice *slice, uint64_t id) {
 
 static int remove_entry(struct slice *slice, MDB_cursor *cursor, uint64_t id, MDB_val value) {
     struct ledger_entry entry = {.id = id};
-    int rc = entry_read_stored(slice->ledger->decoder, value.mv_data, value.mv_size, &entry);
+    int rc = entry_read_stored(value.mv_data, value.mv_size, &entry);
     if (rc != 0 || retention_keeps(entry.kind))
         return rc;
     if (entry.given & ENTRY_DIGEST)

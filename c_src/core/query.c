@@ -91,8 +91,7 @@ int ledger_count(struct ledger *ledger, const struct ledger_text *state,
     return rc;
 }
 
-int query_load_entry(struct ledger *ledger, MDB_txn *txn, struct entry_decoder *decoder,
-                     uint64_t id, struct ledger_entry *entry) {
+int query_load_entry(struct ledger *ledger, MDB_txn *txn, uint64_t id, struct ledger_entry *entry) {
     uint8_t bytes[8];
     MDB_val key = {sizeof bytes, bytes}, value;
     put_be64(bytes, id);
@@ -100,7 +99,7 @@ int query_load_entry(struct ledger *ledger, MDB_txn *txn, struct entry_decoder *
     if (rc != 0)
         return rc;
     entry->id = id;
-    rc = entry_read_stored(decoder, value.mv_data, value.mv_size, entry);
+    rc = entry_read_stored(value.mv_data, value.mv_size, entry);
     for (int i = 1; rc == 0 && i < DIMENSION_LIMIT; i++) {
         uint8_t dimension;
         if (entry->name_numbers[i] == 0)
@@ -116,15 +115,13 @@ int query_load_entry(struct ledger *ledger, MDB_txn *txn, struct entry_decoder *
 int ledger_fetch(struct ledger *ledger, uint64_t id, ledger_entry_row *row, void *context) {
     MDB_txn *txn;
     struct ledger_entry entry;
-    struct entry_decoder *decoder = entry_decoder_new();
-    int rc = decoder == NULL ? ENOMEM : storage_read_begin(&ledger->storage, &txn);
+    int rc = storage_read_begin(&ledger->storage, &txn);
     if (rc == 0) {
-        rc = query_load_entry(ledger, txn, decoder, id, &entry);
+        rc = query_load_entry(ledger, txn, id, &entry);
         if (rc == 0)
             row(context, &entry);
         storage_read_end(&ledger->storage, txn);
     }
-    entry_decoder_free(decoder);
     return rc;
 }
 

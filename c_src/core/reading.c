@@ -6,26 +6,52 @@
 
 #include "meta.h"
 
-struct reading *reading_begin(struct ledger *ledger, int *rc) {
-    struct retention retention = {0};
-    struct reading *reading = malloc(sizeof *reading);
-    *rc = ENOMEM;
+/* One that another reading left, or a new one. */
+static struct reading *take_reading(struct ledger *ledger) {
+    struct reading *reading = (struct reading *)storage_take_block(&ledger->storage);
+    if (reading == NULL)
+        reading = calloc(1, sizeof *reading);
     if (reading == NULL)
         return NULL;
+    if (++reading->serial == 0) { /* after four billion: `used_in` would be mistaken */
+        memset(reading->known, 0, sizeof reading->known);
+        reading->serial = 1;
+    }
     reading->ledger = ledger;
-    reading->txn = NULL;
     reading->series = reading->entries = reading->names = reading->payloads = NULL;
     reading->payload_at = 0;
-    memset(reading->memo, 0, sizeof reading->memo);
+    return reading;
+}
+
+/* Beside another process that writes nobody says when a commit failed that could be seen for a
+ * moment: there nothing is known from before. */
+static void leave_reading(struct reading *reading) {
+    struct storage *storage = &reading->ledger->storage;
+    if (storage->options.read_only)
+        free(reading);
+    else
+        storage_leave_block(storage, &reading->block);
+}
+
+struct reading *reading_begin(struct ledger *ledger, int *rc) {
+    struct retention retention = {0};
+    struct declared_series declared[DECLARED_MAX];
+    MDB_txn *txn;
     /* Before the transaction begins: what is ready then is whole in what the transaction sees. */
-    reading->declared_count = ledger_series(ledger, reading->declared);
-    reading->decoder = entry_decoder_new();
-    if (reading->decoder != NULL)
-        *rc = storage_read_begin(&ledger->storage, &reading->txn);
+    size_t declared_count = ledger_series(ledger, declared);
+    *rc = storage_read_begin(&ledger->storage, &txn);
     if (*rc != 0)
-        reading->txn = NULL;
-    if (*rc == 0)
-        *rc = meta_read_retention(ledger, reading->txn, &retention);
+        return NULL;
+    struct reading *reading = take_reading(ledger);
+    if (reading == NULL) {
+        storage_read_end(&ledger->storage, txn);
+        *rc = ENOMEM;
+        return NULL;
+    }
+    reading->txn = txn;
+    reading->declared_count = declared_count;
+    memcpy(reading->declared, declared, declared_count * sizeof *declared);
+    *rc = meta_read_retention(ledger, txn, &retention);
     reading->horizon = retention.horizon;
     const struct {
         enum storage_database database;
@@ -35,8 +61,7 @@ struct reading *reading_begin(struct ledger *ledger, int *rc) {
                    {DB_NAMES, &reading->names},
                    {DB_PAYLOADS, &reading->payloads}};
     for (size_t i = 0; *rc == 0 && i < sizeof cursors / sizeof cursors[0]; i++)
-        *rc = mdb_cursor_open(reading->txn, reading_dbi(reading, cursors[i].database),
-                              cursors[i].cursor);
+        *rc = mdb_cursor_open(txn, reading_dbi(reading, cursors[i].database), cursors[i].cursor);
     if (*rc != 0) {
         reading_end(reading);
         return NULL;
@@ -47,36 +72,41 @@ struct reading *reading_begin(struct ledger *ledger, int *rc) {
 void reading_end(struct reading *reading) {
     if (reading == NULL)
         return;
+    struct ledger *ledger = reading->ledger;
+    MDB_txn *txn = reading->txn;
     MDB_cursor *const cursors[] = {reading->series, reading->entries, reading->names,
                                    reading->payloads};
     for (size_t i = 0; i < sizeof cursors / sizeof cursors[0]; i++)
         if (cursors[i] != NULL)
             mdb_cursor_close(cursors[i]);
-    if (reading->txn != NULL)
-        storage_read_end(&reading->ledger->storage, reading->txn);
-    entry_decoder_free(reading->decoder);
-    free(reading);
+    leave_reading(reading);
+    storage_read_end(&ledger->storage, txn);
 }
 
-static int load_name(struct reading *reading, uint32_t number, uint8_t dimension,
+static int load_name(struct reading *reading, uint32_t number, int dimension,
                      struct ledger_text *text) {
-    struct reading_name *memo = &reading->memo[number % READING_MEMO_SLOTS];
-    if (memo->number != number) {
-        int rc = names_text_at(reading->names, number, &memo->dimension, &memo->text);
-        memo->number = rc == 0 ? number : 0;
-        if (rc != 0)
-            return rc;
+    struct reading_name *known = &reading->known[number % READING_NAMES];
+    uint8_t found = known->dimension;
+    if (known->number != number) {
+        int rc = names_text_at(reading->names, number, &found, text);
+        if (rc != 0 || text->size > READING_NAME_BYTES || known->used_in == reading->serial)
+            return rc == 0 && found != dimension ? LEDGER_E_DAMAGED : rc;
+        known->number = number;
+        known->dimension = found;
+        known->size = (uint8_t)text->size;
+        memcpy(known->text, text->data, text->size);
     }
-    *text = memo->text;
-    return memo->dimension == dimension ? 0 : LEDGER_E_DAMAGED;
+    known->used_in = reading->serial;
+    *text = (struct ledger_text){known->text, known->size};
+    return found == dimension ? 0 : LEDGER_E_DAMAGED;
 }
 
 int reading_load_names(struct reading *reading, struct ledger_entry *entry) {
     int rc = 0;
     for (uint64_t named = entry->named; rc == 0 && named != 0; named &= named - 1) {
         int dimension = __builtin_ctzll(named);
-        rc = load_name(reading, entry->name_numbers[dimension], (uint8_t)dimension,
-                       &entry->names[dimension]);
+        rc =
+            load_name(reading, entry->name_numbers[dimension], dimension, &entry->names[dimension]);
     }
     return rc;
 }
@@ -88,7 +118,7 @@ int reading_find(struct reading *reading, uint64_t id, struct ledger_entry *entr
     int rc = mdb_cursor_get(reading->entries, &key, &value, MDB_SET);
     entry->id = id;
     *size = rc == 0 ? value.mv_size : 0;
-    return rc == 0 ? entry_read_stored(reading->decoder, value.mv_data, value.mv_size, entry) : rc;
+    return rc == 0 ? entry_read_stored(value.mv_data, value.mv_size, entry) : rc;
 }
 
 int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entry) {

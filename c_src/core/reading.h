@@ -9,14 +9,20 @@
 #include "payloads.h"
 #include "series.h"
 
-#define READING_MEMO_SLOTS 256
+/* A name that was looked up; longer ones are looked up each time. What a number stands for never
+ * changes, so one reading knows what the one before did. */
+#define READING_NAMES 256
+#define READING_NAME_BYTES 54
 struct reading_name {
-    uint32_t number; /* 0: empty */
+    uint32_t number;  /* 0: empty */
+    uint32_t used_in; /* the last reading that gave its text away, which must stay till it ends */
     uint8_t dimension;
-    struct ledger_text text;
+    uint8_t size;
+    char text[READING_NAME_BYTES];
 };
 
 struct reading {
+    struct storage_block block; /* left for the next reading, with `serial` and `known` */
     struct ledger *ledger;
     MDB_txn *txn;
     MDB_cursor *series; /* each on the database of its name; positions are not kept */
@@ -24,11 +30,11 @@ struct reading {
     MDB_cursor *names;
     MDB_cursor *payloads; /* stands where payload_at says */
     uint64_t payload_at;
-    struct entry_decoder *decoder;
     size_t declared_count;
     struct declared_series declared[DECLARED_MAX];
-    uint64_t horizon;                             /* what is older was removed: retention.h */
-    struct reading_name memo[READING_MEMO_SLOTS]; /* names, with their texts in LMDB's map */
+    uint64_t horizon; /* what is older was removed: retention.h */
+    uint32_t serial;
+    struct reading_name known[READING_NAMES];
 };
 
 /* NULL with *rc: ENOMEM, LEDGER_E_CLOSED or LMDB's. reading_end() after. */

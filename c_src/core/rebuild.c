@@ -78,7 +78,7 @@ int rebuild_put_name(struct rebuilding *rebuilding, uint32_t number, uint8_t dim
 static int put_definitions(struct rebuilding *rebuilding, const struct ledger_entry *entry) {
     struct entry_definition definitions[DIMENSION_LIMIT];
     size_t count = 0;
-    int rc = entry_read_definitions(rebuilding->verifier.other, entry, definitions, &count);
+    int rc = entry_read_definitions(entry, definitions, &count);
     if (verify_is_damage(rc))
         return leave_out(rebuilding, "names", entry->id,
                          "definitions of %" PRIu64 "\ncannot be read", entry->id);
@@ -261,8 +261,7 @@ static bool is_live_run(struct rebuilding *rebuilding, MDB_val key, uint64_t id)
 static bool is_asked_again(struct rebuilding *rebuilding, MDB_val key, const struct key_row *row) {
     struct verifier *verifier = &rebuilding->verifier;
     struct ledger_entry entry;
-    return row->operation == OPERATION_RECORD &&
-           verify_fetch(verifier, verifier->decoder, row->id, &entry) == 0 &&
+    return row->operation == OPERATION_RECORD && verify_fetch(verifier, row->id, &entry) == 0 &&
            verify_has_name(key, row, &entry);
 }
 
@@ -345,7 +344,7 @@ static int take_entry(struct rebuilding *rebuilding, MDB_val key, MDB_val value)
     if (key.mv_size != 8)
         return leave_out(rebuilding, "entries", 0, "a key of %zu bytes\nis no id", key.mv_size);
     entry.id = get_be64(key.mv_data);
-    int rc = entry_read_stored(rebuilding->verifier.decoder, value.mv_data, value.mv_size, &entry);
+    int rc = entry_read_stored(value.mv_data, value.mv_size, &entry);
     if (verify_is_damage(rc))
         return leave_out(rebuilding, "entries", entry.id, "%" PRIu64 "\ncannot be read", entry.id);
     if (rc == 0)
@@ -535,20 +534,15 @@ int ledger_rebuild(struct ledger *from, const char *directory,
     struct verifier *verifier = &rebuilding.verifier;
     rebuilding.verify_options =
         (struct ledger_verify_options){.findings_max = UINT64_MAX, .context = options->context};
-    *verifier = (struct verifier){.options = &rebuilding.verify_options,
-                                  .result = &rebuilding.result,
-                                  .failure = failure,
-                                  .decoder = entry_decoder_new(),
-                                  .other = entry_decoder_new()};
+    *verifier = (struct verifier){
+        .options = &rebuilding.verify_options, .result = &rebuilding.result, .failure = failure};
     verifier->replay.sink = (struct replay_sink){.number = number_series,
                                                  .begin = begin_series,
                                                  .block = put_block,
                                                  .rollup = put_rollup,
                                                  .context = &rebuilding};
     failure->code = 0;
-    int rc = verifier->decoder == NULL || verifier->other == NULL
-                 ? ENOMEM
-                 : open_new(&rebuilding, directory, failure);
+    int rc = open_new(&rebuilding, directory, failure);
     if (rc == 0)
         rc = rebuild(&rebuilding);
     if (rebuilding.to != NULL && rebuilding.to->storage.idle != NULL)
@@ -556,8 +550,6 @@ int ledger_rebuild(struct ledger *from, const char *directory,
     free(rebuilding.to);
     replay_free(&verifier->replay);
     scratch_file_close(&verifier->scratch);
-    entry_decoder_free(verifier->decoder);
-    entry_decoder_free(verifier->other);
     free(verifier->names);
     *left_out = told.findings;
     if (rc != 0 && failure->code == 0)

@@ -15,7 +15,7 @@ static int read_draft(struct batch *batch, const struct ledger_request *request,
     struct ledger *ledger = batch->ledger;
     if (request->size > ledger->max_entry_size)
         return LEDGER_E_ENTRY_TOO_LARGE;
-    int rc = entry_read_draft(ledger->decoder, request->draft, request->size, entry);
+    int rc = entry_read_draft(request->draft, request->size, entry);
     if (rc == 0 && entry->client_id.data != NULL &&
         entry->client_id.size > KEYS_CLIENT_ID_BYTES_MAX)
         rc = LEDGER_E_BAD_ENTRY;

@@ -516,8 +516,7 @@ int resolving_abort(struct batch *batch, uint64_t id) {
         .given = hold->given, .cost = hold->cost, .credits = hold->credits};
     memcpy(estimate.tokens, hold->tokens, sizeof estimate.tokens);
     if (hold->metered.size > 0)
-        rc = entry_read_draft(batch->ledger->decoder, hold->metered.data, hold->metered.size,
-                              &metered);
+        rc = entry_read_draft(hold->metered.data, hold->metered.size, &metered);
     if (rc == 0)
         rc = batch_keep_names(batch, metered.names); /* they lie in the hold's row */
     /* What a run holds is a ceiling, not an estimate. */

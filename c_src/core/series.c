@@ -50,6 +50,7 @@ struct block_reader {
     struct amounts amounts;
 };
 
+/* `base` NULL: it is passed over. */
 static void begin_block(struct block_reader *reader, uint64_t first_id, MDB_val value,
                         struct totals *base) {
     reader->bytes = byte_reader(value.mv_data, value.mv_size);
@@ -57,19 +58,30 @@ static void begin_block(struct block_reader *reader, uint64_t first_id, MDB_val 
     reader->id = first_id;
     if (reader->left == 0 || reader->left > SERIES_BLOCK_ITEMS)
         reader->bytes.damaged = true;
-    totals_read(&reader->bytes, base);
+    if (base != NULL)
+        totals_read(&reader->bytes, base);
+    else
+        amounts_read_of(&reader->bytes, 0, &reader->amounts);
 }
 
-static bool next_item(struct block_reader *reader) {
+/* Its id and mask, and its values in these columns. */
+static inline bool next_item_of(struct block_reader *reader, uint64_t columns) {
     if (reader->left == 0 || reader->bytes.damaged)
         return false;
     reader->left--;
     reader->id += (uint64_t)read_varint(&reader->bytes);
-    amounts_read(&reader->bytes, &reader->amounts);
+    if (columns == UINT64_MAX)
+        amounts_read(&reader->bytes, &reader->amounts);
+    else
+        amounts_read_of(&reader->bytes, columns, &reader->amounts);
     /* Bytes after the last item would become an item when the next one is counted. */
     if (reader->left == 0 && reader->bytes.at != reader->bytes.end)
         reader->bytes.damaged = true;
     return !reader->bytes.damaged;
+}
+
+static bool next_item(struct block_reader *reader) {
+    return next_item_of(reader, UINT64_MAX);
 }
 
 int series_totals_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
@@ -292,13 +304,12 @@ int series_load_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
 
 int series_find_item(MDB_cursor *cursor, uint32_t series, uint64_t id, struct amounts *amounts) {
     struct block_reader reader;
-    struct totals base;
     MDB_val value;
     uint64_t first_id;
     int rc = seek_below(cursor, series, id + 1, &first_id, &value);
     if (rc != 0)
         return rc;
-    begin_block(&reader, first_id, value, &base);
+    begin_block(&reader, first_id, value, NULL);
     while (next_item(&reader) && reader.id < id)
         ;
     if (reader.bytes.damaged)
@@ -309,10 +320,11 @@ int series_find_item(MDB_cursor *cursor, uint32_t series, uint64_t id, struct am
 
 /* ---- walks --------------------------------------------------------------------------------- */
 
-void series_walk_start(struct series_walk *walk, MDB_cursor *cursor, uint32_t series, bool forward,
-                       uint64_t since, uint64_t until) {
+void series_walk_start(struct series_walk *walk, MDB_cursor *cursor, uint32_t series,
+                       enum series_walk_for purpose, bool forward, uint64_t since, uint64_t until) {
     walk->cursor = cursor;
     walk->series = series;
+    walk->purpose = purpose;
     walk->forward = forward;
     walk->since = since;
     walk->until = until;
@@ -348,28 +360,38 @@ static int next_block(struct series_walk *walk, MDB_val *value) {
     return seek_from(walk->cursor, walk->series, &walk->block_first_id, value);
 }
 
+#define COLUMN_BIT(column) (UINT64_C(1) << (column))
+
 static int64_t amount_in(const struct amounts *amounts, enum totals_column column) {
-    return amounts->mask & UINT64_C(1) << column ? amounts->column[column] : 0;
+    return amounts->mask & COLUMN_BIT(column) ? amounts->column[column] : 0;
 }
 
 static int load_items(struct series_walk *walk) {
+    static const uint64_t columns[] = {[WALK_FOR_IDS] = 0,
+                                       [WALK_FOR_AMOUNTS] = COLUMN_BIT(COLUMN_COST) |
+                                                            COLUMN_BIT(COLUMN_DURATION_MS) |
+                                                            COLUMN_BIT(COLUMN_RUNS_DURATION_MS)};
+    uint64_t wanted = columns[walk->purpose];
     MDB_val value;
-    struct totals base;
     struct block_reader reader;
     int rc = next_block(walk, &value);
     if (rc != 0)
         return rc;
     walk->began = true;
     walk->at = walk->count = 0;
-    begin_block(&reader, walk->block_first_id, value, &base);
-    while (next_item(&reader))
-        if (reader.id >= walk->since && reader.id < walk->until)
-            walk->items[walk->count++] = (struct series_item){
-                .id = reader.id,
-                .mask = reader.amounts.mask,
-                .cost = amount_in(&reader.amounts, COLUMN_COST),
-                .duration_ms = amount_in(&reader.amounts, COLUMN_DURATION_MS) +
-                               amount_in(&reader.amounts, COLUMN_RUNS_DURATION_MS)};
+    begin_block(&reader, walk->block_first_id, value, NULL);
+    while (next_item_of(&reader, wanted)) {
+        if (reader.id < walk->since || reader.id >= walk->until)
+            continue;
+        struct series_item *item = &walk->items[walk->count++];
+        item->id = reader.id;
+        item->mask = reader.amounts.mask;
+        if (walk->purpose == WALK_FOR_IDS)
+            continue;
+        item->cost = amount_in(&reader.amounts, COLUMN_COST);
+        item->duration_ms = amount_in(&reader.amounts, COLUMN_DURATION_MS) +
+                            amount_in(&reader.amounts, COLUMN_RUNS_DURATION_MS);
+    }
     return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
 }
 

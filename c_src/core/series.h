@@ -91,15 +91,19 @@ int series_find_item(MDB_cursor *cursor, uint32_t series, uint64_t id, struct am
 /* An entry as its series lists it. */
 struct series_item {
     uint64_t id;
-    uint64_t mask; /* columns that it adds to: what kind it is of, and its status */
-    int64_t cost;
+    uint64_t mask;       /* columns that it adds to: what kind it is of, and its status */
+    int64_t cost;        /* this and the next: WALK_FOR_AMOUNTS */
     int64_t duration_ms; /* of an invocation, or a run */
 };
+
+/* What is not asked for is passed over, which is most of an item. */
+enum series_walk_for { WALK_FOR_IDS, WALK_FOR_AMOUNTS };
 
 /* A walk over the entries of a series with since <= id < until, in either direction. */
 struct series_walk {
     MDB_cursor *cursor;
     uint32_t series;
+    enum series_walk_for purpose;
     bool forward;
     uint64_t since;
     uint64_t until;
@@ -110,8 +114,8 @@ struct series_walk {
     struct series_item items[SERIES_BLOCK_ITEMS];
 };
 
-void series_walk_start(struct series_walk *walk, MDB_cursor *cursor, uint32_t series, bool forward,
-                       uint64_t since, uint64_t until);
+void series_walk_start(struct series_walk *walk, MDB_cursor *cursor, uint32_t series,
+                       enum series_walk_for purpose, bool forward, uint64_t since, uint64_t until);
 /* 0 with *item, which holds until the next call; MDB_NOTFOUND at the end, LEDGER_E_DAMAGED or
  * LMDB's. */
 int series_walk_next(struct series_walk *walk, const struct series_item **item);

@@ -59,11 +59,17 @@ struct storage {
     pthread_mutex_t mutex;
     pthread_cond_t returned;
     bool open;
-    bool reopening;      /* guarded by mutex: readers wait for what becomes of it */
-    unsigned generation; /* guarded by mutex: how often it was reopened */
-    unsigned made;       /* transactions in the pool, idle or out; set while closed */
-    unsigned idle_count; /* guarded by mutex */
-    MDB_txn **idle;      /* guarded by mutex; reset transactions, pool_size of them */
+    bool reopening;             /* guarded by mutex: readers wait for what becomes of it */
+    unsigned generation;        /* guarded by mutex: how often it was reopened */
+    unsigned made;              /* transactions in the pool, idle or out; set while closed */
+    unsigned idle_count;        /* guarded by mutex */
+    MDB_txn **idle;             /* guarded by mutex; reset transactions, pool_size of them */
+    struct storage_block *left; /* guarded by mutex */
+};
+
+/* The head of a malloc'ed block that one reader leaves for the next. */
+struct storage_block {
+    struct storage_block *next;
 };
 
 /* Opens or creates. On failure nothing stays open and `failure` says why. A new environment
@@ -85,6 +91,12 @@ int storage_reopen(struct storage *storage, struct ledger_failure *failure);
 /* 0, LEDGER_E_CLOSED, or what mdb_txn_renew says. Dirty threads only: may wait. */
 int storage_read_begin(struct storage *storage, MDB_txn **txn);
 void storage_read_end(struct storage *storage, MDB_txn *txn);
+
+/* What a reader knows of what can be read, and the next one may use: taken after
+ * storage_read_begin(), left before storage_read_end(). It never outlives the environment, which is
+ * opened anew after a commit of which nobody knows whether it can be seen. NULL: none is there. */
+struct storage_block *storage_take_block(struct storage *storage);
+void storage_leave_block(struct storage *storage, struct storage_block *block);
 
 /* Makes data.mdb at least `ahead` bytes longer than its last page, in large sparse steps. LMDB
  * does not write pages that a transaction took and gave back, so its files may end early

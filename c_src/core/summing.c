@@ -37,7 +37,8 @@ static int widen_by_items(struct summing *summing, uint32_t series, uint64_t sin
     int rc;
     if (since >= until)
         return 0;
-    series_walk_start(&walk, summing->reading->series, series, true, since, until);
+    series_walk_start(&walk, summing->reading->series, series, WALK_FOR_AMOUNTS, true, since,
+                      until);
     while ((rc = series_walk_next(&walk, &item)) == 0)
         widen_by_item(extremes, item);
     return rc == MDB_NOTFOUND ? 0 : rc;

@@ -49,18 +49,30 @@ void totals_read(struct byte_reader *reader, struct totals *totals) {
         totals->column[__builtin_ctzll(mask)] = unzigzag(read_varint(reader));
 }
 
+static int64_t read_amount(struct byte_reader *reader) {
+    uint64_t small;
+    if (read_short_varint(reader, &small))
+        return (int64_t)(small >> 1) ^ -(int64_t)(small & 1);
+    ledger_sum value = unzigzag(read_varint(reader));
+    if (value > INT64_MAX || value < INT64_MIN)
+        reader->damaged = true;
+    return (int64_t)value;
+}
+
 void amounts_read(struct byte_reader *reader, struct amounts *amounts) {
     amounts->mask = read_mask(reader);
-    for (uint64_t mask = amounts->mask; mask != 0; mask &= mask - 1) {
-        int64_t *column = &amounts->column[__builtin_ctzll(mask)];
-        uint64_t small;
-        if (read_short_varint(reader, &small)) {
-            *column = (int64_t)(small >> 1) ^ -(int64_t)(small & 1);
-            continue;
-        }
-        ledger_sum value = unzigzag(read_varint(reader));
-        if (value > INT64_MAX || value < INT64_MIN)
-            reader->damaged = true;
-        *column = (int64_t)value;
+    for (uint64_t mask = amounts->mask; mask != 0; mask &= mask - 1)
+        amounts->column[__builtin_ctzll(mask)] = read_amount(reader);
+}
+
+void amounts_read_of(struct byte_reader *reader, uint64_t wanted, struct amounts *amounts) {
+    uint64_t left = amounts->mask = read_mask(reader);
+    while (left != 0) {
+        uint64_t next = left & wanted & -(left & wanted); /* the lowest bit; 0: none */
+        uint64_t passed = left & (next - 1);
+        skip_varints(reader, (unsigned)__builtin_popcountll(passed));
+        if (next != 0)
+            amounts->column[__builtin_ctzll(next)] = read_amount(reader);
+        left &= ~(passed | next);
     }
 }

@@ -75,8 +75,11 @@ void totals_add(struct totals *totals, const struct amounts *amounts);
 size_t totals_write(uint8_t *at, const struct totals *totals);
 size_t amounts_write(uint8_t *at, const struct amounts *amounts);
 
-/* Both set reader->damaged on a mask with unknown columns or a value out of range. */
+/* These set reader->damaged on a mask with unknown columns or a value out of range. */
 void totals_read(struct byte_reader *reader, struct totals *totals);
 void amounts_read(struct byte_reader *reader, struct amounts *amounts);
+/* The mask, and the values of the columns in `wanted` (bit N: column N); the others are passed
+ * over. Either written form. */
+void amounts_read_of(struct byte_reader *reader, uint64_t wanted, struct amounts *amounts);
 
 #endif

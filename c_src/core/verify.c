@@ -334,14 +334,13 @@ static int count_rows(struct verifier *verifier, bool is_series) {
 
 /* ---- the whole --------------------------------------------------------------------------- */
 
-int verify_fetch(struct verifier *verifier, struct entry_decoder *decoder, uint64_t id,
-                 struct ledger_entry *entry) {
+int verify_fetch(struct verifier *verifier, uint64_t id, struct ledger_entry *entry) {
     uint8_t bytes[8];
     MDB_val key = {sizeof bytes, bytes}, value;
     put_be64(bytes, id);
     int rc = mdb_get(verifier->txn, verify_dbi(verifier, DB_ENTRIES), &key, &value);
     entry->id = id;
-    return rc != 0 ? rc : entry_read_stored(decoder, value.mv_data, value.mv_size, entry);
+    return rc != 0 ? rc : entry_read_stored(value.mv_data, value.mv_size, entry);
 }
 
 bool verify_is_entry(struct verifier *verifier, uint64_t id) {
@@ -524,12 +523,8 @@ static int verify(struct verifier *verifier) {
 
 int ledger_verify(struct ledger *ledger, const struct ledger_verify_options *options,
                   struct ledger_verify_result *result, struct ledger_failure *failure) {
-    struct verifier verifier = {.ledger = ledger,
-                                .options = options,
-                                .result = result,
-                                .failure = failure,
-                                .decoder = entry_decoder_new(),
-                                .other = entry_decoder_new()};
+    struct verifier verifier = {
+        .ledger = ledger, .options = options, .result = result, .failure = failure};
     verifier.replay.sink = (struct replay_sink){.number = number_series,
                                                 .begin = verify_begin_series,
                                                 .block = compare_block,
@@ -537,7 +532,7 @@ int ledger_verify(struct ledger *ledger, const struct ledger_verify_options *opt
                                                 .context = &verifier};
     *result = (struct ledger_verify_result){0};
     failure->code = 0;
-    int rc = verifier.decoder == NULL || verifier.other == NULL ? ENOMEM : verify(&verifier);
+    int rc = verify(&verifier);
     result->series = verifier.replay.count;
     if (verify_is_damage(rc)) {
         /* What LMDB itself cannot read. */
@@ -550,8 +545,6 @@ int ledger_verify(struct ledger *ledger, const struct ledger_verify_options *opt
         rc = 0;
     replay_free(&verifier.replay);
     scratch_file_close(&verifier.scratch);
-    entry_decoder_free(verifier.decoder);
-    entry_decoder_free(verifier.other);
     free(verifier.names);
     if (rc != 0 && failure->code == 0)
         ledger_fail(failure, rc, "verifying %s", ledger->storage.options.directory);

@@ -105,7 +105,7 @@ static int verify_entry_names(struct verifier *verifier, const struct ledger_ent
     size_t count = 0;
     int rc = 0;
     if (entry->definitions.data != NULL)
-        rc = entry_read_definitions(verifier->other, entry, definitions, &count);
+        rc = entry_read_definitions(entry, definitions, &count);
     if (rc == LEDGER_E_DAMAGED)
         rc = verify_found(verifier, "entries", entry->id,
                           "%" PRIu64 "\nhas definitions that cannot be read", entry->id);
@@ -192,7 +192,7 @@ static int replay(struct verifier *verifier, const struct ledger_entry *entry,
 
 static int verify_redacted(struct verifier *verifier, uint64_t id, uint64_t redacted_by) {
     struct ledger_entry redaction;
-    int rc = verify_fetch(verifier, verifier->other, redacted_by, &redaction);
+    int rc = verify_fetch(verifier, redacted_by, &redaction);
     bool fits = rc == 0 && redaction.kind == KIND_REDACTION && redaction.link == id;
     if (rc != 0 && rc != MDB_NOTFOUND && !verify_is_damage(rc))
         return rc;
@@ -376,7 +376,7 @@ static int verify_correction(struct verifier *verifier, const struct ledger_entr
                              struct ledger_entry *booked, bool *is_there) {
     int rc = entry->link == 0 || entry->link >= entry->id
                  ? MDB_NOTFOUND
-                 : verify_fetch(verifier, verifier->other, entry->link, booked);
+                 : verify_fetch(verifier, entry->link, booked);
     *is_there = rc == 0 && (booked->kind == KIND_INVOCATION || booked->kind == KIND_RUN);
     if (rc != 0 && rc != MDB_NOTFOUND && !verify_is_damage(rc))
         return rc;
@@ -432,7 +432,7 @@ static int verify_leaving(struct verifier *verifier, const struct ledger_entry *
 int verify_entry(struct verifier *verifier, uint64_t id, MDB_val value) {
     struct ledger_entry entry = {.id = id}, booked;
     bool has_booked = true, is_past = verify_is_past(verifier, id);
-    int rc = entry_read_stored(verifier->decoder, value.mv_data, value.mv_size, &entry);
+    int rc = entry_read_stored(value.mv_data, value.mv_size, &entry);
     if (rc == LEDGER_E_NEWER)
         return verify_found(verifier, "entries", id, "%" PRIu64 "\nis of a later version", id);
     if (verify_is_damage(rc))

@@ -254,14 +254,12 @@ static const char *wrong_shares(struct verifier *verifier, struct hold *hold) {
     return hold->share_count == due ? NULL : "has a share in a series that is not its own";
 }
 
-static const char *wrong_metered(struct verifier *verifier, const struct hold *hold, int *rc) {
+static const char *wrong_metered(const struct hold *hold) {
     struct ledger_entry draft = {0};
-    if (hold->metered.size == 0)
+    if (hold->metered.size == 0 ||
+        entry_read_draft(hold->metered.data, hold->metered.size, &draft) == 0)
         return NULL;
-    int read = entry_read_draft(verifier->decoder, hold->metered.data, hold->metered.size, &draft);
-    if (read == ENOMEM)
-        *rc = read;
-    return read == 0 ? NULL : "has a metering that cannot be read";
+    return "has a metering that cannot be read";
 }
 
 static int sum_shares(struct verifier *verifier, const struct hold *hold) {
@@ -300,7 +298,7 @@ static int verify_hold(struct verifier *verifier, struct hold *hold, struct livi
     if (wrong == NULL)
         wrong = wrong_rows(verifier, hold, &rc);
     if (wrong == NULL)
-        wrong = wrong_metered(verifier, hold, &rc);
+        wrong = wrong_metered(hold);
     if (rc == 0)
         rc = add_live(living, hold->id, hold->parent);
     if (rc == 0)

@@ -26,10 +26,8 @@ struct verifier {
     struct ledger_verify_result *result;
     struct ledger_failure *failure;
     MDB_txn *txn;
-    struct entry_decoder *decoder;
-    struct entry_decoder *other; /* for a second entry at the same time */
-    struct retention retention;  /* as of the first slice; at the end, of the last one */
-    const struct ledger *past;   /* where corrections of what was removed are listed; NULL: here */
+    struct retention retention; /* as of the first slice; at the end, of the last one */
+    const struct ledger *past;  /* where corrections of what was removed are listed; NULL: here */
     MDB_txn *past_txn;
     size_t declared_count;
     struct declared_series declared[DECLARED_MAX]; /* as of the first slice */
@@ -65,8 +63,7 @@ const char *verify_dimension(int dimension);
 bool verify_is_damage(int rc);
 
 /* An entry by its id; MDB_NOTFOUND. */
-int verify_fetch(struct verifier *verifier, struct entry_decoder *decoder, uint64_t id,
-                 struct ledger_entry *entry);
+int verify_fetch(struct verifier *verifier, uint64_t id, struct ledger_entry *entry);
 bool verify_is_entry(struct verifier *verifier, uint64_t id);
 
 /* verify_entry.c */

@@ -242,7 +242,7 @@ int verify_payload_rows(struct verifier *verifier) {
     while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
         struct ledger_entry entry;
         uint64_t id = key.mv_size == 8 ? get_be64(key.mv_data) : 0;
-        int read = verify_fetch(verifier, verifier->decoder, id, &entry);
+        int read = verify_fetch(verifier, id, &entry);
         if (read == MDB_NOTFOUND || (read == 0 && !(entry.given & ENTRY_DIGEST)))
             rc = verify_found(verifier, "payloads", id, "%" PRIu64 "\nno entry has this payload",
                               id);
@@ -364,7 +364,7 @@ bool verify_has_name(MDB_val key, const struct key_row *row, const struct ledger
 /* Of a request that booked an entry, or a run that is booked. */
 static int verify_named_entry(struct verifier *verifier, MDB_val key, const struct key_row *row) {
     struct ledger_entry entry;
-    int rc = verify_fetch(verifier, verifier->decoder, row->id, &entry);
+    int rc = verify_fetch(verifier, row->id, &entry);
     if (rc != 0 && rc != MDB_NOTFOUND && !verify_is_damage(rc))
         return rc;
     bool is_removed = rc == MDB_NOTFOUND && row->id != 0 && verify_is_past(verifier, row->id);

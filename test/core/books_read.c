@@ -458,14 +458,13 @@ static void check_key(const struct books *books, const struct ledger_entry *entr
         assert_memory_equal(row.digest, entry->request_digest, ENTRY_DIGEST_BYTES);
 }
 
-static void read_entry(struct books *books, struct entry_decoder *decoder, MDB_val key,
-                       MDB_val value) {
+static void read_entry(struct books *books, MDB_val key, MDB_val value) {
     struct booked *booked = &books->entries[books->count];
     struct ledger_entry entry;
     assert_int_equal(key.mv_size, 8);
     entry.id = get_be64(key.mv_data);
     assert_true(books->count == 0 || entry.id > booked[-1].id);
-    assert_int_equal(entry_read_stored(decoder, value.mv_data, value.mv_size, &entry), 0);
+    assert_int_equal(entry_read_stored(value.mv_data, value.mv_size, &entry), 0);
     *booked = (struct booked){.id = entry.id,
                               .kind = entry.kind,
                               .status = entry.status,
@@ -493,18 +492,15 @@ static void read_entry(struct books *books, struct entry_decoder *decoder, MDB_v
 }
 
 static void read_entries(struct books *books) {
-    struct entry_decoder *decoder = entry_decoder_new();
     size_t rows = rows_of(books, DB_ENTRIES);
     MDB_cursor *cursor = books_cursor(books, DB_ENTRIES);
     MDB_val key, value;
-    assert_non_null(decoder);
     books->entries = array_of(rows, sizeof *books->entries);
     books->resets = array_of(rows, sizeof *books->resets);
     while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0)
-        read_entry(books, decoder, key, value);
+        read_entry(books, key, value);
     assert_int_equal(books->count, rows);
     mdb_cursor_close(cursor);
-    entry_decoder_free(decoder);
 }
 
 /* ---- holds -------------------------------------------------------------------------------- */

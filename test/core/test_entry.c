@@ -3,20 +3,6 @@
 
 #include <msgpack.h>
 
-static struct entry_decoder *decoder;
-
-static int new_decoder(void **state) {
-    (void)state;
-    decoder = entry_decoder_new();
-    return decoder == NULL ? -1 : 0;
-}
-
-static int free_decoder(void **state) {
-    (void)state;
-    entry_decoder_free(decoder);
-    return 0;
-}
-
 static const uint8_t digest[ENTRY_DIGEST_BYTES] = {1, 2, 3};
 static const uint8_t request_digest[ENTRY_DIGEST_BYTES] = {9, 8, 7};
 static const uint8_t salt[ENTRY_SALT_BYTES] = {4, 5, 6};
@@ -117,7 +103,7 @@ static void assert_draft_survives(const struct ledger_entry *entry) {
     struct entry_buffer buffer = {0};
     struct ledger_entry read = {.id = 77};
     assert_int_equal(entry_write_draft(&buffer, entry), 0);
-    assert_int_equal(entry_read_draft(decoder, buffer.data, buffer.size, &read), 0);
+    assert_int_equal(entry_read_draft(buffer.data, buffer.size, &read), 0);
     assert_int_equal(read.id, 77);
     assert_same(&read, entry);
     entry_buffer_free(&buffer);
@@ -130,7 +116,7 @@ static void assert_stored_survives(const struct ledger_entry *entry) {
     for (size_t count = 0; count <= LENGTH(definitions); count++) {
         struct entry_buffer buffer = {0};
         assert_int_equal(entry_write_stored(&buffer, entry, definitions, count), 0);
-        assert_int_equal(entry_read_stored(decoder, buffer.data, buffer.size, &read), 0);
+        assert_int_equal(entry_read_stored(buffer.data, buffer.size, &read), 0);
         assert_same(&read, entry);
         entry_buffer_free(&buffer);
     }
@@ -309,7 +295,7 @@ static void what_can_be_written_can_be_read(void **state) {
     (void)state;
     entry.occurred_at_ms = -1; /* 1969: either end may refuse it, but both must agree */
     int wrote = entry_write_draft(&buffer, &entry);
-    int rc = wrote == 0 ? entry_read_draft(decoder, buffer.data, buffer.size, &read) : 0;
+    int rc = wrote == 0 ? entry_read_draft(buffer.data, buffer.size, &read) : 0;
     entry_buffer_free(&buffer);
     assert_int_equal(rc, 0);
 }
@@ -330,8 +316,7 @@ static void a_draft_with_an_empty_name_is_refused(void **state) {
     static const char bytes[] = "\x96\x01\x01\x01\x92\x01\xa0\xc0\x00";
     struct ledger_entry entry;
     (void)state;
-    assert_int_equal(entry_read_draft(decoder, bytes, sizeof bytes - 1, &entry),
-                     LEDGER_E_BAD_ENTRY);
+    assert_int_equal(entry_read_draft(bytes, sizeof bytes - 1, &entry), LEDGER_E_BAD_ENTRY);
 }
 
 static void a_later_version_is_told_apart_from_damage(void **state) {
@@ -339,13 +324,12 @@ static void a_later_version_is_told_apart_from_damage(void **state) {
     char longer[32] = {(char)0xdc, 0, 24, 2};
     struct ledger_entry entry;
     (void)state;
-    assert_int_equal(entry_read_stored(decoder, later, sizeof later - 1, &entry), LEDGER_E_NEWER);
-    assert_int_equal(entry_read_draft(decoder, later, sizeof later - 1, &entry),
-                     LEDGER_E_BAD_ENTRY);
-    assert_int_equal(entry_read_stored(decoder, longer, 3 + 24, &entry), LEDGER_E_NEWER);
+    assert_int_equal(entry_read_stored(later, sizeof later - 1, &entry), LEDGER_E_NEWER);
+    assert_int_equal(entry_read_draft(later, sizeof later - 1, &entry), LEDGER_E_BAD_ENTRY);
+    assert_int_equal(entry_read_stored(longer, 3 + 24, &entry), LEDGER_E_NEWER);
     longer[3] = 1; /* this version has no twenty-fourth element */
-    assert_int_equal(entry_read_stored(decoder, longer, 3 + 24, &entry), LEDGER_E_DAMAGED);
-    assert_int_equal(entry_read_stored(decoder, zero, sizeof zero - 1, &entry), LEDGER_E_DAMAGED);
+    assert_int_equal(entry_read_stored(longer, 3 + 24, &entry), LEDGER_E_DAMAGED);
+    assert_int_equal(entry_read_stored(zero, sizeof zero - 1, &entry), LEDGER_E_DAMAGED);
 }
 
 /* In a copy of its own length, so that a sanitizer sees a step over its end. */
@@ -354,8 +338,7 @@ static int read_exactly(bool draft, const char *data, size_t size) {
     char *copy = malloc(size > 0 ? size : 1);
     assert_non_null(copy);
     memcpy(copy, data, size);
-    int rc = draft ? entry_read_draft(decoder, copy, size, &entry)
-                   : entry_read_stored(decoder, copy, size, &entry);
+    int rc = draft ? entry_read_draft(copy, size, &entry) : entry_read_stored(copy, size, &entry);
     if (rc == 0) { /* every text lies inside the bytes */
         assert_null(entry_check(&entry));
         for (int i = 0; i < DIMENSION_LIMIT; i++)
@@ -623,33 +606,31 @@ static void what_only_tells_adds_nothing(void **state) {
     }
 }
 
-#define decoding(test) cmocka_unit_test_setup_teardown(test, new_decoder, free_decoder)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        decoding(every_field_survives),
-        decoding(any_field_may_be_absent),
-        decoding(an_explicit_zero_is_not_an_absent_field),
-        decoding(a_plain_entry_is_small),
-        decoding(every_assigned_dimension_may_be_named_and_no_other),
-        decoding(the_definitions_are_written),
-        decoding(every_rule_of_the_format_is_checked),
-        decoding(what_can_be_written_can_be_read),
-        decoding(only_a_correction_may_give_back),
-        decoding(a_draft_with_an_empty_name_is_refused),
-        decoding(a_later_version_is_told_apart_from_damage),
-        decoding(bytes_cut_anywhere_are_refused),
-        decoding(bytes_that_go_on_are_refused),
-        decoding(flipped_bits_do_no_harm),
-        decoding(a_lie_about_sizes_is_refused),
-        decoding(a_name_twice_or_out_of_order_is_refused),
-        decoding(an_invocation_adds_what_it_carries),
-        decoding(without_a_cost_it_is_unpriced_and_with_zero_it_is_free),
-        decoding(a_run_adds_no_invocation_and_a_duration_of_its_own),
-        decoding(a_correction_adds_to_the_gross_columns_and_takes_from_others),
-        decoding(a_late_completion_adds_all_that_was_spent_to_what_was_completed),
-        decoding(a_grant_is_given_or_taken_back),
-        decoding(what_only_tells_adds_nothing),
+        cmocka_unit_test(every_field_survives),
+        cmocka_unit_test(any_field_may_be_absent),
+        cmocka_unit_test(an_explicit_zero_is_not_an_absent_field),
+        cmocka_unit_test(a_plain_entry_is_small),
+        cmocka_unit_test(every_assigned_dimension_may_be_named_and_no_other),
+        cmocka_unit_test(the_definitions_are_written),
+        cmocka_unit_test(every_rule_of_the_format_is_checked),
+        cmocka_unit_test(what_can_be_written_can_be_read),
+        cmocka_unit_test(only_a_correction_may_give_back),
+        cmocka_unit_test(a_draft_with_an_empty_name_is_refused),
+        cmocka_unit_test(a_later_version_is_told_apart_from_damage),
+        cmocka_unit_test(bytes_cut_anywhere_are_refused),
+        cmocka_unit_test(bytes_that_go_on_are_refused),
+        cmocka_unit_test(flipped_bits_do_no_harm),
+        cmocka_unit_test(a_lie_about_sizes_is_refused),
+        cmocka_unit_test(a_name_twice_or_out_of_order_is_refused),
+        cmocka_unit_test(an_invocation_adds_what_it_carries),
+        cmocka_unit_test(without_a_cost_it_is_unpriced_and_with_zero_it_is_free),
+        cmocka_unit_test(a_run_adds_no_invocation_and_a_duration_of_its_own),
+        cmocka_unit_test(a_correction_adds_to_the_gross_columns_and_takes_from_others),
+        cmocka_unit_test(a_late_completion_adds_all_that_was_spent_to_what_was_completed),
+        cmocka_unit_test(a_grant_is_given_or_taken_back),
+        cmocka_unit_test(what_only_tells_adds_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,27 +3,13 @@
 
 #include "../../c_src/core/digest.h"
 
-static struct entry_decoder *decoder;
-
-static int new_decoder(void **state) {
-    (void)state;
-    decoder = entry_decoder_new();
-    return decoder == NULL ? -1 : 0;
-}
-
-static int free_decoder(void **state) {
-    (void)state;
-    entry_decoder_free(decoder);
-    return 0;
-}
-
 static const uint8_t *digest_of(struct ledger_entry entry, const char *extra) {
     static uint8_t digests[2][ENTRY_DIGEST_BYTES];
     static unsigned next;
     struct entry_buffer buffer = {0};
     struct ledger_entry read;
     assert_int_equal(entry_write_request(&buffer, &entry, text(extra)), 0);
-    assert_int_equal(entry_read_draft(decoder, buffer.data, buffer.size, &read), 0);
+    assert_int_equal(entry_read_draft(buffer.data, buffer.size, &read), 0);
     assert_true(read.given & ENTRY_REQUEST_DIGEST);
     assert_true(text_equal(read.client_id, entry.client_id));
     uint8_t *digest = digests[next++ % 2];
@@ -90,8 +76,7 @@ static void a_payload_is_bound_by_salt_and_digest(void **state) {
         entry_buffer_append(&buffers[i], "head", 4);
         assert_int_equal(entry_write_request(&buffers[i], &entry, text("x")), 0);
         assert_memory_equal(buffers[i].data, "head", 4);
-        assert_int_equal(
-            entry_read_draft(decoder, buffers[i].data + 4, buffers[i].size - 4, &read[i]), 0);
+        assert_int_equal(entry_read_draft(buffers[i].data + 4, buffers[i].size - 4, &read[i]), 0);
         assert_true(text_equal(read[i].payload, entry.payload));
         assert_false(read[i].given & ENTRY_REQUEST_DIGEST); /* it has no name to come again by */
         memcpy(salted, read[i].salt, ENTRY_SALT_BYTES);
@@ -120,12 +105,11 @@ static void a_part_of_a_payload_is_refused(void **state) {
             entry.digest = digest;
         }
         assert_int_equal(entry_write_draft(&buffer, &entry), 0);
-        assert_int_equal(entry_read_draft(decoder, buffer.data, buffer.size, &read),
+        assert_int_equal(entry_read_draft(buffer.data, buffer.size, &read),
                          set == 0 || set == 7 ? 0 : LEDGER_E_BAD_ENTRY);
         /* and none of what drafts alone have is taken for stored */
         if (set & 3)
-            assert_int_equal(entry_read_stored(decoder, buffer.data, buffer.size, &read),
-                             LEDGER_E_DAMAGED);
+            assert_int_equal(entry_read_stored(buffer.data, buffer.size, &read), LEDGER_E_DAMAGED);
         entry_buffer_free(&buffer);
     }
 }
@@ -136,7 +120,7 @@ static void read_exactly(const char *data, size_t size) {
     char *copy = malloc(size > 0 ? size : 1);
     assert_non_null(copy);
     memcpy(copy, data, size);
-    int rc = entry_read_draft(decoder, copy, size, &entry);
+    int rc = entry_read_draft(copy, size, &entry);
     assert_true(rc == 0 || rc == LEDGER_E_BAD_ENTRY);
     if (rc == 0 && entry.payload.data != NULL) {
         /* every byte of it lies in the draft */
@@ -183,16 +167,14 @@ static void hostile_drafts_with_a_payload_do_no_harm(void **state) {
     entry_buffer_free(&buffer);
 }
 
-#define decoding(test) cmocka_unit_test_setup_teardown(test, new_decoder, free_decoder)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        decoding(the_digest_is_of_all_that_is_asked_but_its_id),
-        decoding(a_request_can_be_written_again),
-        decoding(the_digest_of_a_run_tells_nothing_of_its_payload),
-        decoding(a_payload_is_bound_by_salt_and_digest),
-        decoding(a_part_of_a_payload_is_refused),
-        decoding(hostile_drafts_with_a_payload_do_no_harm),
+        cmocka_unit_test(the_digest_is_of_all_that_is_asked_but_its_id),
+        cmocka_unit_test(a_request_can_be_written_again),
+        cmocka_unit_test(the_digest_of_a_run_tells_nothing_of_its_payload),
+        cmocka_unit_test(a_payload_is_bound_by_salt_and_digest),
+        cmocka_unit_test(a_part_of_a_payload_is_refused),
+        cmocka_unit_test(hostile_drafts_with_a_payload_do_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

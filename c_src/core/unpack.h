@@ -1,0 +1,136 @@
+/* Reading msgpack bytes as the few types that an entry consists of, one after the other, without a
+ * parser in between: entries are read by the dozen for a page, and by the thousand for a commit.
+ *
+ * Each moves the reader behind what it read, or is false where that is something else or does not
+ * end within the bytes; the reader may then be anywhere. Integers of any width are taken, as
+ * msgpack-c does. Texts lie in the bytes.
+ *
+ * Thread class: any; allocates nothing. */
+#ifndef LEDGER_UNPACK_H
+#define LEDGER_UNPACK_H
+
+#include "bytes.h"
+#include "entry.h"
+#include "msgpack_bound.h"
+
+static inline bool take_nil(struct byte_reader *r) {
+    if (r->at == r->end || *r->at != 0xc0)
+        return false;
+    r->at++;
+    return true;
+}
+
+/* So many bytes as a number: 1, 2, 4 or 8. */
+static inline bool take_fixed(struct byte_reader *r, size_t width, uint64_t *n) {
+    if ((size_t)(r->end - r->at) < width)
+        return false;
+    switch (width) {
+    case 1:
+        *n = *r->at;
+        break;
+    case 2:
+        *n = get_be16(r->at);
+        break;
+    case 4:
+        *n = get_be32(r->at);
+        break;
+    default:
+        *n = get_be64(r->at);
+        break;
+    }
+    r->at += width;
+    return true;
+}
+
+/* Of a type that says its width in its last two bits: 1, 2, 4 or 8 bytes. */
+static inline size_t width_of(uint8_t type) {
+    return (size_t)1 << (type & 3);
+}
+
+static inline bool take_int(struct byte_reader *r, int64_t *out) {
+    uint64_t n;
+    if (r->at == r->end)
+        return false;
+    uint8_t type = *r->at++;
+    if (type <= 0x7f || type >= 0xe0) { /* fixint */
+        *out = (int8_t)type;
+        return true;
+    }
+    if (type < 0xcc || type > 0xd3 || !take_fixed(r, width_of(type), &n)) /* uint, int */
+        return false;
+    if (type >= 0xd0 && type <= 0xd2) { /* the sign of a narrow one */
+        unsigned unused = 64 - 8 * (unsigned)width_of(type);
+        n = (uint64_t)((int64_t)(n << unused) >> unused);
+    }
+    *out = (int64_t)n;
+    return type != 0xcf || n <= INT64_MAX;
+}
+
+static inline bool take_uint(struct byte_reader *r, uint64_t max, uint64_t *out) {
+    if (r->at == r->end)
+        return false;
+    if (*r->at == 0xcf) { /* the only ones that may be beyond an int64_t */
+        r->at++;
+        return take_fixed(r, 8, out) && *out <= max;
+    }
+    int64_t n;
+    if (!take_int(r, &n) || n < 0)
+        return false;
+    *out = (uint64_t)n;
+    return *out <= max;
+}
+
+static inline bool take_bytes_of(struct byte_reader *r, size_t size, struct ledger_text *text) {
+    if ((size_t)(r->end - r->at) < size)
+        return false;
+    *text = (struct ledger_text){(const char *)r->at, size};
+    r->at += size;
+    return true;
+}
+
+static inline bool take_text(struct byte_reader *r, struct ledger_text *text) {
+    uint64_t size;
+    if (r->at == r->end)
+        return false;
+    uint8_t type = *r->at++;
+    if (type >= 0xa0 && type <= 0xbf) /* fixstr */
+        return take_bytes_of(r, type & 0x1f, text);
+    return type >= 0xd9 && type <= 0xdb && take_fixed(r, (size_t)1 << (type - 0xd9), &size) &&
+           take_bytes_of(r, size, text);
+}
+
+static inline bool take_binary(struct byte_reader *r, struct ledger_text *text) {
+    uint64_t size;
+    if (r->at == r->end)
+        return false;
+    uint8_t type = *r->at++;
+    return type >= 0xc4 && type <= 0xc6 && take_fixed(r, (size_t)1 << (type - 0xc4), &size) &&
+           take_bytes_of(r, size, text);
+}
+
+/* The head of an array; its elements follow. */
+static inline bool take_array(struct byte_reader *r, uint64_t *count) {
+    if (r->at == r->end)
+        return false;
+    uint8_t type = *r->at++;
+    *count = type & 0x0f;
+    return (type & 0xf0) == 0x90 ||
+           ((type == 0xdc || type == 0xdd) && take_fixed(r, (size_t)2 << (type - 0xdc), count));
+}
+
+/* Whether an array, or a map, comes next. */
+static inline bool is_at_array(const struct byte_reader *r) {
+    return r->at < r->end && ((*r->at & 0xf0) == 0x90 || *r->at == 0xdc || *r->at == 0xdd);
+}
+static inline bool is_at_map(const struct byte_reader *r) {
+    return r->at < r->end && ((*r->at & 0xf0) == 0x80 || *r->at == 0xde || *r->at == 0xdf);
+}
+
+/* Anything, nested at most that deep, as the bytes that it is. */
+static inline bool take_any(struct byte_reader *r, size_t depth_max, struct ledger_text *written) {
+    size_t size = 0;
+    return msgpack_skip(r->at, (size_t)(r->end - r->at), depth_max, &size) &&
+           take_bytes_of(r, size, written);
+}
+
+#endif
