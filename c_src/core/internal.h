@@ -3,6 +3,7 @@
 #define LEDGER_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "deadlines.h"
 #include "gate.h"
@@ -34,6 +35,11 @@ struct ledger {
     struct plan plan;      /* of that policy */
     size_t declared_count; /* fixed at open */
     struct declared_series declared[DECLARED_MAX];
+
+    /* True: no horizon (retention.h) was ever written. Set at open, if nobody else can write;
+     * cleared by the writer before it commits the first one, so that a transaction that began
+     * before this was read sees none. */
+    atomic_bool never_pruned;
 
     /* The writer's own. */
     bool needs_told; /* the file says which features a program must know */

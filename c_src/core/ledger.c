@@ -128,10 +128,15 @@ static int create_databases(struct ledger *ledger, const struct ledger_options *
 
 static int load(struct ledger *ledger, uint64_t *last_id, struct ledger_failure *failure) {
     MDB_txn *txn;
+    struct retention retention;
     int rc = storage_read_begin(&ledger->storage, &txn);
     if (rc != 0)
         return ledger_fail(failure, rc, "reading data.mdb");
     rc = meta_load(ledger, txn, failure);
+    if (rc == 0 && (rc = meta_read_retention(ledger, txn, &retention)) != 0)
+        ledger_fail(failure, rc, "reading what was removed");
+    atomic_store(&ledger->never_pruned,
+                 rc == 0 && !ledger->storage.options.read_only && retention.horizon == 0);
     if (rc == 0 && (rc = storage_last_id(&ledger->storage, txn, last_id)) != 0)
         ledger_fail(failure, rc, "reading the newest entry");
     storage_read_end(&ledger->storage, txn);

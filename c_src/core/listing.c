@@ -82,9 +82,12 @@ static ledger_sum wanted(const struct ledger_filter *filter, const struct totals
 static int totals_between(struct reading *reading, uint32_t series, uint64_t since, uint64_t until,
                           struct totals *totals) {
     struct totals before;
-    int rc = series_totals_before(reading->series, series, since, &before);
+    MDB_cursor *cursor;
+    int rc = reading_cursor(reading, DB_SERIES, &cursor);
     if (rc == 0)
-        rc = series_totals_before(reading->series, series, until, totals);
+        rc = series_totals_before(cursor, series, since, &before);
+    if (rc == 0)
+        rc = series_totals_before(cursor, series, until, totals);
     for (int column = 0; rc == 0 && column < COLUMN_COUNT; column++)
         totals->column[column] -= before.column[column];
     return rc;
@@ -232,9 +235,12 @@ static int look_at_item(struct listing *listing, const struct series_item *item)
 static int walk_series(struct listing *listing, uint32_t series) {
     const struct series_item *item;
     struct series_walk walk;
-    series_walk_start(&walk, listing->reading->series, series, WALK_FOR_IDS,
-                      listing->query->oldest_first, listing->since, listing->until);
-    int rc;
+    MDB_cursor *cursor;
+    int rc = reading_cursor(listing->reading, DB_SERIES, &cursor);
+    if (rc != 0)
+        return rc;
+    series_walk_start(&walk, cursor, series, WALK_FOR_IDS, listing->query->oldest_first,
+                      listing->since, listing->until);
     while ((rc = series_walk_next(&walk, &item)) == 0) {
         rc = look_at_item(listing, item);
         if (rc != 0 || !goes_on(listing, item->id))
@@ -257,9 +263,11 @@ static int first_entry(struct listing *listing, MDB_cursor *cursor, MDB_val *key
 
 static int walk_entries(struct listing *listing) {
     struct ledger_entry entry;
-    MDB_cursor *cursor = listing->reading->entries;
+    MDB_cursor *cursor;
     MDB_val key, value;
-    int rc = first_entry(listing, cursor, &key, &value);
+    int rc = reading_cursor(listing->reading, DB_ENTRIES, &cursor);
+    if (rc == 0)
+        rc = first_entry(listing, cursor, &key, &value);
     while (rc == 0) {
         if (key.mv_size != 8) {
             rc = LEDGER_E_DAMAGED;

@@ -334,6 +334,7 @@ int meta_put_retention(struct ledger *ledger, MDB_txn *txn, const struct retenti
     struct entry_buffer buffer = {0};
     msgpack_packer packer;
     size_t late = 0;
+    atomic_store(&ledger->never_pruned, false);
     for (size_t i = 0; i < ledger->declared_count; i++)
         late += declared[i].from != 0;
     msgpack_packer_init(&packer, &buffer, entry_buffer_append);

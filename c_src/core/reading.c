@@ -18,7 +18,7 @@ static struct reading *take_reading(struct ledger *ledger) {
         reading->serial = 1;
     }
     reading->ledger = ledger;
-    reading->series = reading->entries = reading->names = reading->payloads = NULL;
+    memset(reading->cursors, 0, sizeof reading->cursors);
     reading->payload_at = 0;
     return reading;
 }
@@ -51,17 +51,9 @@ struct reading *reading_begin(struct ledger *ledger, int *rc) {
     reading->txn = txn;
     reading->declared_count = declared_count;
     memcpy(reading->declared, declared, declared_count * sizeof *declared);
-    *rc = meta_read_retention(ledger, txn, &retention);
+    if (!atomic_load(&ledger->never_pruned))
+        *rc = meta_read_retention(ledger, txn, &retention);
     reading->horizon = retention.horizon;
-    const struct {
-        enum storage_database database;
-        MDB_cursor **cursor;
-    } cursors[] = {{DB_SERIES, &reading->series},
-                   {DB_ENTRIES, &reading->entries},
-                   {DB_NAMES, &reading->names},
-                   {DB_PAYLOADS, &reading->payloads}};
-    for (size_t i = 0; *rc == 0 && i < sizeof cursors / sizeof cursors[0]; i++)
-        *rc = mdb_cursor_open(txn, reading_dbi(reading, cursors[i].database), cursors[i].cursor);
     if (*rc != 0) {
         reading_end(reading);
         return NULL;
@@ -74,13 +66,26 @@ void reading_end(struct reading *reading) {
         return;
     struct ledger *ledger = reading->ledger;
     MDB_txn *txn = reading->txn;
-    MDB_cursor *const cursors[] = {reading->series, reading->entries, reading->names,
-                                   reading->payloads};
-    for (size_t i = 0; i < sizeof cursors / sizeof cursors[0]; i++)
-        if (cursors[i] != NULL)
-            mdb_cursor_close(cursors[i]);
+    for (int i = 0; i < DB_COUNT; i++)
+        if (reading->cursors[i] != NULL)
+            mdb_cursor_close(reading->cursors[i]);
     leave_reading(reading);
     storage_read_end(&ledger->storage, txn);
+}
+
+int reading_cursor(struct reading *reading, enum storage_database database, MDB_cursor **cursor) {
+    MDB_cursor **kept = &reading->cursors[database];
+    int rc =
+        *kept != NULL ? 0 : mdb_cursor_open(reading->txn, reading_dbi(reading, database), kept);
+    *cursor = *kept;
+    return rc;
+}
+
+static int look_name_up(struct reading *reading, uint32_t number, uint8_t *dimension,
+                        struct ledger_text *text) {
+    MDB_cursor *cursor;
+    int rc = reading_cursor(reading, DB_NAMES, &cursor);
+    return rc == 0 ? names_text_at(cursor, number, dimension, text) : rc;
 }
 
 static int load_name(struct reading *reading, uint32_t number, int dimension,
@@ -88,7 +93,7 @@ static int load_name(struct reading *reading, uint32_t number, int dimension,
     struct reading_name *known = &reading->known[number % READING_NAMES];
     uint8_t found = known->dimension;
     if (known->number != number) {
-        int rc = names_text_at(reading->names, number, &found, text);
+        int rc = look_name_up(reading, number, &found, text);
         if (rc != 0 || text->size > READING_NAME_BYTES || known->used_in == reading->serial)
             return rc == 0 && found != dimension ? LEDGER_E_DAMAGED : rc;
         known->number = number;
@@ -114,11 +119,20 @@ int reading_load_names(struct reading *reading, struct ledger_entry *entry) {
 int reading_find(struct reading *reading, uint64_t id, struct ledger_entry *entry, size_t *size) {
     uint8_t bytes[8];
     MDB_val key = {sizeof bytes, bytes}, value;
+    MDB_cursor *cursor;
     put_be64(bytes, id);
-    int rc = mdb_cursor_get(reading->entries, &key, &value, MDB_SET);
+    int rc = reading_cursor(reading, DB_ENTRIES, &cursor);
+    if (rc == 0)
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET);
     entry->id = id;
     *size = rc == 0 ? value.mv_size : 0;
     return rc == 0 ? entry_read_stored(value.mv_data, value.mv_size, entry) : rc;
+}
+
+int reading_payload(struct reading *reading, uint64_t id, struct ledger_payload *payload) {
+    MDB_cursor *cursor;
+    int rc = reading_cursor(reading, DB_PAYLOADS, &cursor);
+    return rc == 0 ? payloads_find_next(cursor, &reading->payload_at, id, payload) : rc;
 }
 
 int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entry) {

@@ -25,10 +25,7 @@ struct reading {
     struct storage_block block; /* left for the next reading, with `serial` and `known` */
     struct ledger *ledger;
     MDB_txn *txn;
-    MDB_cursor *series; /* each on the database of its name; positions are not kept */
-    MDB_cursor *entries;
-    MDB_cursor *names;
-    MDB_cursor *payloads; /* stands where payload_at says */
+    MDB_cursor *cursors[DB_COUNT]; /* NULL: not asked for yet; that of payloads stands at: */
     uint64_t payload_at;
     size_t declared_count;
     struct declared_series declared[DECLARED_MAX];
@@ -45,15 +42,15 @@ static inline MDB_dbi reading_dbi(const struct reading *reading, enum storage_da
     return reading->ledger->storage.databases[database];
 }
 
+/* A cursor on a database, the same for all that read there: its position is not kept. */
+int reading_cursor(struct reading *reading, enum storage_database database, MDB_cursor **cursor);
+
 /* Gives every name of an entry that was read its text. */
 int reading_load_names(struct reading *reading, struct ledger_entry *entry);
 /* One entry, without the text of its names, and how many bytes it has. MDB_NOTFOUND. */
 int reading_find(struct reading *reading, uint64_t id, struct ledger_entry *entry, size_t *size);
 /* What an entry says in words; zeros where it says nothing. */
-static inline int reading_payload(struct reading *reading, uint64_t id,
-                                  struct ledger_payload *payload) {
-    return payloads_find_next(reading->payloads, &reading->payload_at, id, payload);
-}
+int reading_payload(struct reading *reading, uint64_t id, struct ledger_payload *payload);
 /* One entry with its names; MDB_NOTFOUND, LEDGER_E_PRUNED. */
 int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entry);
 

@@ -11,6 +11,7 @@
 
 struct summing {
     struct reading *reading;
+    MDB_cursor *series; /* both of the reading */
     MDB_cursor *rollups;
     uint64_t since;
     uint64_t until;  /* at most one past the newest entry */
@@ -37,8 +38,7 @@ static int widen_by_items(struct summing *summing, uint32_t series, uint64_t sin
     int rc;
     if (since >= until)
         return 0;
-    series_walk_start(&walk, summing->reading->series, series, WALK_FOR_AMOUNTS, true, since,
-                      until);
+    series_walk_start(&walk, summing->series, series, WALK_FOR_AMOUNTS, true, since, until);
     while ((rc = series_walk_next(&walk, &item)) == 0)
         widen_by_item(extremes, item);
     return rc == MDB_NOTFOUND ? 0 : rc;
@@ -86,9 +86,9 @@ static int sum_series(struct summing *summing, uint32_t series, struct ledger_su
     struct rollup_extremes extremes[ROLLUP_MEASURES] = {{0}};
     if (summing->since >= summing->until)
         return 0;
-    int rc = series_totals_before(summing->reading->series, series, summing->since, &before);
+    int rc = series_totals_before(summing->series, series, summing->since, &before);
     if (rc == 0)
-        rc = series_totals_before(summing->reading->series, series, summing->until, &sums->totals);
+        rc = series_totals_before(summing->series, series, summing->until, &sums->totals);
     for (int column = 0; rc == 0 && column < COLUMN_COUNT; column++)
         sums->totals.column[column] -= before.column[column];
     if (rc == 0)
@@ -108,8 +108,9 @@ static int summing_begin(struct ledger *ledger, const struct ledger_filter *filt
     summing->reading = reading_begin(ledger, &rc);
     if (summing->reading == NULL)
         return rc;
-    rc = mdb_cursor_open(summing->reading->txn, reading_dbi(summing->reading, DB_ROLLUPS),
-                         &summing->rollups);
+    rc = reading_cursor(summing->reading, DB_SERIES, &summing->series);
+    if (rc == 0)
+        rc = reading_cursor(summing->reading, DB_ROLLUPS, &summing->rollups);
     if (rc == 0)
         rc = storage_last_id(&ledger->storage, summing->reading->txn, &last_id);
     summing->to_the_end = rc == 0 && summing->until > last_id;
@@ -124,8 +125,6 @@ static int summing_begin(struct ledger *ledger, const struct ledger_filter *filt
 }
 
 static void summing_end(struct summing *summing) {
-    if (summing->rollups != NULL)
-        mdb_cursor_close(summing->rollups);
     reading_end(summing->reading);
 }
 

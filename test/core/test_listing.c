@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "../../c_src/core/pack.h"
+#include "../../c_src/core/reading.h"
 
 struct rows {
     size_t count;
@@ -274,6 +275,41 @@ static void every_row_has_its_own_names(void **state) {
     close_ledger(ledger);
 }
 
+static void check_two_names(void *context, const struct ledger_entry *entry,
+                            const struct ledger_payload *payload) {
+    (void)payload;
+    const struct ledger_entry *expected = context;
+    const uint32_t *numbers = entry->name_numbers;
+    assert_int_equal(numbers[DIMENSION_USER] % READING_NAMES,
+                     numbers[DIMENSION_PROJECT] % READING_NAMES);
+    assert_true(text_equal(entry->names[DIMENSION_USER], expected->names[DIMENSION_USER]));
+    assert_true(text_equal(entry->names[DIMENSION_PROJECT], expected->names[DIMENSION_PROJECT]));
+}
+
+/* What one reading looked up the next ones know: in one place for all numbers that are so many
+ * apart, and two names of one row may be. */
+static void names_that_are_remembered_in_one_place_are_told_apart(void **state) {
+    struct ledger *ledger = open_with_series(*state);
+    struct ledger_list_query query = list_of(KINDS_OF_WORK);
+    struct ledger_page page;
+    char users[READING_NAMES][16], project[16];
+    for (size_t i = 0; i < LENGTH(users); i++) {
+        snprintf(users[i], sizeof users[i], "user %zu", i);
+        struct ledger_entry call = priced(users[i], 1);
+        assert_int_equal(record(ledger, &call), 0);
+    }
+    query.limit = 1;
+    for (size_t i = 0; i < 60; i++) {
+        struct ledger_entry call = priced(users[i % 20], 1);
+        snprintf(project, sizeof project, "project %zu", i % 20);
+        call.names[DIMENSION_PROJECT] = text(project);
+        assert_int_equal(record(ledger, &call), 0);
+        assert_int_equal(ledger_list(ledger, &query, check_two_names, &call, &page), 0);
+        assert_int_equal(page.matched, 1);
+    }
+    close_ledger(ledger);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         in_directory(a_cursor_stays_right_while_entries_arrive),
@@ -283,6 +319,7 @@ int main(void) {
         in_directory(what_is_in_no_series_is_listed_too),
         in_directory(a_late_completion_is_no_completed_call),
         in_directory(every_row_has_its_own_names),
+        in_directory(names_that_are_remembered_in_one_place_are_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,6 +74,33 @@ static void amounts_survive_and_add_up(void **state) {
     assert_memory_equal(&sum, &expected, sizeof sum);
 }
 
+/* The columns that are asked for, whatever lies between them, to the same end. */
+static void some_of_the_amounts_can_be_read(void **state) {
+    uint8_t bytes[AMOUNTS_BYTES_MAX + 8];
+    (void)state;
+    for (size_t i = rounds(20000); i > 0; i--) {
+        struct amounts written = {0}, read = {0};
+        uint64_t wanted = random_word() & random_word();
+        for (int column = 0; column < COLUMN_COUNT; column++)
+            if (random_below(2))
+                amounts_set(&written, column, (int64_t)(random_word() >> random_below(64)));
+        size_t size = amounts_write(bytes, &written);
+        memset(bytes + size, (int)random_below(256), 8);
+        struct byte_reader reader = byte_reader(bytes, size + random_below(9));
+        amounts_read_of(&reader, wanted, &read);
+        assert_false(reader.damaged);
+        assert_ptr_equal(reader.at, bytes + size);
+        assert_true(read.mask == written.mask);
+        for (int column = 0; column < COLUMN_COUNT; column++)
+            if (wanted & written.mask & UINT64_C(1) << column)
+                assert_true(read.column[column] == written.column[column]);
+        size_t cut = random_below(size);
+        reader = byte_reader(bytes, cut);
+        amounts_read_of(&reader, wanted, &read);
+        assert_true(reader.damaged);
+    }
+}
+
 static void sums_go_beyond_64_bits(void **state) {
     struct totals sum = {0};
     struct amounts amounts = {0};
@@ -136,6 +163,7 @@ int main(void) {
         cmocka_unit_test(the_widest_totals_fit_their_buffer),
         cmocka_unit_test(empty_totals_are_one_byte),
         cmocka_unit_test(amounts_survive_and_add_up),
+        cmocka_unit_test(some_of_the_amounts_can_be_read),
         cmocka_unit_test(sums_go_beyond_64_bits),
         cmocka_unit_test(a_zero_takes_no_room),
         cmocka_unit_test(a_column_of_a_later_version_is_damage),
