@@ -111,6 +111,14 @@ static inline bool read_short_varint(struct byte_reader *r, uint64_t *n) {
     return false;
 }
 
+/* gcc calls a function for its builtin, because not every processor has the instruction. */
+static inline unsigned count_bits(uint64_t word) {
+    word -= word >> 1 & UINT64_C(0x5555555555555555);
+    word = (word & UINT64_C(0x3333333333333333)) + (word >> 2 & UINT64_C(0x3333333333333333));
+    word = (word + (word >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (unsigned)(word * UINT64_C(0x0101010101010101) >> 56);
+}
+
 /* Passes over so many, whatever they are: eight bytes at once, of which those below 0x80 end one.
  */
 static inline void skip_varints(struct byte_reader *r, unsigned count) {
@@ -118,10 +126,15 @@ static inline void skip_varints(struct byte_reader *r, unsigned count) {
     uint64_t word;
     while (count > 0 && (size_t)(r->end - r->at) >= sizeof word) {
         memcpy(&word, r->at, sizeof word);
-        unsigned ends = (unsigned)(((~word & high_bits) >> 7) * low_bits >> 56);
-        if (ends >= count)
-            break;
-        count -= ends;
+        uint64_t ends = ~le64toh(word) & high_bits; /* a bit for each byte that ends one */
+        unsigned end_count = (unsigned)((ends >> 7) * low_bits >> 56);
+        if (end_count >= count) {
+            while (--count > 0)
+                ends &= ends - 1;
+            r->at += __builtin_ctzll(ends) / 8 + 1;
+            return;
+        }
+        count -= end_count;
         r->at += sizeof word;
     }
     while (count > 0)

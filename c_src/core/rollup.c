@@ -23,18 +23,22 @@ static int64_t read_extreme(struct byte_reader *reader) {
     return (int64_t)value;
 }
 
-static int read_row(MDB_val value, struct rollup *rollup) {
+/* `totals` NULL: they are passed over. The extremes are widened. */
+static int read_row(MDB_val value, struct totals *totals, struct rollup_extremes *extremes) {
     struct byte_reader reader = byte_reader(value.mv_data, value.mv_size);
-    totals_read(&reader, &rollup->totals);
+    struct amounts passed;
+    if (totals != NULL)
+        totals_read(&reader, totals);
+    else
+        amounts_read_of(&reader, 0, &passed);
     uint8_t given = read_byte(&reader);
     if (given >> ROLLUP_MEASURES != 0)
         reader.damaged = true;
     for (int measure = 0; measure < ROLLUP_MEASURES; measure++) {
         if (!(given & 1 << measure))
             continue;
-        rollup->extremes[measure].any = true;
-        rollup->extremes[measure].min = read_extreme(&reader);
-        rollup->extremes[measure].max = read_extreme(&reader);
+        rollup_widen(&extremes[measure], read_extreme(&reader));
+        rollup_widen(&extremes[measure], read_extreme(&reader));
     }
     return reader.damaged || reader.at != reader.end ? LEDGER_E_DAMAGED : 0;
 }
@@ -48,7 +52,7 @@ int rollup_load(MDB_txn *txn, MDB_dbi dbi, uint32_t series, enum rollup_granular
     int rc = mdb_get(txn, dbi, &key, &value);
     if (rc != 0)
         return rc == MDB_NOTFOUND ? 0 : rc;
-    return read_row(value, rollup);
+    return read_row(value, &rollup->totals, rollup->extremes);
 }
 
 int rollup_extremes(MDB_cursor *cursor, uint32_t series, enum rollup_granularity granularity,
@@ -66,14 +70,7 @@ int rollup_extremes(MDB_cursor *cursor, uint32_t series, enum rollup_granularity
             return LEDGER_E_DAMAGED;
         if (memcmp(at, bytes, 5) != 0 || get_be32(at + 5) >= to)
             return 0;
-        memset(rollup.extremes, 0, sizeof rollup.extremes);
-        rc = read_row(value, &rollup);
-        for (int measure = 0; rc == 0 && measure < ROLLUP_MEASURES; measure++) {
-            if (!rollup.extremes[measure].any)
-                continue;
-            rollup_widen(&extremes[measure], rollup.extremes[measure].min);
-            rollup_widen(&extremes[measure], rollup.extremes[measure].max);
-        }
+        rc = read_row(value, NULL, extremes);
         if (rc == 0)
             rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }

@@ -70,7 +70,7 @@ void amounts_read_of(struct byte_reader *reader, uint64_t wanted, struct amounts
     while (left != 0) {
         uint64_t next = left & wanted & -(left & wanted); /* the lowest bit; 0: none */
         uint64_t passed = left & (next - 1);
-        skip_varints(reader, (unsigned)__builtin_popcountll(passed));
+        skip_varints(reader, count_bits(passed));
         if (next != 0)
             amounts->column[__builtin_ctzll(next)] = read_amount(reader);
         left &= ~(passed | next);

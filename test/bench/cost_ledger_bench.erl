@@ -2,6 +2,11 @@
 %%% the two take turns, round by round, and the median of the rounds' ratios is printed, with the
 %%% lowest and the highest. Run by `make bench`; a part of it by `make bench BENCH=records`.
 %%%
+%%% The VM runs with +IOs false. By itself it lets one scheduler look after sockets and files, and
+%%% when that is the scheduler that waits for a dirty call it sleeps after a few microseconds: the
+%%% same calls then take 10 us or 40, by chance and for as long as the VM lives (what a call does
+%%% besides comes on top). The reads of a million records are shown in such a VM as well.
+%%%
 %%% The peers are what the GenServer ledger that this replaces did:
 %%%   gate    two ets:lookup in a read_concurrency table, on {hourly, State} and {daily, State}
 %%%   record  dets:insert and dets:sync of the same record

@@ -3,7 +3,7 @@
 %%% the same records (see cost_ledger_bench_sqlite).
 -module(cost_ledger_bench_records).
 
--export([main/0]).
+-export([main/0, read_by_default/2]).
 
 -import(cost_ledger_bench_tools, [open/2, close/1, time/1, parallel/2, parallel_with/2, rate/4,
                                   ratio/5, figure/3, figure/4, median/1, used_bytes/1]).
@@ -33,9 +33,9 @@ main() ->
     load(small_records, ?SMALL),
     load(large_records, ?MILLION),
     figure("bytes of file a record, at 1,000,000", bytes_of(large_records), "<= 2000"),
-    pages(),
-    sums(),
-    runs(),
+    [row(Row) || Row <- reads()],
+    flat(),
+    by_default(),
     sqlite(),
     close(small_records),
     close(large_records).
@@ -69,10 +69,12 @@ dimensions() ->
 
 next(Numbers) -> ?ROUNDS_FROM + atomics:add_get(Numbers, 1, 1).
 
+loaded_options() -> (get(options))#{series => ?SERIES, clock => manual}.
+
 %% Many callers book while some of them move the clock, so that what is committed together lies
 %% close to each other in time.
 load(Ledger, Count) ->
-    open(Ledger, (get(options))#{series => ?SERIES, clock => manual}),
+    open(Ledger, loaded_options()),
     ok = cost_ledger:set_clock(Ledger, ?FIRST_MS),
     Progress = progress("booked", Count),
     Each = Count div ?LOADERS,
@@ -115,12 +117,36 @@ bytes_of(Ledger) ->
 
 %%% Reading, against limits ----------------------------------------------------------------------
 
-pages() ->
-    microseconds("us a first page of 50, of a project", 300, fun page/1, fun project/0, "< 100"),
-    microseconds("us a first page, of a project's agent", 300, fun page/1,
-                 fun project_and_agent/0, "< 100"),
-    microseconds("us a first page, of what failed in a project", 300, fun page/1,
-                 fun failed_in_project/0, "< 100").
+reads() ->
+    [{"us a first page of 50, of a project", 300, fun page/1, fun project/0, "< 100"},
+     {"us a first page, of a project's agent", 300, fun page/1, fun project_and_agent/0, "< 100"},
+     {"us a first page, of what failed in a project", 300, fun page/1, fun failed_in_project/0,
+      "< 100"},
+     {"us the totals of a project over a random range", 1000, totals_of(large_records),
+      fun project_and_range/0, "< 100"},
+     {"us a record by its run_id", 2000, fun fetch/1, fun run_id/0, "< 20"}].
+
+%% The same in a VM as it starts by itself (cost_ledger_bench says what the other has).
+by_default() ->
+    close(large_records),
+    {ok, Peer, _Node} = peer:start_link(#{connection => standard_io,
+                                          args => ["-pa" | code:get_path()]}),
+    Rows = peer:call(Peer, ?MODULE, read_by_default, [get(directory), get(options)], infinity),
+    ok = peer:stop(Peer),
+    io:format("~nin a VM without +IOs false~n"),
+    [figure(Title, Median, Spread, "(no limit)") || {Title, Median, Spread} <- Rows],
+    open(large_records, loaded_options()),
+    ok.
+
+-spec read_by_default(file:filename(), map()) -> [{string(), float(), iolist()}].
+read_by_default(Directory, Options) ->
+    {ok, _} = application:ensure_all_started(cost_ledger),
+    put(directory, Directory),
+    put(options, Options),
+    open(large_records, loaded_options()),
+    Rows = [measured(Row) || Row <- reads()],
+    close(large_records),
+    Rows.
 
 page(Filter) ->
     {ok, #{records := [_ | _] = Records}} = cost_ledger:list(large_records, Filter, ?PAGE),
@@ -131,13 +157,13 @@ failed_in_project() -> (project())#{status => failed}.
 project_and_agent() ->
     (project())#{agent => cost_ledger_bench_shape:agent(rand:uniform(12) - 1)}.
 
-sums() ->
-    Of = fun(Ledger) -> fun({Filter, Range}) -> totals(Ledger, Filter, Range) end end,
-    microseconds("us the totals of a project over a random range", 1000, Of(large_records),
-                 fun project_and_range/0, "< 100"),
+totals_of(Ledger) -> fun({Filter, Range}) -> totals(Ledger, Filter, Range) end.
+
+flat() ->
     ratio("totals at 1,000,000 records / at 10,000", 15,
-          fun() -> per_call(1000, Of(large_records), fun project_and_range/0) end,
-          fun() -> per_call(1000, Of(small_records), fun() -> project_and_range(?SMALL) end) end,
+          fun() -> per_call(1000, totals_of(large_records), fun project_and_range/0) end,
+          fun() -> per_call(1000, totals_of(small_records),
+                            fun() -> project_and_range(?SMALL) end) end,
           "<= 1.5").
 
 project_and_range() -> project_and_range(?MILLION).
@@ -152,20 +178,21 @@ totals(Ledger, Filter, {Since, Until}) ->
     {ok, Totals} = cost_ledger:totals(Ledger, Filter#{since => Since, until => Until}),
     Totals.
 
-runs() ->
-    microseconds("us a record by its run_id", 2000, fun fetch/1, fun run_id/0, "< 20").
-
 run_id() -> cost_ledger_bench_shape:run_id(rand:uniform(?MILLION) - 1).
 
 fetch(RunId) ->
     {ok, #{run_id := RunId} = Record} = cost_ledger:fetch_run(large_records, RunId),
     Record.
 
-microseconds(Title, Calls, Fun, Question, Limit) ->
+row({_, _, _, _, Limit} = Row) ->
+    {Title, Median, Spread} = measured(Row),
+    figure(Title, Median, Spread, Limit).
+
+%% Microseconds.
+measured({Title, Calls, Fun, Question, _Limit}) ->
     _ = per_call(Calls, Fun, Question),
     Times = lists:sort([per_call(Calls, Fun, Question) / 1000 || _ <- lists:seq(1, 11)]),
-    figure(Title, median(Times), io_lib:format("(~.1f .. ~.1f)", [hd(Times), lists:last(Times)]),
-           Limit).
+    {Title, median(Times), io_lib:format("(~.1f .. ~.1f)", [hd(Times), lists:last(Times)])}.
 
 %% Nanoseconds of one call, in a process of its own; what is asked was made up before.
 per_call(Calls, Fun, Question) ->
