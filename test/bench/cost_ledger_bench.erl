@@ -1,6 +1,8 @@
 %%% What the ledger costs, each figure as a ratio to a peer or a limit measured in the same run:
 %%% the two take turns, round by round, and the median of the rounds' ratios is printed, with the
-%%% lowest and the highest. Run by `make bench`; a part of it by `make bench BENCH=records`.
+%%% lowest and the highest. Reads of a million records, in microseconds, are single calls: the median,
+%%% and what a tenth took at most and at least. Run by `make bench`; a part of it by
+%%% `make bench BENCH=records`.
 %%%
 %%% The VM runs with +IOs false. By itself it lets one scheduler look after sockets and files, and
 %%% when that is the scheduler that waits for a dirty call it sleeps after a few microseconds: the

@@ -75,9 +75,8 @@ rule(N, Scope) ->
                                         {calendar, month, 0}, {rolling, 86400000}, lifetime]),
       limit => ?FAR, warn => [80, 95]}.
 
-%% Microseconds a denied check, with the time at which it would be admitted. Each way of a call
-%% between a normal and a dirty scheduler takes the VM 1 to 40 us, as its threads
-%% happen to sleep; so a call that looks up one key takes turns with it, to show what of it is that.
+%% Microseconds a denied check, with the time at which it would be admitted. What of it is the way
+%% between a normal and a dirty scheduler a call that looks up one key shows, in turns with it.
 denial() ->
     Rules = [#{name => day, scope => #{user => each}, measure => cost,
                window => {rolling, 86400000}, limit => 1000}],
