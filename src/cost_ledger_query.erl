@@ -39,15 +39,23 @@
 -define(VALUES_SLICE, 200).
 -define(NOTHING, 0).
 
--define(COLUMNS, [invocations, runs, completed, failed, aborted, unpriced, duration_ms, cost,
-                  completed_cost, credits, completed_credits, input, output, cache_read,
-                  cache_creation, reasoning, runs_completed, runs_failed, runs_aborted,
-                  corrections, corrected_cost, corrected_credits, grants, granted_cost,
-                  granted_credits, cache_savings, corrected_input, corrected_output,
-                  corrected_cache_read, corrected_cache_creation, corrected_reasoning,
-                  withdrawn_cost, withdrawn_credits, runs_unpriced, runs_cost,
-                  corrected_unpriced, corrected_runs_unpriced, late_completed,
-                  late_runs_completed, runs_duration_ms, corrections_cost]).
+%% The columns of totals.h, in their order: a map of so many is slow to make.
+-record(sums, {invocations :: integer(), runs :: integer(), completed :: integer(),
+               failed :: integer(), aborted :: integer(), unpriced :: integer(),
+               duration_ms :: integer(), cost :: integer(), completed_cost :: integer(),
+               credits :: integer(), completed_credits :: integer(), input :: integer(),
+               output :: integer(), cache_read :: integer(), cache_creation :: integer(),
+               reasoning :: integer(), runs_completed :: integer(), runs_failed :: integer(),
+               runs_aborted :: integer(), corrections :: integer(), corrected_cost :: integer(),
+               corrected_credits :: integer(), grants :: integer(), granted_cost :: integer(),
+               granted_credits :: integer(), cache_savings :: integer(),
+               corrected_input :: integer(), corrected_output :: integer(),
+               corrected_cache_read :: integer(), corrected_cache_creation :: integer(),
+               corrected_reasoning :: integer(), withdrawn_cost :: integer(),
+               withdrawn_credits :: integer(), runs_unpriced :: integer(), runs_cost :: integer(),
+               corrected_unpriced :: integer(), corrected_runs_unpriced :: integer(),
+               late_completed :: integer(), late_runs_completed :: integer(),
+               runs_duration_ms :: integer(), corrections_cost :: integer()}).
 
 -spec query(cost_ledger_filter:parsed()) -> cost_ledger_nif:query().
 query(Parsed) ->
@@ -232,40 +240,40 @@ value(_Name, Value) ->
     Value.
 
 of_sums({Columns, [Cost, Duration, RunCost, RunDuration]}) ->
-    Sums = maps:from_list(lists:zip(?COLUMNS, Columns)),
-    #{corrections := Corrections, cache_savings := Savings, grants := Grants,
-      granted_cost := GrantedCost, granted_credits := GrantedCredits,
-      withdrawn_cost := WithdrawnCost, withdrawn_credits := WithdrawnCredits} = Sums,
+    Sums = list_to_tuple([sums | Columns]),
+    #sums{corrections = Corrections, cache_savings = Savings} = Sums,
     #{invocations => invocations(Sums, Cost, Duration), runs => runs(Sums, RunCost, RunDuration),
       corrections => Corrections,
-      cost => money(cost, corrected_cost, completed_cost, Sums),
-      credits => money(credits, corrected_credits, completed_credits, Sums),
-      tokens => tokens(Sums), cache_savings => Savings,
-      grants => #{count => Grants, cost => GrantedCost - WithdrawnCost,
-                  credits => GrantedCredits - WithdrawnCredits}}.
+      cost => money(Sums#sums.cost, Sums#sums.corrected_cost, Sums#sums.completed_cost),
+      credits => money(Sums#sums.credits, Sums#sums.corrected_credits,
+                       Sums#sums.completed_credits),
+      tokens => tokens(Sums), cache_savings => Savings, grants => grants(Sums)}.
 
-money(Gross, Corrected, Completed, Sums) ->
-    #{Gross := Booked, Corrected := Off, Completed := OfCompleted} = Sums,
-    #{gross => Booked, corrected => Off, net => Booked + Off, completed => OfCompleted}.
+money(Gross, Corrected, Completed) ->
+    #{gross => Gross, corrected => Corrected, net => Gross + Corrected, completed => Completed}.
 
-tokens(#{input := Input, output := Output, cache_read := Read, cache_creation := Creation,
-         reasoning := Reasoning, corrected_input := OffInput, corrected_output := OffOutput,
-         corrected_cache_read := OffRead, corrected_cache_creation := OffCreation,
-         corrected_reasoning := OffReasoning}) ->
+grants(#sums{grants = Count, granted_cost = Cost, granted_credits = Credits,
+             withdrawn_cost = WithdrawnCost, withdrawn_credits = WithdrawnCredits}) ->
+    #{count => Count, cost => Cost - WithdrawnCost, credits => Credits - WithdrawnCredits}.
+
+tokens(#sums{input = Input, output = Output, cache_read = Read, cache_creation = Creation,
+             reasoning = Reasoning, corrected_input = OffInput, corrected_output = OffOutput,
+             corrected_cache_read = OffRead, corrected_cache_creation = OffCreation,
+             corrected_reasoning = OffReasoning}) ->
     #{input => Input + OffInput, output => Output + OffOutput, cache_read => Read + OffRead,
       cache_creation => Creation + OffCreation, reasoning => Reasoning + OffReasoning}.
 
-invocations(#{invocations := Count, completed := Completed, late_completed := Late,
-              failed := Failed, aborted := Aborted, unpriced := Unpriced,
-              corrected_unpriced := Priced, cost := Cost, runs_cost := RunsCost,
-              corrections_cost := CorrectionsCost, duration_ms := Duration}, CostExtremes,
+invocations(#sums{invocations = Count, completed = Completed, late_completed = Late,
+                  failed = Failed, aborted = Aborted, unpriced = Unpriced,
+                  corrected_unpriced = Priced, cost = Cost, runs_cost = RunsCost,
+                  corrections_cost = CorrectionsCost, duration_ms = Duration}, CostExtremes,
             DurationExtremes) ->
     of_kind({Count, Completed - Late, Failed, Aborted}, {Unpriced, Priced},
             Cost - RunsCost - CorrectionsCost, Duration, CostExtremes, DurationExtremes).
 
-runs(#{runs := Count, runs_completed := Completed, late_runs_completed := Late,
-       runs_failed := Failed, runs_aborted := Aborted, runs_unpriced := Unpriced,
-       corrected_runs_unpriced := Priced, runs_cost := Cost, runs_duration_ms := Duration},
+runs(#sums{runs = Count, runs_completed = Completed, late_runs_completed = Late,
+           runs_failed = Failed, runs_aborted = Aborted, runs_unpriced = Unpriced,
+           corrected_runs_unpriced = Priced, runs_cost = Cost, runs_duration_ms = Duration},
      CostExtremes, DurationExtremes) ->
     of_kind({Count, Completed - Late, Failed, Aborted}, {Unpriced, Priced}, Cost, Duration,
             CostExtremes, DurationExtremes).
