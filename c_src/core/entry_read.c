@@ -139,10 +139,12 @@ static bool take_fields(struct byte_reader *r, uint64_t count, enum form form,
 
 static int read_form(const void *data, size_t size, enum form form, struct ledger_entry *entry) {
     int damaged = form == FORM_STORED ? LEDGER_E_DAMAGED : LEDGER_E_BAD_ENTRY;
-    struct byte_reader reader = byte_reader(data, size);
     uint64_t id = entry->id, count, version;
     memset(entry, 0, sizeof *entry);
     entry->id = id;
+    if (size == 0)
+        return damaged;
+    struct byte_reader reader = byte_reader(data, size);
     if (!take_array(&reader, &count) || count <= AT_DURATION ||
         !take_uint(&reader, UINT64_MAX, &version) || version == 0)
         return damaged;

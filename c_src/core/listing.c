@@ -239,8 +239,8 @@ static int walk_series(struct listing *listing, uint32_t series) {
     int rc = reading_cursor(listing->reading, DB_SERIES, &cursor);
     if (rc != 0)
         return rc;
-    series_walk_start(&walk, cursor, series, WALK_FOR_IDS, listing->query->oldest_first,
-                      listing->since, listing->until);
+    series_walk_start(&walk, cursor, series, listing->query->oldest_first, listing->since,
+                      listing->until);
     while ((rc = series_walk_next(&walk, &item)) == 0) {
         rc = look_at_item(listing, item);
         if (rc != 0 || !goes_on(listing, item->id))

@@ -42,7 +42,8 @@ static inline MDB_dbi reading_dbi(const struct reading *reading, enum storage_da
     return reading->ledger->storage.databases[database];
 }
 
-/* A cursor on a database, the same for all that read there: its position is not kept. */
+/* A cursor on a database, the same for all that read there: its position is not kept, but for that
+ * of payloads, which reading_payload() alone moves. */
 int reading_cursor(struct reading *reading, enum storage_database database, MDB_cursor **cursor);
 
 /* Gives every name of an entry that was read its text. */

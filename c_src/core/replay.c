@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "error.h"
+
 static size_t hash_numbers(int family, const uint32_t *numbers, uint8_t count) {
     uint64_t hash = (uint64_t)family;
     for (uint8_t i = 0; i < count; i++) {
@@ -104,6 +106,46 @@ static int add_rollup(struct replay *replay, struct replay_series *series, struc
     return rc;
 }
 
+static int find_skip(void *context, uint64_t first_id, unsigned level, struct series_skip *skip) {
+    const struct replay_series *series = context;
+    (void)first_id;
+    if (level >= series->skip_count)
+        return LEDGER_E_DAMAGED;
+    *skip = series->skips[level];
+    return 0;
+}
+
+/* Remembers the skip of a block that began, for those that will skip over it. */
+static int remember_skip(struct replay_series *series) {
+    const struct series_skip *skip = &series->block.skip;
+    unsigned level = skip->number == 0 ? 0 : series_skip_level(skip);
+    if (level == 0) /* the next block has it at hand */
+        return 0;
+    if (level >= series->skip_count) {
+        struct series_skip *grown = realloc(series->skips, (level + 1) * sizeof *grown);
+        if (grown == NULL)
+            return ENOMEM;
+        series->skips = grown;
+        series->skip_count = level + 1;
+    }
+    series->skips[level] = *skip;
+    return 0;
+}
+
+static int begin_next_block(struct replay *replay, struct replay_series *series, uint64_t id,
+                            const struct amounts *amounts) {
+    struct series_block *block = &series->block;
+    struct series_skip skip;
+    int rc = hand_over_block(replay, series, false);
+    if (rc == 0)
+        rc = series_skip_next(block, id, find_skip, series, &skip);
+    if (rc != 0)
+        return rc;
+    series_block_begin(block, id, &skip);
+    (void)series_block_add(block, id, amounts);
+    return remember_skip(series);
+}
+
 int replay_add(struct replay *replay, int family, const uint32_t *numbers, uint8_t count,
                const struct ledger_entry *entry, const struct amounts *amounts) {
     struct replay_series *series = replay_find(replay, family, numbers, count);
@@ -114,12 +156,9 @@ int replay_add(struct replay *replay, int family, const uint32_t *numbers, uint8
         return rc;
     struct series_block *block = &series->block;
     if (block->count == 0)
-        series_block_begin(block, entry->id);
-    if (!series_block_add(block, entry->id, amounts)) {
-        rc = hand_over_block(replay, series, false);
-        series_block_begin(block, entry->id);
-        (void)series_block_add(block, entry->id, amounts);
-    }
+        series_block_begin(block, entry->id, NULL);
+    if (!series_block_add(block, entry->id, amounts))
+        rc = begin_next_block(replay, series, entry->id, amounts);
     if (rc == 0)
         rc = add_rollup(replay, series, &series->hour, entry, amounts);
     if (rc == 0)
@@ -143,8 +182,11 @@ int replay_finish(struct replay *replay) {
 }
 
 void replay_free(struct replay *replay) {
-    for (size_t i = 0; i < replay->capacity; i++)
+    for (size_t i = 0; i < replay->capacity; i++) {
+        if (replay->slots[i] != NULL)
+            free(replay->slots[i]->skips);
         free(replay->slots[i]);
+    }
     free(replay->slots);
     *replay = (struct replay){0};
 }

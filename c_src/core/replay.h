@@ -27,6 +27,8 @@ struct replay_series {
     uint64_t rollups; /* likewise; of their periods and granularities */
     uint64_t periods;
     struct series_block block;
+    struct series_skip *skips; /* by level: of the last block of each */
+    size_t skip_count;
     struct rollup hour;
     struct rollup day;
 };

@@ -16,30 +16,15 @@ uint32_t rollup_period(enum rollup_granularity granularity, uint64_t id) {
     return (uint32_t)(id / (granularity == ROLLUP_HOUR ? HOUR_US : 24 * HOUR_US));
 }
 
-static int64_t read_extreme(struct byte_reader *reader) {
-    ledger_sum value = unzigzag(read_varint(reader));
-    if (value > INT64_MAX || value < INT64_MIN)
-        reader->damaged = true;
-    return (int64_t)value;
-}
-
 /* `totals` NULL: they are passed over. The extremes are widened. */
-static int read_row(MDB_val value, struct totals *totals, struct rollup_extremes *extremes) {
+static int read_row(MDB_val value, struct totals *totals, struct extremes *extremes) {
     struct byte_reader reader = byte_reader(value.mv_data, value.mv_size);
     struct amounts passed;
     if (totals != NULL)
         totals_read(&reader, totals);
     else
         amounts_read_of(&reader, 0, &passed);
-    uint8_t given = read_byte(&reader);
-    if (given >> ROLLUP_MEASURES != 0)
-        reader.damaged = true;
-    for (int measure = 0; measure < ROLLUP_MEASURES; measure++) {
-        if (!(given & 1 << measure))
-            continue;
-        rollup_widen(&extremes[measure], read_extreme(&reader));
-        rollup_widen(&extremes[measure], read_extreme(&reader));
-    }
+    extremes_read(&reader, extremes);
     return reader.damaged || reader.at != reader.end ? LEDGER_E_DAMAGED : 0;
 }
 
@@ -56,7 +41,7 @@ int rollup_load(MDB_txn *txn, MDB_dbi dbi, uint32_t series, enum rollup_granular
 }
 
 int rollup_extremes(MDB_cursor *cursor, uint32_t series, enum rollup_granularity granularity,
-                    uint32_t from, uint32_t to, struct rollup_extremes extremes[ROLLUP_MEASURES]) {
+                    uint32_t from, uint32_t to, struct extremes extremes[EXTREMES_MEASURES]) {
     struct rollup rollup = {.series = series, .granularity = granularity, .period = from};
     uint8_t bytes[ROLLUP_KEY_BYTES];
     MDB_val key = {sizeof bytes, bytes}, value;
@@ -81,17 +66,7 @@ size_t rollup_write(const struct rollup *rollup, uint8_t key[ROLLUP_KEY_BYTES],
                     uint8_t value[ROLLUP_BYTES_MAX]) {
     write_key(key, rollup);
     size_t size = totals_write(value, &rollup->totals);
-    uint8_t *given = &value[size++];
-    *given = 0;
-    for (int measure = 0; measure < ROLLUP_MEASURES; measure++) {
-        const struct rollup_extremes *extremes = &rollup->extremes[measure];
-        if (!extremes->any)
-            continue;
-        *given |= (uint8_t)(1 << measure);
-        size += put_varint(value + size, zigzag(extremes->min));
-        size += put_varint(value + size, zigzag(extremes->max));
-    }
-    return size;
+    return size + extremes_write(value + size, rollup->extremes);
 }
 
 int rollup_store(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup) {
@@ -101,14 +76,6 @@ int rollup_store(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup) {
     rollup->changed = false;
     MDB_val key = {sizeof bytes, bytes}, value = {rollup_write(rollup, bytes, data), data};
     return mdb_put(txn, dbi, &key, &value, 0);
-}
-
-void rollup_widen(struct rollup_extremes *extremes, int64_t value) {
-    if (!extremes->any || value < extremes->min)
-        extremes->min = value;
-    if (!extremes->any || value > extremes->max)
-        extremes->max = value;
-    extremes->any = true;
 }
 
 int rollup_add(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup, const struct ledger_entry *entry,
@@ -131,9 +98,10 @@ void rollup_count(struct rollup *rollup, const struct ledger_entry *entry,
     bool is_run = entry->kind == KIND_RUN;
     if (is_run || entry->kind == KIND_INVOCATION) {
         if (entry->given & ENTRY_COST)
-            rollup_widen(&rollup->extremes[is_run ? ROLLUP_RUN_COST : ROLLUP_COST], entry->cost);
-        rollup_widen(&rollup->extremes[is_run ? ROLLUP_RUN_DURATION : ROLLUP_DURATION],
-                     entry->duration_ms);
+            extremes_widen(&rollup->extremes[is_run ? EXTREMES_RUN_COST : EXTREMES_COST],
+                           entry->cost);
+        extremes_widen(&rollup->extremes[is_run ? EXTREMES_RUN_DURATION : EXTREMES_DURATION],
+                       entry->duration_ms);
     }
     rollup->changed = true;
 }

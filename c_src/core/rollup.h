@@ -3,9 +3,7 @@
  *   key     series u32, granularity u8 (1 hour, 2 day), period u32 (hours or days since the
  *           Unix epoch, UTC)
  *   value   totals of the period (totals.h)
- *           extremes u8     bit 0: cost, bit 1: duration_ms, of invocations; bits 2 and 3:
- *                           the same of runs
- *           for each set bit, lowest first: min zigzag varint, max zigzag varint
+ *           extremes        (extremes.h)
  *
  * Derived from the entries, and written in the transaction that writes them.
  *
@@ -18,32 +16,18 @@
 #include <stdbool.h>
 
 #include "entry.h"
-#include "totals.h"
+#include "extremes.h"
 
 #define ROLLUP_KEY_BYTES 9
 
 enum rollup_granularity { ROLLUP_HOUR = 1, ROLLUP_DAY = 2 };
-enum rollup_measure {
-    ROLLUP_COST,
-    ROLLUP_DURATION,
-    ROLLUP_RUN_COST,
-    ROLLUP_RUN_DURATION,
-    ROLLUP_MEASURES
-};
-
-struct rollup_extremes {
-    bool any;
-    int64_t min;
-    int64_t max;
-};
-
 struct rollup {
     uint32_t series;
     enum rollup_granularity granularity;
     uint32_t period;
     bool changed;
     struct totals totals;
-    struct rollup_extremes extremes[ROLLUP_MEASURES];
+    struct extremes extremes[EXTREMES_MEASURES];
 };
 
 /* The row of a period; zeros when there is none yet. */
@@ -59,16 +43,13 @@ int rollup_add(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup, const struct le
 void rollup_count(struct rollup *rollup, const struct ledger_entry *entry,
                   const struct amounts *amounts);
 /* Key and value as they are stored; returns the size of the value. */
-#define ROLLUP_BYTES_MAX (TOTALS_BYTES_MAX + 1 + 2 * ROLLUP_MEASURES * VARINT_BYTES_MAX)
+#define ROLLUP_BYTES_MAX (TOTALS_BYTES_MAX + EXTREMES_BYTES_MAX)
 size_t rollup_write(const struct rollup *rollup, uint8_t key[ROLLUP_KEY_BYTES],
                     uint8_t value[ROLLUP_BYTES_MAX]);
 
-/* The smaller and the larger of all. */
-void rollup_widen(struct rollup_extremes *extremes, int64_t value);
-
 /* Widens `extremes` by those of the periods from..to-1. The cursor is one on the database. */
 int rollup_extremes(MDB_cursor *cursor, uint32_t series, enum rollup_granularity granularity,
-                    uint32_t from, uint32_t to, struct rollup_extremes extremes[ROLLUP_MEASURES]);
+                    uint32_t from, uint32_t to, struct extremes extremes[EXTREMES_MEASURES]);
 
 uint32_t rollup_period(enum rollup_granularity granularity, uint64_t id);
 

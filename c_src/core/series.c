@@ -2,9 +2,9 @@
 
 #include <string.h>
 
-#include "error.h"
+#include "series_internal.h"
 
-static void write_key(uint8_t key[SERIES_KEY_BYTES], uint32_t series, uint64_t first_id) {
+void series_write_key(uint8_t key[SERIES_KEY_BYTES], uint32_t series, uint64_t first_id) {
     put_be32(key, series);
     put_be64(key + 4, first_id);
 }
@@ -17,8 +17,7 @@ int series_read_key(MDB_val key, struct series_key *out) {
     return 0;
 }
 
-/* Where a block of that series begins. MDB_NOTFOUND: it is one of another; *first_id stays. */
-static int of_series(MDB_val key, uint32_t series, uint64_t *first_id) {
+int series_of_key(MDB_val key, uint32_t series, uint64_t *first_id) {
     struct series_key found;
     int rc = series_read_key(key, &found);
     if (rc == 0 && found.series != series)
@@ -28,33 +27,39 @@ static int of_series(MDB_val key, uint32_t series, uint64_t *first_id) {
     return rc;
 }
 
-/* Moves to the block that would hold the last id below `before`. MDB_NOTFOUND: none does. */
-static int seek_below(MDB_cursor *cursor, uint32_t series, uint64_t before, uint64_t *first_id,
+int series_seek_below(MDB_cursor *cursor, uint32_t series, uint64_t before, uint64_t *first_id,
                       MDB_val *value) {
     uint8_t bytes[SERIES_KEY_BYTES];
     MDB_val key = {sizeof bytes, bytes};
-    write_key(bytes, series, before);
+    series_write_key(bytes, series, before);
     int rc = mdb_cursor_get(cursor, &key, value, MDB_SET_RANGE);
     if (rc == 0)
         rc = mdb_cursor_get(cursor, &key, value, MDB_PREV);
     else if (rc == MDB_NOTFOUND)
         rc = mdb_cursor_get(cursor, &key, value, MDB_LAST);
-    return rc == 0 ? of_series(key, series, first_id) : rc;
+    return rc == 0 ? series_of_key(key, series, first_id) : rc;
 }
 
-/* A block being read item by item. */
-struct block_reader {
-    struct byte_reader bytes;
-    unsigned left;
-    uint64_t id;
-    struct amounts amounts;
-};
+static void read_skip(struct byte_reader *reader, uint64_t first_id, struct series_skip *skip) {
+    memset(skip, 0, sizeof *skip);
+    ledger_usum number = read_varint(reader), distance = read_varint(reader);
+    extremes_read(reader, skip->extremes);
+    if (number == 0 || number > UINT64_MAX || distance == 0 || distance > first_id)
+        reader->damaged = true;
+    skip->number = (uint64_t)number;
+    skip->to = first_id - (uint64_t)distance;
+}
 
-/* `base` NULL: it is passed over. */
-static void begin_block(struct block_reader *reader, uint64_t first_id, MDB_val value,
-                        struct totals *base) {
+void series_pass_over_skip(struct byte_reader *reader) {
+    skip_varints(reader, 2);
+    extremes_skip(reader);
+}
+
+void series_begin_block(struct block_reader *reader, uint64_t first_id, MDB_val value,
+                        struct totals *base, struct series_skip *skip) {
     reader->bytes = byte_reader(value.mv_data, value.mv_size);
-    reader->left = read_byte(&reader->bytes);
+    uint8_t head = read_byte(&reader->bytes);
+    reader->left = head & ~(unsigned)SERIES_HAS_SKIP;
     reader->id = first_id;
     if (reader->left == 0 || reader->left > SERIES_BLOCK_ITEMS)
         reader->bytes.damaged = true;
@@ -62,39 +67,31 @@ static void begin_block(struct block_reader *reader, uint64_t first_id, MDB_val 
         totals_read(&reader->bytes, base);
     else
         amounts_read_of(&reader->bytes, 0, &reader->amounts);
-}
-
-/* Its id and mask, and its values in these columns. */
-static inline bool next_item_of(struct block_reader *reader, uint64_t columns) {
-    if (reader->left == 0 || reader->bytes.damaged)
-        return false;
-    reader->left--;
-    reader->id += (uint64_t)read_varint(&reader->bytes);
-    if (columns == UINT64_MAX)
-        amounts_read(&reader->bytes, &reader->amounts);
+    if (skip != NULL)
+        *skip = (struct series_skip){.number = 0};
+    if (!(head & SERIES_HAS_SKIP))
+        return;
+    if (skip != NULL)
+        read_skip(&reader->bytes, first_id, skip);
     else
-        amounts_read_of(&reader->bytes, columns, &reader->amounts);
-    /* Bytes after the last item would become an item when the next one is counted. */
-    if (reader->left == 0 && reader->bytes.at != reader->bytes.end)
-        reader->bytes.damaged = true;
-    return !reader->bytes.damaged;
+        series_pass_over_skip(&reader->bytes);
 }
 
 static bool next_item(struct block_reader *reader) {
-    return next_item_of(reader, UINT64_MAX);
+    return series_next_item(reader, UINT64_MAX);
 }
 
 int series_totals_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
                          struct totals *totals) {
     MDB_val value;
     uint64_t first_id;
-    int rc = seek_below(cursor, series, before, &first_id, &value);
+    int rc = series_seek_below(cursor, series, before, &first_id, &value);
     if (rc != 0) {
         memset(totals, 0, sizeof *totals);
         return rc == MDB_NOTFOUND ? 0 : rc;
     }
     struct block_reader reader;
-    begin_block(&reader, first_id, value, totals);
+    series_begin_block(&reader, first_id, value, totals, NULL);
     while (next_item(&reader) && reader.id < before)
         totals_add(totals, &reader.amounts);
     return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
@@ -111,7 +108,7 @@ static int judge_block(struct found_block *block, series_sum *sum, const void *c
                        ledger_sum goal) {
     struct totals base;
     struct block_reader reader;
-    begin_block(&reader, block->first_id, block->value, &base);
+    series_begin_block(&reader, block->first_id, block->value, &base, NULL);
     block->reached = sum(context, &base) >= goal;
     return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
 }
@@ -120,7 +117,7 @@ static int judge_block(struct found_block *block, series_sum *sum, const void *c
 static int next_found(MDB_cursor *cursor, uint32_t series, struct found_block *block) {
     MDB_val key;
     int rc = mdb_cursor_get(cursor, &key, &block->value, MDB_NEXT);
-    return rc == 0 ? of_series(key, series, &block->first_id) : rc;
+    return rc == 0 ? series_of_key(key, series, &block->first_id) : rc;
 }
 
 /* The last block that begins below high and whose base does not reach the goal, by halving the
@@ -129,7 +126,7 @@ static int next_found(MDB_cursor *cursor, uint32_t series, struct found_block *b
 static int find_reaching(MDB_cursor *cursor, uint32_t series, series_sum *sum, const void *context,
                          ledger_sum goal, uint64_t low, uint64_t high, struct found_block *found) {
     struct found_block block;
-    int rc = seek_below(cursor, series, high, &found->first_id, &found->value);
+    int rc = series_seek_below(cursor, series, high, &found->first_id, &found->value);
     if (rc == 0)
         rc = judge_block(found, sum, context, goal);
     if (rc != 0 || !found->reached)
@@ -138,7 +135,7 @@ static int find_reaching(MDB_cursor *cursor, uint32_t series, series_sum *sum, c
     rc = MDB_NOTFOUND;
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
-        int at = seek_below(cursor, series, middle + 1, &block.first_id, &block.value);
+        int at = series_seek_below(cursor, series, middle + 1, &block.first_id, &block.value);
         if (at == MDB_NOTFOUND) {
             low = middle + 1;
             continue;
@@ -175,7 +172,7 @@ int series_reach(MDB_cursor *cursor, uint32_t series, series_sum *sum, const voi
     int rc = find_reaching(cursor, series, sum, context, goal, low, high, &found);
     if (rc != 0)
         return rc == MDB_NOTFOUND ? 0 : rc;
-    begin_block(&reader, found.first_id, found.value, &totals);
+    series_begin_block(&reader, found.first_id, found.value, &totals, NULL);
     while (next_item(&reader)) {
         totals_add(&totals, &reader.amounts);
         if (sum(context, &totals) < goal)
@@ -196,23 +193,26 @@ int series_load(MDB_txn *txn, MDB_dbi dbi, uint32_t series, struct series_block 
     block->size = 0;
     block->last_id = 0;
     memset(&block->totals, 0, sizeof block->totals);
+    memset(&block->skip, 0, sizeof block->skip);
+    memset(block->extremes, 0, sizeof block->extremes);
     int rc = mdb_cursor_open(txn, dbi, &cursor);
     if (rc == 0)
-        rc = seek_below(cursor, series, UINT64_MAX, &block->first_id, &value);
+        rc = series_seek_below(cursor, series, UINT64_MAX, &block->first_id, &value);
     if (rc == 0 && value.mv_size > sizeof block->value)
         rc = LEDGER_E_DAMAGED;
     if (rc == 0) {
         struct block_reader reader;
-        begin_block(&reader, block->first_id, value, &block->totals);
+        series_begin_block(&reader, block->first_id, value, &block->totals, &block->skip);
+        block->count = (uint8_t)reader.left;
         while (next_item(&reader)) {
             totals_add(&block->totals, &reader.amounts);
+            extremes_add(block->extremes, &reader.amounts);
             block->last_id = reader.id;
         }
         if (reader.bytes.damaged)
             rc = LEDGER_E_DAMAGED;
         memcpy(block->value, value.mv_data, value.mv_size);
         block->size = value.mv_size;
-        block->count = block->value[0];
     }
     mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND ? 0 : rc;
@@ -225,17 +225,23 @@ int series_store(MDB_txn *txn, MDB_dbi dbi, struct series_block *block) {
     if (!block->changed)
         return 0;
     block->changed = false;
-    block->value[0] = block->count;
-    write_key(bytes, block->series, block->first_id);
+    series_write_key(bytes, block->series, block->first_id);
     return mdb_put(txn, dbi, &key, &value, 0);
 }
 
 /* The totals so far become its base. */
-void series_block_begin(struct series_block *block, uint64_t first_id) {
+void series_block_begin(struct series_block *block, uint64_t first_id,
+                        const struct series_skip *skip) {
+    static const struct series_skip none;
     block->count = 0;
     block->first_id = first_id;
     block->last_id = first_id;
+    block->skip = skip == NULL ? none : *skip;
+    memset(block->extremes, 0, sizeof block->extremes);
+    block->value[0] = block->skip.number != 0 ? SERIES_HAS_SKIP : 0;
     block->size = 1 + totals_write(block->value + 1, &block->totals);
+    if (block->skip.number != 0)
+        block->size += series_skip_write(block->value + block->size, &block->skip, first_id);
 }
 
 bool series_block_add(struct series_block *block, uint64_t id, const struct amounts *amounts) {
@@ -247,24 +253,30 @@ bool series_block_add(struct series_block *block, uint64_t id, const struct amou
         return false;
     memcpy(block->value + block->size, item, size);
     block->size += size;
-    block->value[0] = ++block->count;
+    block->value[0]++;
+    block->count++;
     block->last_id = id;
     block->changed = true;
     totals_add(&block->totals, amounts);
+    extremes_add(block->extremes, amounts);
     return true;
 }
 
 int series_append(MDB_txn *txn, MDB_dbi dbi, struct series_block *block, uint64_t id,
                   const struct amounts *amounts) {
+    struct series_stored stored = {txn, dbi, block->series};
+    struct series_skip skip;
     if (block->count == 0)
-        series_block_begin(block, id);
+        series_block_begin(block, id, NULL);
     if (series_block_add(block, id, amounts))
         return 0;
     int rc = series_store(txn, dbi, block);
+    if (rc == 0)
+        rc = series_skip_next(block, id, series_find_stored, &stored, &skip);
     if (rc != 0)
         return rc;
-    series_block_begin(block, id);
-    (void)series_block_add(block, id, amounts); /* base and one item always fit */
+    series_block_begin(block, id, &skip);
+    (void)series_block_add(block, id, amounts); /* base, skip and one item always fit */
     return 0;
 }
 
@@ -273,7 +285,7 @@ int series_append(MDB_txn *txn, MDB_dbi dbi, struct series_block *block, uint64_
 int series_read_block(uint64_t first_id, MDB_val value, struct series_contents *contents) {
     struct block_reader reader;
     contents->mask = 0;
-    begin_block(&reader, first_id, value, &contents->base);
+    series_begin_block(&reader, first_id, value, &contents->base, NULL);
     contents->totals = contents->base;
     contents->count = reader.left;
     while (next_item(&reader)) {
@@ -287,15 +299,14 @@ int series_read_block(uint64_t first_id, MDB_val value, struct series_contents *
 int series_load_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
                        struct series_block *block) {
     struct block_reader reader;
-    struct totals base;
+    struct series_skip skip;
     MDB_val value;
     uint64_t first_id;
-    int rc = seek_below(cursor, series, before, &first_id, &value);
+    int rc = series_seek_below(cursor, series, before, &first_id, &value);
     if (rc != 0)
         return rc == MDB_NOTFOUND ? 0 : rc;
-    begin_block(&reader, first_id, value, &base);
-    block->totals = base;
-    series_block_begin(block, first_id);
+    series_begin_block(&reader, first_id, value, &block->totals, &skip);
+    series_block_begin(block, first_id, &skip);
     while (next_item(&reader) && reader.id < before)
         if (!series_block_add(block, reader.id, &reader.amounts))
             reader.bytes.damaged = true;
@@ -306,10 +317,10 @@ int series_find_item(MDB_cursor *cursor, uint32_t series, uint64_t id, struct am
     struct block_reader reader;
     MDB_val value;
     uint64_t first_id;
-    int rc = seek_below(cursor, series, id + 1, &first_id, &value);
+    int rc = series_seek_below(cursor, series, id + 1, &first_id, &value);
     if (rc != 0)
         return rc;
-    begin_block(&reader, first_id, value, NULL);
+    series_begin_block(&reader, first_id, value, NULL, NULL);
     while (next_item(&reader) && reader.id < id)
         ;
     if (reader.bytes.damaged)
@@ -320,11 +331,10 @@ int series_find_item(MDB_cursor *cursor, uint32_t series, uint64_t id, struct am
 
 /* ---- walks --------------------------------------------------------------------------------- */
 
-void series_walk_start(struct series_walk *walk, MDB_cursor *cursor, uint32_t series,
-                       enum series_walk_for purpose, bool forward, uint64_t since, uint64_t until) {
+void series_walk_start(struct series_walk *walk, MDB_cursor *cursor, uint32_t series, bool forward,
+                       uint64_t since, uint64_t until) {
     walk->cursor = cursor;
     walk->series = series;
-    walk->purpose = purpose;
     walk->forward = forward;
     walk->since = since;
     walk->until = until;
@@ -337,41 +347,30 @@ void series_walk_start(struct series_walk *walk, MDB_cursor *cursor, uint32_t se
 static int seek_from(MDB_cursor *cursor, uint32_t series, uint64_t *first_id, MDB_val *value) {
     uint8_t bytes[SERIES_KEY_BYTES];
     MDB_val key = {sizeof bytes, bytes};
-    write_key(bytes, series, *first_id);
+    series_write_key(bytes, series, *first_id);
     int rc = mdb_cursor_get(cursor, &key, value, MDB_SET_RANGE);
-    return rc == 0 ? of_series(key, series, first_id) : rc;
+    return rc == 0 ? series_of_key(key, series, first_id) : rc;
 }
 
 /* The block that the walk comes to next. MDB_NOTFOUND: none. */
 static int next_block(struct series_walk *walk, MDB_val *value) {
     if (!walk->forward)
-        return seek_below(walk->cursor, walk->series, walk->block_first_id, &walk->block_first_id,
-                          value);
+        return series_seek_below(walk->cursor, walk->series, walk->block_first_id,
+                                 &walk->block_first_id, value);
     if (walk->began) {
         walk->block_first_id++;
         return seek_from(walk->cursor, walk->series, &walk->block_first_id, value);
     }
     /* The first id may be in the middle of a block. */
     uint64_t past = walk->since < UINT64_MAX ? walk->since + 1 : walk->since;
-    int rc = seek_below(walk->cursor, walk->series, past, &walk->block_first_id, value);
+    int rc = series_seek_below(walk->cursor, walk->series, past, &walk->block_first_id, value);
     if (rc != MDB_NOTFOUND)
         return rc;
     walk->block_first_id = walk->since;
     return seek_from(walk->cursor, walk->series, &walk->block_first_id, value);
 }
 
-#define COLUMN_BIT(column) (UINT64_C(1) << (column))
-
-static int64_t amount_in(const struct amounts *amounts, enum totals_column column) {
-    return amounts->mask & COLUMN_BIT(column) ? amounts->column[column] : 0;
-}
-
 static int load_items(struct series_walk *walk) {
-    static const uint64_t columns[] = {[WALK_FOR_IDS] = 0,
-                                       [WALK_FOR_AMOUNTS] = COLUMN_BIT(COLUMN_COST) |
-                                                            COLUMN_BIT(COLUMN_DURATION_MS) |
-                                                            COLUMN_BIT(COLUMN_RUNS_DURATION_MS)};
-    uint64_t wanted = columns[walk->purpose];
     MDB_val value;
     struct block_reader reader;
     int rc = next_block(walk, &value);
@@ -379,19 +378,11 @@ static int load_items(struct series_walk *walk) {
         return rc;
     walk->began = true;
     walk->at = walk->count = 0;
-    begin_block(&reader, walk->block_first_id, value, NULL);
-    while (next_item_of(&reader, wanted)) {
-        if (reader.id < walk->since || reader.id >= walk->until)
-            continue;
-        struct series_item *item = &walk->items[walk->count++];
-        item->id = reader.id;
-        item->mask = reader.amounts.mask;
-        if (walk->purpose == WALK_FOR_IDS)
-            continue;
-        item->cost = amount_in(&reader.amounts, COLUMN_COST);
-        item->duration_ms = amount_in(&reader.amounts, COLUMN_DURATION_MS) +
-                            amount_in(&reader.amounts, COLUMN_RUNS_DURATION_MS);
-    }
+    series_begin_block(&reader, walk->block_first_id, value, NULL, NULL);
+    while (series_next_item(&reader, 0))
+        if (reader.id >= walk->since && reader.id < walk->until)
+            walk->items[walk->count++] =
+                (struct series_item){.id = reader.id, .mask = reader.amounts.mask};
     return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
 }
 

@@ -1,13 +1,12 @@
 /* Sums over any time of one series, or of each value of a dimension: by subtraction of running
- * totals; extremes from the rollups of whole days and hours, and from the items at the edges. */
+ * totals; extremes from the rollups of whole days, and from the skips of blocks at the edges. */
 #include <errno.h>
 #include <string.h>
 
 #include "reading.h"
 #include "rollup.h"
 
-#define HOUR_US UINT64_C(3600000000)
-#define DAY_US (24 * HOUR_US)
+#define DAY_US UINT64_C(86400000000)
 
 struct summing {
     struct reading *reading;
@@ -18,72 +17,29 @@ struct summing {
     bool to_the_end; /* there is nothing behind `until` */
 };
 
-static bool has(const struct series_item *item, enum totals_column column) {
-    return item->mask & UINT64_C(1) << column;
+static uint64_t round_up(uint64_t us) {
+    return (us + DAY_US - 1) / DAY_US * DAY_US;
 }
 
-static void widen_by_item(struct rollup_extremes *extremes, const struct series_item *item) {
-    bool is_run = has(item, COLUMN_RUNS);
-    if (!is_run && !has(item, COLUMN_INVOCATIONS))
-        return;
-    if (!has(item, is_run ? COLUMN_RUNS_UNPRICED : COLUMN_UNPRICED))
-        rollup_widen(&extremes[is_run ? ROLLUP_RUN_COST : ROLLUP_COST], item->cost);
-    rollup_widen(&extremes[is_run ? ROLLUP_RUN_DURATION : ROLLUP_DURATION], item->duration_ms);
-}
-
-static int widen_by_items(struct summing *summing, uint32_t series, uint64_t since, uint64_t until,
-                          struct rollup_extremes *extremes) {
-    const struct series_item *item;
-    struct series_walk walk;
-    int rc;
-    if (since >= until)
-        return 0;
-    series_walk_start(&walk, summing->series, series, WALK_FOR_AMOUNTS, true, since, until);
-    while ((rc = series_walk_next(&walk, &item)) == 0)
-        widen_by_item(extremes, item);
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-static uint64_t round_up(uint64_t us, uint64_t unit) {
-    return (us + unit - 1) / unit * unit;
-}
-
-/* Hours from..to (us, whole ones), the days among them by their own rollups. */
-static int widen_by_rollups(struct summing *summing, uint32_t series, uint64_t from, uint64_t to,
-                            struct rollup_extremes *extremes) {
-    uint64_t first_day = round_up(from, DAY_US), last_day = to / DAY_US * DAY_US;
+/* Whole days by their rollups, and what is left at either end. */
+static int find_extremes(struct summing *summing, uint32_t series, struct extremes *extremes) {
+    uint64_t since = summing->since, until = summing->until;
+    uint64_t first_day = round_up(since), last_day = until / DAY_US * DAY_US;
+    /* The day that is running has all that there is of it in its rollup. */
+    if (summing->to_the_end)
+        until = last_day = round_up(until);
     if (first_day >= last_day)
-        return rollup_extremes(summing->rollups, series, ROLLUP_HOUR, (uint32_t)(from / HOUR_US),
-                               (uint32_t)(to / HOUR_US), extremes);
-    int rc = rollup_extremes(summing->rollups, series, ROLLUP_HOUR, (uint32_t)(from / HOUR_US),
-                             (uint32_t)(first_day / HOUR_US), extremes);
+        return series_extremes(summing->series, series, since, until, extremes);
+    int rc = series_extremes(summing->series, series, since, first_day, extremes);
     if (rc == 0)
         rc = rollup_extremes(summing->rollups, series, ROLLUP_DAY, (uint32_t)(first_day / DAY_US),
                              (uint32_t)(last_day / DAY_US), extremes);
-    if (rc == 0)
-        rc = rollup_extremes(summing->rollups, series, ROLLUP_HOUR, (uint32_t)(last_day / HOUR_US),
-                             (uint32_t)(to / HOUR_US), extremes);
-    return rc;
-}
-
-static int find_extremes(struct summing *summing, uint32_t series,
-                         struct rollup_extremes *extremes) {
-    uint64_t since = summing->since, until = summing->until;
-    uint64_t first_hour = round_up(since, HOUR_US), last_hour = until / HOUR_US * HOUR_US;
-    /* The hour that is running has all that there is of it in its rollup. */
-    if (summing->to_the_end)
-        until = last_hour = round_up(until, HOUR_US);
-    if (first_hour >= last_hour)
-        return widen_by_items(summing, series, since, until, extremes);
-    int rc = widen_by_items(summing, series, since, first_hour, extremes);
-    if (rc == 0)
-        rc = widen_by_rollups(summing, series, first_hour, last_hour, extremes);
-    return rc == 0 ? widen_by_items(summing, series, last_hour, until, extremes) : rc;
+    return rc == 0 ? series_extremes(summing->series, series, last_day, until, extremes) : rc;
 }
 
 static int sum_series(struct summing *summing, uint32_t series, struct ledger_sums *sums) {
     struct totals before;
-    struct rollup_extremes extremes[ROLLUP_MEASURES] = {{0}};
+    struct extremes extremes[EXTREMES_MEASURES] = {{0}};
     if (summing->since >= summing->until)
         return 0;
     int rc = series_totals_before(summing->series, series, summing->since, &before);
@@ -93,7 +49,7 @@ static int sum_series(struct summing *summing, uint32_t series, struct ledger_su
         sums->totals.column[column] -= before.column[column];
     if (rc == 0)
         rc = find_extremes(summing, series, extremes);
-    for (int i = 0; rc == 0 && i < ROLLUP_MEASURES; i++)
+    for (int i = 0; rc == 0 && i < EXTREMES_MEASURES; i++)
         sums->extremes[i] =
             (struct ledger_extremes){extremes[i].any, extremes[i].min, extremes[i].max};
     return rc;

@@ -78,8 +78,8 @@ size_t amounts_write(uint8_t *at, const struct amounts *amounts);
 /* These set reader->damaged on a mask with unknown columns or a value out of range. */
 void totals_read(struct byte_reader *reader, struct totals *totals);
 void amounts_read(struct byte_reader *reader, struct amounts *amounts);
-/* The mask, and the values of the columns in `wanted` (bit N: column N); the others are passed
- * over. Either written form. */
+/* The mask, and the values of the columns in `wanted` (bit N: column N), of either written form.
+ * The others are passed over, and not checked. */
 void amounts_read_of(struct byte_reader *reader, uint64_t wanted, struct amounts *amounts);
 
 #endif

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "meta.h"
+#include "series_internal.h"
 #include "verify_internal.h"
 
 /* After so many blocks of a series in a row that are not as they should be, what is wrong is in
@@ -124,14 +125,21 @@ static void tell_difference(const struct series_block *block, MDB_val stored, ch
     uint64_t id = block->first_id;
     while (at < block->size && at < stored.mv_size && bytes[at] == block->value[at])
         at++;
-    if (at == 0) {
-        snprintf(out, size, "has %u items instead of %u", bytes[0], block->count);
+    unsigned items = at == 0 ? bytes[0] & ~(unsigned)SERIES_HAS_SKIP : block->count;
+    if (items != block->count) {
+        snprintf(out, size, "has %u items instead of %u", items, block->count);
         return;
     }
-    (void)read_byte(&reader);
+    bool has_skip = read_byte(&reader) & SERIES_HAS_SKIP;
     totals_read(&reader, &base);
-    if (at < (size_t)(reader.at - block->value)) {
+    if (at > 0 && at < (size_t)(reader.at - block->value)) {
         snprintf(out, size, "begins with sums that the entries before do not make");
+        return;
+    }
+    if (has_skip)
+        series_pass_over_skip(&reader);
+    if (at < (size_t)(reader.at - block->value)) {
+        snprintf(out, size, "does not skip back as the blocks before it say");
         return;
     }
     for (unsigned item = 1; item <= block->count; item++) {

@@ -61,7 +61,7 @@ static ERL_NIF_TERM make_fields(ErlNifEnv *env, const ERL_NIF_TERM *keys, ERL_NI
                : atom_undefined;
 }
 
-/* Sorted by the keys' texts, as above. */
+/* Sorted by the keys' texts, as in make_record(). */
 static ERL_NIF_TERM make_by_class(ErlNifEnv *env, const ERL_NIF_TERM by_class[TOKENS_CLASSES]) {
     const ERL_NIF_TERM keys[] = {atom_cache_creation, atom_cache_read, atom_input, atom_output,
                                  atom_reasoning};
@@ -110,8 +110,8 @@ static void add_name(struct fields *fields, ERL_NIF_TERM key, struct name_terms 
     add(fields, key, terms->slots[slot].term);
 }
 
-/* In the order in which maps have their keys, that of their texts: what comes sorted is not sorted
- * again. */
+/* In the order of the keys' texts, which is that of small maps up to OTP 25: what comes sorted is
+ * not sorted again. */
 ERL_NIF_TERM make_record(ErlNifEnv *env, struct name_terms *names, const struct ledger_entry *entry,
                          const struct ledger_payload *payload, bool whole) {
     struct fields fields;

@@ -129,8 +129,9 @@ reads() ->
 %% The same in a VM as it starts by itself (cost_ledger_bench says what the other has).
 by_default() ->
     close(large_records),
-    {ok, Peer, _Node} = peer:start_link(#{connection => standard_io,
-                                          args => ["-pa" | code:get_path()]}),
+    {ok, Peer, _Node} =
+        peer:start_link(#{connection => standard_io, args => ["-pa" | code:get_path()],
+                          env => [{Name, ""} || Name <- ["ERL_FLAGS", "ERL_AFLAGS", "ERL_ZFLAGS"]]}),
     Rows = peer:call(Peer, ?MODULE, read_by_default, [get(directory), get(options)], infinity),
     ok = peer:stop(Peer),
     io:format("~nin a VM without +IOs false~n"),

@@ -56,7 +56,7 @@ struct sum {
     bool is_used;
     bool is_seen; /* in the database */
     struct totals totals;
-    struct rollup_extremes extremes[ROLLUP_MEASURES];
+    struct extremes extremes[EXTREMES_MEASURES];
     struct held held; /* until_us: the latest deadline */
 };
 
@@ -103,7 +103,7 @@ uint32_t books_series(const struct books *books, const struct sum_key *key);
 /* NULL: there is none of that id. */
 const struct booked *books_entry(const struct books *books, uint64_t id);
 /* Extremes with those of one more entry. */
-void books_widen(struct rollup_extremes *extremes, const struct booked *entry);
+void books_widen(struct extremes *extremes, const struct booked *entry);
 struct hold *books_live_hold(const struct books *books, uint64_t id);
 
 /* The key of the series that a rule is over, for these names (numbers). */

@@ -211,7 +211,7 @@ void books_check_lists(const struct books *books) {
 /* ---- sums --------------------------------------------------------------------------------- */
 
 static struct ledger_sums sum_by_hand(const struct books *books, const struct asked *asked) {
-    struct rollup_extremes extremes[ROLLUP_MEASURES] = {{0}};
+    struct extremes extremes[EXTREMES_MEASURES] = {{0}};
     struct ledger_sums sums = {0};
     for (size_t i = 0; i < books->count; i++) {
         const struct booked *entry = &books->entries[i];
@@ -221,7 +221,7 @@ static struct ledger_sums sum_by_hand(const struct books *books, const struct as
             sums.totals.column[column] += entry->adds[column];
         books_widen(extremes, entry);
     }
-    for (int i = 0; i < ROLLUP_MEASURES; i++)
+    for (int i = 0; i < EXTREMES_MEASURES; i++)
         sums.extremes[i] =
             (struct ledger_extremes){extremes[i].any, extremes[i].min, extremes[i].max};
     return sums;
@@ -233,7 +233,7 @@ static void assert_sums(const struct ledger_sums *sums, const struct ledger_sums
             fail_msg("column %d sums up to %lld, not %lld", column,
                      (long long)sums->totals.column[column],
                      (long long)expected->totals.column[column]);
-    for (int i = 0; i < ROLLUP_MEASURES; i++) {
+    for (int i = 0; i < EXTREMES_MEASURES; i++) {
         assert_int_equal(sums->extremes[i].any, expected->extremes[i].any);
         assert_int_equal(sums->extremes[i].min, expected->extremes[i].min);
         assert_int_equal(sums->extremes[i].max, expected->extremes[i].max);

@@ -125,7 +125,7 @@ bool books_key(const struct books *books, uint32_t family, const uint32_t *names
     return true;
 }
 
-static void widen(struct rollup_extremes *extremes, int64_t value) {
+static void widen(struct extremes *extremes, int64_t value) {
     if (!extremes->any || value < extremes->min)
         extremes->min = value;
     if (!extremes->any || value > extremes->max)
@@ -133,13 +133,13 @@ static void widen(struct rollup_extremes *extremes, int64_t value) {
     extremes->any = true;
 }
 
-void books_widen(struct rollup_extremes *extremes, const struct booked *entry) {
+void books_widen(struct extremes *extremes, const struct booked *entry) {
     bool is_run = entry->kind == KIND_RUN;
     if (!is_run && entry->kind != KIND_INVOCATION)
         return;
     if (entry->has_cost)
-        widen(&extremes[is_run ? ROLLUP_RUN_COST : ROLLUP_COST], entry->cost);
-    widen(&extremes[is_run ? ROLLUP_RUN_DURATION : ROLLUP_DURATION], entry->duration_ms);
+        widen(&extremes[is_run ? EXTREMES_RUN_COST : EXTREMES_COST], entry->cost);
+    widen(&extremes[is_run ? EXTREMES_RUN_DURATION : EXTREMES_DURATION], entry->duration_ms);
 }
 
 static void add_to(struct sum *sum, const struct booked *entry) {

@@ -310,6 +310,43 @@ static void names_that_are_remembered_in_one_place_are_told_apart(void **state) 
     close_ledger(ledger);
 }
 
+static void count_user(void *context, const struct ledger_entry *entry,
+                       const struct ledger_payload *payload) {
+    (void)payload;
+    assert_true(text_equal(entry->names[DIMENSION_USER], *(const struct ledger_text *)context));
+}
+
+/* Names of the longest that is remembered, and of one byte more. */
+static void what_a_reading_knows_goes_with_the_environment(void **state) {
+    struct ledger *ledger = open_with_series(*state);
+    struct ledger_list_query query = list_of(KINDS_OF_WORK);
+    struct ledger_failure failure;
+    struct ledger_page page;
+    char name[READING_NAME_BYTES + 2];
+    query.limit = 1;
+    for (size_t size = READING_NAME_BYTES - 1; size < sizeof name; size++) {
+        memset(name, 'a' + (int)(size % 26), size);
+        name[size] = 0;
+        struct ledger_text user = text(name);
+        struct ledger_entry call = priced(name, 1);
+        assert_int_equal(record(ledger, &call), 0);
+        for (int round = 0; round < 3; round++) {
+            assert_int_equal(ledger_list(ledger, &query, count_user, &user, &page), 0);
+            assert_int_equal(page.matched, 1);
+            struct reading *left = (struct reading *)ledger->storage.left;
+            assert_non_null(left);
+            assert_null(left->block.next); /* one after the other needs one */
+            if (round == 0)
+                left->serial = UINT32_MAX; /* the next one begins again */
+            else if (round == 1)
+                assert_int_equal(left->serial, 1);
+        }
+        assert_int_equal(storage_reopen(&ledger->storage, &failure), 0);
+        assert_null(ledger->storage.left);
+    }
+    close_ledger(ledger);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         in_directory(a_cursor_stays_right_while_entries_arrive),
@@ -320,6 +357,7 @@ int main(void) {
         in_directory(a_late_completion_is_no_completed_call),
         in_directory(every_row_has_its_own_names),
         in_directory(names_that_are_remembered_in_one_place_are_told_apart),
+        in_directory(what_a_reading_knows_goes_with_the_environment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

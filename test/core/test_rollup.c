@@ -32,7 +32,7 @@ static void an_empty_period_is_zero(void **state) {
     struct rollup rollup = load(1, ROLLUP_HOUR, START_US);
     (void)state;
     assert_true(rollup.totals.column[COLUMN_INVOCATIONS] == 0);
-    assert_false(rollup.extremes[ROLLUP_COST].any);
+    assert_false(rollup.extremes[EXTREMES_COST].any);
 }
 
 static void a_period_keeps_sum_and_extremes(void **state) {
@@ -46,10 +46,10 @@ static void a_period_keeps_sum_and_extremes(void **state) {
     rollup = load(1, ROLLUP_HOUR, START_US);
     assert_true(rollup.totals.column[COLUMN_INVOCATIONS] == 4);
     assert_true(rollup.totals.column[COLUMN_COST] == 100);
-    assert_int_equal(rollup.extremes[ROLLUP_COST].min, 20);
-    assert_int_equal(rollup.extremes[ROLLUP_COST].max, 50);
-    assert_int_equal(rollup.extremes[ROLLUP_DURATION].min, 3);
-    assert_int_equal(rollup.extremes[ROLLUP_DURATION].max, ENTRY_AMOUNT_MAX);
+    assert_int_equal(rollup.extremes[EXTREMES_COST].min, 20);
+    assert_int_equal(rollup.extremes[EXTREMES_COST].max, 50);
+    assert_int_equal(rollup.extremes[EXTREMES_DURATION].min, 3);
+    assert_int_equal(rollup.extremes[EXTREMES_DURATION].max, ENTRY_AMOUNT_MAX);
 }
 
 static void without_a_price_there_is_no_cheapest(void **state) {
@@ -58,8 +58,8 @@ static void without_a_price_there_is_no_cheapest(void **state) {
     add(&rollup, START_US, -1, 7);
     store(&rollup);
     rollup = load(1, ROLLUP_DAY, START_US);
-    assert_false(rollup.extremes[ROLLUP_COST].any);
-    assert_true(rollup.extremes[ROLLUP_DURATION].any);
+    assert_false(rollup.extremes[EXTREMES_COST].any);
+    assert_true(rollup.extremes[EXTREMES_DURATION].any);
 }
 
 static void a_period_ends_at_its_last_microsecond(void **state) {

@@ -1,7 +1,7 @@
 /* Running totals in blocks, against a plain list. */
 #include "support.h"
 
-#include "../../c_src/core/series.h"
+#include "../../c_src/core/series_internal.h"
 
 #define ITEMS_MAX 4000
 
@@ -53,16 +53,12 @@ static void assert_totals_before(const struct list *list, uint32_t series, uint6
     assert_memory_equal(&totals, &expected, sizeof totals);
 }
 
-static int64_t amount_in(const struct amounts *amounts, int column) {
-    return amounts->mask & UINT64_C(1) << column ? amounts->column[column] : 0;
-}
-
 /* The items between the bounds, in either direction, and nothing after the last. */
-static void assert_walk_for(enum series_walk_for purpose, const struct list *list, uint32_t series,
-                            bool forward, uint64_t since, uint64_t until) {
+static void assert_walk_between(const struct list *list, uint32_t series, bool forward,
+                                uint64_t since, uint64_t until) {
     const struct series_item *item;
     struct series_walk walk;
-    series_walk_start(&walk, scratch.cursor, series, purpose, forward, since, until);
+    series_walk_start(&walk, scratch.cursor, series, forward, since, until);
     for (size_t i = 0; i < list->count; i++) {
         size_t at = forward ? i : list->count - 1 - i;
         const struct amounts *amounts = &list->amounts[at];
@@ -71,20 +67,9 @@ static void assert_walk_for(enum series_walk_for purpose, const struct list *lis
         assert_int_equal(series_walk_next(&walk, &item), 0);
         assert_int_equal(item->id, list->ids[at]);
         assert_true(item->mask == amounts->mask);
-        if (purpose == WALK_FOR_IDS)
-            continue;
-        assert_int_equal(item->cost, amount_in(amounts, COLUMN_COST));
-        assert_int_equal(item->duration_ms, amount_in(amounts, COLUMN_DURATION_MS) +
-                                                amount_in(amounts, COLUMN_RUNS_DURATION_MS));
     }
     for (int i = 0; i < 2; i++)
         assert_int_equal(series_walk_next(&walk, &item), MDB_NOTFOUND);
-}
-
-static void assert_walk_between(const struct list *list, uint32_t series, bool forward,
-                                uint64_t since, uint64_t until) {
-    assert_walk_for(WALK_FOR_IDS, list, series, forward, since, until);
-    assert_walk_for(WALK_FOR_AMOUNTS, list, series, forward, since, until);
 }
 
 static void assert_walk(const struct list *list, uint32_t series, uint64_t before) {
@@ -317,7 +302,7 @@ static void a_walk_tells_what_is_no_invocation_by_its_columns(void **state) {
     for (uint64_t i = 0; i < 100; i++)
         append(&block, &list, 11 + i, &run);
     store(&block);
-    series_walk_start(&walk, scratch.cursor, 1, WALK_FOR_IDS, true, 0, UINT64_MAX);
+    series_walk_start(&walk, scratch.cursor, 1, true, 0, UINT64_MAX);
     assert_int_equal(series_walk_next(&walk, &item), 0);
     assert_int_equal(item->id, 10);
     assert_true(item->mask == (UINT64_C(1) << COLUMN_INVOCATIONS | UINT64_C(1) << COLUMN_COST));
@@ -328,6 +313,111 @@ static void a_walk_tells_what_is_no_invocation_by_its_columns(void **state) {
     }
     assert_int_equal(series_walk_next(&walk, &item), MDB_NOTFOUND);
     assert_walk(&list, 1, UINT64_MAX);
+}
+
+/* ---- extremes ------------------------------------------------------------------------------ */
+
+#define DAY_US UINT64_C(86400000000)
+
+static void assert_same_extremes(const struct extremes *found, const struct extremes *expected) {
+    for (int measure = 0; measure < EXTREMES_MEASURES; measure++) {
+        assert_int_equal(found[measure].any, expected[measure].any);
+        assert_int_equal(found[measure].min, expected[measure].min);
+        assert_int_equal(found[measure].max, expected[measure].max);
+    }
+}
+
+static void add_extremes(const struct list *list, uint64_t since, uint64_t until,
+                         struct extremes *expected) {
+    for (size_t i = 0; i < list->count; i++)
+        if (list->ids[i] >= since && list->ids[i] < until)
+            extremes_add(expected, &list->amounts[i]);
+}
+
+static void assert_extremes(const struct list *list, uint32_t series, uint64_t since,
+                            uint64_t until) {
+    struct extremes found[EXTREMES_MEASURES] = {{0}}, expected[EXTREMES_MEASURES] = {{0}};
+    add_extremes(list, since, until, expected);
+    assert_int_equal(series_extremes(scratch.cursor, series, since, until, found), 0);
+    assert_same_extremes(found, expected);
+}
+
+static uint64_t some_id(const struct list *list) {
+    return list->ids[random_below(list->count)] + random_below(3) - 1;
+}
+
+static void fill_days(struct list *list, uint64_t apart_us) {
+    struct series_block block;
+    uint64_t id = START_US;
+    list->count = 0;
+    load(&block, 1);
+    while (list->count < ITEMS_MAX) {
+        struct amounts amounts = random_amounts();
+        if (random_below(3) == 0) { /* a run */
+            amounts.mask &= ~(UINT64_C(1) << COLUMN_INVOCATIONS | UINT64_C(1) << COLUMN_UNPRICED);
+            amounts_set(&amounts, COLUMN_RUNS, 1);
+            amounts_set(&amounts, COLUMN_RUNS_DURATION_MS, (int64_t)random_below(1000000));
+        }
+        append(&block, list, id, &amounts);
+        if (random_below(5) == 0) { /* as the next batch would find it */
+            store(&block);
+            load(&block, 1);
+        }
+        id += 1 + random_below(2 * apart_us);
+    }
+    store(&block);
+}
+
+/* Many blocks of one day, some of many days, and days of a block each. */
+static void extremes_are_those_of_every_item_between(void **state) {
+    static const uint64_t apart_us[] = {5, DAY_US / 700, DAY_US / 20};
+    static struct list list;
+    static const struct list empty;
+    for (size_t i = 0; i < LENGTH(apart_us); i++) {
+        fill_days(&list, apart_us[i]);
+        for (size_t round = rounds(3000); round > 0; round--) {
+            uint64_t a = some_id(&list), b = some_id(&list);
+            assert_extremes(&list, 1, a < b ? a : b, a < b ? b : a);
+        }
+        assert_extremes(&list, 1, 0, UINT64_MAX);
+        assert_extremes(&list, 1, list.ids[5], list.ids[5]);
+        assert_extremes(&empty, 2, 0, UINT64_MAX);
+        assert_int_equal(remove_scratch(state), 0);
+        assert_int_equal(make_scratch(state), 0);
+    }
+}
+
+/* Block n of a day leads to block n - 2^k, and tells what lies between. */
+static void every_block_skips_as_far_as_its_number_says(void **state) {
+    static struct list list;
+    static uint64_t first_ids[ITEMS_MAX];
+    size_t number = 0, far = 0;
+    struct block_reader reader;
+    MDB_val key, value;
+    (void)state;
+    fill_days(&list, DAY_US / 1500);
+    assert_int_equal(mdb_cursor_get(scratch.cursor, &key, &value, MDB_FIRST), 0);
+    do {
+        struct series_skip skip;
+        struct series_key at;
+        struct extremes expected[EXTREMES_MEASURES] = {{0}};
+        assert_int_equal(series_read_key(key, &at), 0);
+        bool is_new_day = number == 0 || at.first_id / DAY_US != first_ids[0] / DAY_US;
+        number = is_new_day ? 0 : number;
+        first_ids[number] = at.first_id;
+        series_begin_block(&reader, at.first_id, value, NULL, &skip);
+        assert_false(reader.bytes.damaged);
+        assert_int_equal(skip.number, number);
+        if (number > 0) {
+            size_t back = number & -number;
+            assert_int_equal(skip.to, first_ids[number - back]);
+            add_extremes(&list, skip.to, at.first_id, expected);
+            assert_same_extremes(skip.extremes, expected);
+            far += back >= 8;
+        }
+        number++;
+    } while (mdb_cursor_get(scratch.cursor, &key, &value, MDB_NEXT) == 0);
+    assert_true(far > 0);
 }
 
 static ledger_sum cost_of(const void *context, const struct totals *totals) {
@@ -405,10 +495,9 @@ static int every_reader(uint32_t series) {
     int rc = series_load(scratch.txn, scratch.dbi, series, &block);
     int rc_totals = series_totals_before(scratch.cursor, series, UINT64_MAX, &totals);
     assert_int_equal(rc, rc_totals);
-    for (int way = 0; way < 4; way++) {
+    for (int forward = 0; forward < 2; forward++) {
         int rc_walk;
-        series_walk_start(&walk, scratch.cursor, series, way / 2 ? WALK_FOR_AMOUNTS : WALK_FOR_IDS,
-                          way % 2, 0, UINT64_MAX);
+        series_walk_start(&walk, scratch.cursor, series, forward, 0, UINT64_MAX);
         while ((rc_walk = series_walk_next(&walk, &item)) == 0)
             ;
         /* A walk passes over amounts, also over one that is too large. */
@@ -480,6 +569,8 @@ static void random_bytes_are_read_without_harm(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        on_scratch(extremes_are_those_of_every_item_between),
+        on_scratch(every_block_skips_as_far_as_its_number_says),
         on_scratch(a_series_without_entries_is_zero),
         on_scratch(totals_are_exact_at_the_edge_of_32_items),
         on_scratch(totals_are_exact_where_a_block_is_full_of_bytes),

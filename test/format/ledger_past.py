@@ -1,8 +1,8 @@
 """What stands in for entries that were removed: docs/format.md, section 3, "What is missing before
 the horizon"."""
 
-from ledger_rows import (COLUMN, GRANT, POLICY, PRICE, RESET, STATUSES, STATUS_NUMBERS, Bytes, be,
-                         is_uint, read_totals, require)
+from ledger_rows import (COLUMN, GRANT, HAS_SKIP, POLICY, PRICE, RESET, STATUSES, STATUS_NUMBERS, Bytes, be,
+                         is_uint, read_skip, read_totals, require)
 from ledger_series import Series
 
 DAY_US = 24 * 3600 * 10 ** 6
@@ -15,12 +15,16 @@ STATUS_INDEPENDENT = [COLUMN[name] for name in ("cost", "credits", "corrections"
 
 def read_block(value, entry_id):
     data = Bytes(value)
-    count, base, items = data.byte(), read_totals(data), []
-    for _ in range(count):
+    head, base, items = data.byte(), read_totals(data), []
+    begin = data.at
+    if head & HAS_SKIP:
+        read_skip(data)
+    skip = value[begin:data.at]  # as it is: where it leads to was removed
+    for _ in range(head & ~HAS_SKIP):
         entry_id += data.varint()
         items.append((entry_id, read_totals(data)))
     data.end()
-    return base, items
+    return base, skip, items
 
 
 class Past:
@@ -72,14 +76,14 @@ class Past:
                 continue
             if first_id < self.horizon:
                 self.blocks.setdefault(series, []).append((first_id, *block))
-            self.items.update(((series, id), amounts) for id, amounts in block[1])
+            self.items.update(((series, id), amounts) for id, amounts in block[2])
 
     def seeds(self):
         return {series: self.seed(series) for series in self.blocks}
 
     def seed(self, series):
         built, before = Series(), {}
-        for first_id, base, items in self.blocks[series]:
+        for first_id, base, skip, items in self.blocks[series]:
             require(built.ids or not base, "series %d begins with sums" % series)
             require(not built.ids or built.ids[-1] < first_id, "blocks of series %d overlap" % series)
             gap = {column: base.get(column, 0) - before.get(column, 0) for column in {*base, *before}
@@ -89,10 +93,7 @@ class Past:
                         "series %d leaps over what was not removed" % series)
                 built.ids.append(first_id - 1)
                 built.items.append(gap)
-            built.totals, built.count = dict(base), 0
-            for id, amounts in items:
-                if id < self.horizon:
-                    built.append(id, amounts)
+            built.go_on(first_id, base, skip, [item for item in items if item[0] < self.horizon])
             before = built.totals
         return built
 

@@ -549,7 +549,7 @@ class Mark:
 
 # ---- the forms of rows, so that a wrong one is told in words ------------------------------------
 
-BLOCK_ITEMS, BLOCK_BYTES = 32, 2000
+BLOCK_ITEMS, BLOCK_BYTES, HAS_SKIP = 32, 2000, 0x80
 
 
 def describe_names(key, value):
@@ -570,24 +570,36 @@ def describe_series(key, value):
     require(len(key) == 12, "the key does not have 12 bytes")
     require(len(value) <= BLOCK_BYTES, "longer than 2000 bytes")
     data = Bytes(value)
-    count, entry_id, items = data.byte(), be(key[4:]), []
+    head, entry_id, items = data.byte(), be(key[4:]), []
+    count = head & ~HAS_SKIP
     require(1 <= count <= BLOCK_ITEMS, "%d items" % count)
-    base = read_totals(data)
+    base, skip = read_totals(data), read_skip(data) if head & HAS_SKIP else None
     for _ in range(count):
         entry_id += data.varint()
         items.append((entry_id, read_totals(data)))
     data.end()
-    return "base %r, items %r" % (base, items)
+    return "base %r, skip %r, items %r" % (base, skip, items)
+
+
+def read_skip(data):
+    """The number in the day, how far back, and extremes."""
+    number, distance = data.word(), data.word()
+    require(number > 0 and distance > 0, "a skip to nowhere")
+    return number, distance, read_extremes(data)
+
+
+def read_extremes(data):
+    given = data.byte()
+    require(given < 16, "unknown extremes")
+    return {measure: (data.zigzag(), data.zigzag()) for measure in range(4) if given >> measure & 1}
 
 
 def describe_rollup(key, value):
     require(len(key) == 9 and key[4] in (1, 2), "the key")
     data = Bytes(value)
-    totals, extremes = read_totals(data), data.byte()
-    require(extremes < 16, "unknown extremes")
-    pairs = [(data.zigzag(), data.zigzag()) for bit in range(4) if extremes >> bit & 1]
+    totals, extremes = read_totals(data), read_extremes(data)
     data.end()
-    return "%r, extremes %d %r" % (totals, extremes, pairs)
+    return "%r, extremes %r" % (totals, extremes)
 
 
 def describe_keys(key, value):

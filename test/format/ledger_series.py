@@ -4,14 +4,45 @@ import hashlib
 import struct
 from bisect import bisect_left
 
-from ledger_rows import (BLOCK_BYTES, BLOCK_ITEMS, COLUMNS_OF_RECORDS, CORRECTION, INVOCATION, RUN, STATE,
-                         STATUS, STATUSES, STATUS_NUMBERS, add, be, require, totals_bytes, u32s,
-                         varint, zigzag)
+from ledger_rows import (BLOCK_BYTES, BLOCK_ITEMS, COLUMN, COLUMNS_OF_RECORDS, CORRECTION, HAS_SKIP,
+                         INVOCATION, RUN, STATE, STATUS, STATUSES, STATUS_NUMBERS, add, be, require,
+                         totals_bytes, u32s, varint, zigzag)
 
 HOUR_US = 3600 * 10 ** 6
+DAY_US = 24 * HOUR_US
 
 
 # ---- what the entries say that the derived databases must hold: sections 5, 7, 8 ----------------
+
+class Extremes:
+    """The least and the largest cost and duration_ms of invocations; of runs."""
+
+    def __init__(self):
+        self.pairs = [None] * 4
+
+    def widen(self, measure, value):
+        low, high = self.pairs[measure] or (value, value)
+        self.pairs[measure] = (min(low, value), max(high, value))
+
+    def merge(self, other):
+        for measure, pair in enumerate(other.pairs):
+            for value in pair or ():
+                self.widen(measure, value)
+
+    def add(self, amounts):
+        """What an entry adds to its series."""
+        for first, count, unpriced, duration in ((0, "invocations", "unpriced", "duration_ms"),
+                                                 (2, "runs", "runs_unpriced", "runs_duration_ms")):
+            if COLUMN[count] in amounts:
+                if COLUMN[unpriced] not in amounts:
+                    self.widen(first, amounts.get(COLUMN["cost"], 0))
+                self.widen(first + 1, amounts.get(COLUMN[duration], 0))
+
+    def value(self):
+        given = sum(1 << i for i, pair in enumerate(self.pairs) if pair)
+        return bytes([given]) + b"".join(zigzag(low) + zigzag(high)
+                                         for low, high in filter(None, self.pairs))
+
 
 class Series:
     """The blocks of one series, built item by item, and its running sums."""
@@ -20,20 +51,51 @@ class Series:
         self.totals, self.blocks = {}, {}
         self.ids, self.items, self.sums = [], [], {}
         self.count = 0
+        self.day = []  # of the blocks of a day: their first ids, and extremes of their items
 
     def append(self, entry_id, amounts):
         delta = entry_id - self.ids[-1] if self.count else 0
         item = varint(delta) + totals_bytes(amounts)
         if self.count in (0, BLOCK_ITEMS) or len(self.value) + len(item) > BLOCK_BYTES:
-            self.count, self.first_id = 0, entry_id
-            self.value = b"\0" + totals_bytes(self.totals)
+            self.begin(entry_id, self.skip(entry_id))
             item = b"\0" + totals_bytes(amounts)
+        self.add_item(entry_id, amounts, item)
+
+    def add_item(self, entry_id, amounts, item):
         self.count += 1
-        self.value = bytes([self.count]) + self.value[1:] + item
+        self.value = bytes([self.value[0] + 1]) + self.value[1:] + item
         self.blocks[self.first_id] = self.value
         self.ids.append(entry_id)
         self.items.append(amounts)
+        self.day[-1][1].add(amounts)
         add(self.totals, amounts)
+
+    def begin(self, first_id, skip):
+        self.count, self.first_id = 0, first_id
+        self.value = bytes([HAS_SKIP if skip else 0]) + totals_bytes(self.totals) + skip
+
+    def skip(self, first_id):
+        """Of a block that begins now."""
+        if self.day and self.day[0][0] // DAY_US != first_id // DAY_US:
+            self.day = []
+        number, skip = len(self.day), b""
+        if number:
+            between = self.day[number - (number & -number):]
+            extremes = Extremes()
+            for _, of_block in between:
+                extremes.merge(of_block)
+            skip = varint(number) + varint(first_id - between[0][0]) + extremes.value()
+        self.day.append((first_id, Extremes()))
+        return skip
+
+    def go_on(self, first_id, base, skip, items):
+        """From a block that is there, up to some item of it."""
+        self.totals, self.day = dict(base), [(first_id, Extremes())]
+        self.begin(first_id, skip)
+        before = first_id
+        for entry_id, amounts in items:
+            self.add_item(entry_id, amounts, varint(entry_id - before) + totals_bytes(amounts))
+            before = entry_id
 
     def running(self, columns):
         """The sum of the columns before the first item, and after each. Only when all are there."""
@@ -49,8 +111,7 @@ class Series:
 
 class Rollup:
     def __init__(self):
-        self.totals = {}
-        self.extremes = [None] * 4  # cost and duration_ms of invocations; of runs
+        self.totals, self.extremes = {}, Extremes()
 
     def add(self, entry, amounts, knows_records):
         add(self.totals, amounts)
@@ -59,13 +120,10 @@ class Rollup:
         first = 0 if entry.kind == INVOCATION else 2
         for measure, value in enumerate([entry.cost, entry.duration_ms], first):
             if value is not None:
-                low, high = self.extremes[measure] or (value, value)
-                self.extremes[measure] = (min(low, value), max(high, value))
+                self.extremes.widen(measure, value)
 
     def value(self):
-        given = sum(1 << i for i, pair in enumerate(self.extremes) if pair)
-        return (totals_bytes(self.totals) + bytes([given])
-                + b"".join(zigzag(low) + zigzag(high) for low, high in filter(None, self.extremes)))
+        return totals_bytes(self.totals) + self.extremes.value()
 
 
 class Names:
@@ -149,7 +207,7 @@ class Derived:
         self.series_at[entry.id] = self.series_of(names, families)
         for series in self.series_at[entry.id]:
             self.series.setdefault(series, Series()).append(entry.id, amounts)
-            for granularity, length in (1, HOUR_US), (2, 24 * HOUR_US):
+            for granularity, length in (1, HOUR_US), (2, DAY_US):
                 key = series, granularity, entry.id // length
                 self.rollups.setdefault(key, Rollup()).add(entry, amounts, self.knows_records)
 
