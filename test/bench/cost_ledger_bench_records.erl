@@ -14,6 +14,9 @@
 -define(FIRST_MS, 1750000000000).
 %% A million of them are 30 days; fewer are the same traffic for less long.
 -define(APART_MS, (30 * 86400000 div ?MILLION)).
+%% All of them within an hour.
+-define(BURST, 100000).
+-define(BURST_APART_MS, (3600000 div ?BURST)).
 -define(SERIES, [[project], [user], [agent], [model], [project, agent], [project, status]]).
 -define(PAGE, #{limit => 50}).
 -define(LOADERS, 1000).
@@ -30,10 +33,11 @@
 main() ->
     put(numbers, atomics:new(1, [])),
     dimensions(),
-    load(small_records, ?SMALL),
-    load(large_records, ?MILLION),
+    load(small_records, ?SMALL, ?APART_MS),
+    load(large_records, ?MILLION, ?APART_MS),
     figure("bytes of file a record, at 1,000,000", bytes_of(large_records), "<= 2000"),
     [row(Row) || Row <- reads()],
+    burst(),
     flat(),
     by_default(),
     sqlite(),
@@ -73,29 +77,29 @@ loaded_options() -> (get(options))#{series => ?SERIES, clock => manual}.
 
 %% Many callers book while some of them move the clock, so that what is committed together lies
 %% close to each other in time.
-load(Ledger, Count) ->
+load(Ledger, Count, ApartMs) ->
     open(Ledger, loaded_options()),
     ok = cost_ledger:set_clock(Ledger, ?FIRST_MS),
     Progress = progress("booked", Count),
     Each = Count div ?LOADERS,
     Took = time(fun() -> parallel_with(
                            lists:seq(0, ?LOADERS - 1),
-                           fun(I) -> load(Ledger, I, Each, Progress) end)
+                           fun(I) -> load(Ledger, I, Each, ApartMs, Progress) end)
                 end),
     io:format(standard_error, "(~b records a second)~n", [round(Count * 1.0e9 / Took)]),
     %% Where the spread ends, whatever the last ones found.
     ok = cost_ledger:advance_clock(Ledger, 1).
 
-load(_Ledger, _I, 0, _Progress) ->
+load(_Ledger, _I, 0, _ApartMs, _Progress) ->
     ok;
-load(Ledger, I, Left, Progress) ->
+load(Ledger, I, Left, ApartMs, Progress) ->
     case I rem ?CLOCKS of
-        0 -> ok = cost_ledger:advance_clock(Ledger, ?CLOCKS * ?APART_MS);
+        0 -> ok = cost_ledger:advance_clock(Ledger, ?CLOCKS * ApartMs);
         _ -> ok
     end,
     {ok, _} = cost_ledger:record(Ledger, cost_ledger_bench_shape:record(I + ?LOADERS * (Left - 1))),
     Progress(1),
-    load(Ledger, I, Left - 1, Progress).
+    load(Ledger, I, Left - 1, ApartMs, Progress).
 
 progress(What, Count) when Count < ?MILLION ->
     io:format(standard_error, "(~ts: ~b records ...)~n", [What, Count]),
@@ -124,7 +128,16 @@ reads() ->
       "< 100"},
      {"us the totals of a project over a random range", 1000, totals_of(large_records),
       fun project_and_range/0, "< 100"},
+     {"us the totals of everything over a random range", 1000, totals_of(large_records),
+      fun() -> {#{}, range(?MILLION)} end, "< 100"},
      {"us a record by its run_id", 2000, fun fetch/1, fun run_id/0, "< 20"}].
+
+%% However many records lie between the ends of a range and the next midnight.
+burst() ->
+    load(burst_records, ?BURST, ?BURST_APART_MS),
+    row({"us the totals over a part of an hour of 100,000", 1000, totals_of(burst_records),
+         fun() -> {#{}, range(?BURST, ?BURST_APART_MS)} end, "< 100"}),
+    close(burst_records).
 
 %% The same in a VM as it starts by itself (cost_ledger_bench says what the other has).
 by_default() ->
@@ -171,8 +184,10 @@ project_and_range() -> project_and_range(?MILLION).
 
 project_and_range(Count) -> {project(), range(Count)}.
 
-range(Count) ->
-    A = rand:uniform(Count * ?APART_MS), B = rand:uniform(Count * ?APART_MS),
+range(Count) -> range(Count, ?APART_MS).
+
+range(Count, ApartMs) ->
+    A = rand:uniform(Count * ApartMs), B = rand:uniform(Count * ApartMs),
     {?FIRST_MS + min(A, B), ?FIRST_MS + max(A, B)}.
 
 totals(Ledger, Filter, {Since, Until}) ->

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "../../c_src/core/keys.h"
+#include "../../c_src/core/series_internal.h"
 
 /* ---- tests ---------------------------------------------------------------------------------- */
 
@@ -93,6 +94,36 @@ static void findings_say_where(void **state) {
     put_raw(world.ledger, DB_SERIES, row.key, row.value);
     assert_clean(world.ledger);
     close_ledger(world.ledger);
+}
+
+static void a_block_that_skips_elsewhere_is_found(void **state) {
+    struct ledger *ledger = open_ledger(*state);
+    static struct row row;
+    struct totals base;
+    for (int i = 0; i < 2 * SERIES_BLOCK_ITEMS; i++) {
+        struct ledger_entry call = priced("ada", 1000 + i);
+        (void)ask(ledger, OPERATION_RECORD, 0, &call);
+    }
+    assert_clean(ledger);
+    assert_true(nth_row(ledger, DB_SERIES, 0, 1, &row));
+    assert_true(row.value_bytes[0] & SERIES_HAS_SKIP);
+    struct byte_reader bytes = byte_reader(row.value_bytes + 1, row.value.mv_size - 1);
+    totals_read(&bytes, &base);
+    uint8_t *at = row.value_bytes + (bytes.at - row.value_bytes);
+    series_pass_over_skip(&bytes);
+    for (; at < bytes.at; at++) {
+        if (*at & 0x80) /* the same length, so that what follows can be read */
+            *at ^= 1;
+        else
+            *at ^= 0x40;
+        put_raw(ledger, DB_SERIES, row.key, row.value);
+        assert_int_equal(verify(ledger, 0).findings, 1);
+        assert_found(ledger, "series", "series 0", "does not skip back");
+        *at ^= *at & 0x80 ? 1 : 0x40;
+    }
+    put_raw(ledger, DB_SERIES, row.key, row.value);
+    assert_clean(ledger);
+    close_ledger(ledger);
 }
 
 static void an_entry_that_is_gone_or_unreadable_is_missed(void **state) {
@@ -277,6 +308,7 @@ int main(void) {
         in_directory(whatever_is_wrong_with_names_is_found),
         in_directory(whatever_is_wrong_with_payloads_is_found),
         in_directory(whatever_is_wrong_with_keys_is_found),
+        in_directory(a_block_that_skips_elsewhere_is_found),
         in_directory(an_entry_that_is_gone_or_unreadable_is_missed),
         in_directory(whatever_is_wrong_with_holds_is_found),
         in_directory(whatever_is_wrong_with_what_is_held_is_found),
