@@ -1,12 +1,13 @@
 /* Sums over any time of one series, or of each value of a dimension: by subtraction of running
- * totals; extremes from the rollups of whole days, and from the skips of blocks at the edges. */
+ * totals; extremes from the rollups of whole days and hours, and from blocks at the edges. */
 #include <errno.h>
 #include <string.h>
 
 #include "reading.h"
 #include "rollup.h"
 
-#define DAY_US UINT64_C(86400000000)
+#define HOUR_US UINT64_C(3600000000)
+#define DAY_US (24 * HOUR_US)
 
 struct summing {
     struct reading *reading;
@@ -17,24 +18,42 @@ struct summing {
     bool to_the_end; /* there is nothing behind `until` */
 };
 
-static uint64_t round_up(uint64_t us) {
-    return (us + DAY_US - 1) / DAY_US * DAY_US;
+static uint64_t round_up(uint64_t us, uint64_t unit) {
+    return (us + unit - 1) / unit * unit;
 }
 
-/* Whole days by their rollups, and what is left at either end. */
+static int widen_by_rollups(struct summing *summing, uint32_t series,
+                            enum rollup_granularity granularity, uint64_t from, uint64_t to,
+                            struct extremes *extremes) {
+    uint64_t unit = granularity == ROLLUP_HOUR ? HOUR_US : DAY_US;
+    return rollup_extremes(summing->rollups, series, granularity, (uint32_t)(from / unit),
+                           (uint32_t)(to / unit), extremes);
+}
+
+/* Whole hours, the whole days among them by their own rollups. */
+static int widen_by_hours(struct summing *summing, uint32_t series, uint64_t from, uint64_t to,
+                          struct extremes *extremes) {
+    uint64_t first_day = round_up(from, DAY_US), last_day = to / DAY_US * DAY_US;
+    if (first_day >= last_day)
+        return widen_by_rollups(summing, series, ROLLUP_HOUR, from, to, extremes);
+    int rc = widen_by_rollups(summing, series, ROLLUP_HOUR, from, first_day, extremes);
+    if (rc == 0)
+        rc = widen_by_rollups(summing, series, ROLLUP_DAY, first_day, last_day, extremes);
+    return rc == 0 ? widen_by_rollups(summing, series, ROLLUP_HOUR, last_day, to, extremes) : rc;
+}
+
 static int find_extremes(struct summing *summing, uint32_t series, struct extremes *extremes) {
     uint64_t since = summing->since, until = summing->until;
-    uint64_t first_day = round_up(since), last_day = until / DAY_US * DAY_US;
-    /* The day that is running has all that there is of it in its rollup. */
+    uint64_t first_hour = round_up(since, HOUR_US), last_hour = until / HOUR_US * HOUR_US;
+    /* The hour that is running has all that there is of it in its rollup. */
     if (summing->to_the_end)
-        until = last_day = round_up(until);
-    if (first_day >= last_day)
+        until = last_hour = round_up(until, HOUR_US);
+    if (first_hour >= last_hour)
         return series_extremes(summing->series, series, since, until, extremes);
-    int rc = series_extremes(summing->series, series, since, first_day, extremes);
+    int rc = series_extremes(summing->series, series, since, first_hour, extremes);
     if (rc == 0)
-        rc = rollup_extremes(summing->rollups, series, ROLLUP_DAY, (uint32_t)(first_day / DAY_US),
-                             (uint32_t)(last_day / DAY_US), extremes);
-    return rc == 0 ? series_extremes(summing->series, series, last_day, until, extremes) : rc;
+        rc = widen_by_hours(summing, series, first_hour, last_hour, extremes);
+    return rc == 0 ? series_extremes(summing->series, series, last_hour, until, extremes) : rc;
 }
 
 static int sum_series(struct summing *summing, uint32_t series, struct ledger_sums *sums) {
