@@ -1,5 +1,5 @@
-/* Reading msgpack bytes as the few types that an entry consists of, one after the other, without a
- * parser in between: entries are read by the dozen for a page, and by the thousand for a commit.
+/* Reading msgpack bytes as what is expected of them, one after the other, without a parser in
+ * between: entries are read by the dozen for a page, and by the thousand for a commit.
  *
  * Each moves the reader behind what it read, or is false where that is something else or does not
  * end within the bytes; the reader may then be anywhere. Integers of any width are taken, as
@@ -116,6 +116,41 @@ static inline bool take_array(struct byte_reader *r, uint64_t *count) {
     *count = type & 0x0f;
     return (type & 0xf0) == 0x90 ||
            ((type == 0xdc || type == 0xdd) && take_fixed(r, (size_t)2 << (type - 0xdc), count));
+}
+
+/* The head of a map; its keys and values follow, in turns. */
+static inline bool take_map(struct byte_reader *r, uint64_t *count) {
+    if (r->at == r->end)
+        return false;
+    uint8_t type = *r->at++;
+    *count = type & 0x0f;
+    return (type & 0xf0) == 0x80 ||
+           ((type == 0xde || type == 0xdf) && take_fixed(r, (size_t)2 << (type - 0xde), count));
+}
+
+/* A number of 8 bytes with a fraction. */
+static inline bool take_double(struct byte_reader *r, double *out) {
+    uint64_t bits;
+    if (r->at == r->end || *r->at++ != 0xcb || !take_fixed(r, 8, &bits))
+        return false;
+    memcpy(out, &bits, sizeof *out);
+    return true;
+}
+
+/* Bytes of a type that the application knows. */
+static inline bool take_extension(struct byte_reader *r, int8_t *of, struct ledger_text *bytes) {
+    uint64_t size, code;
+    if (r->at == r->end)
+        return false;
+    uint8_t type = *r->at++;
+    if (type >= 0xd4 && type <= 0xd8)
+        size = UINT64_C(1) << (type - 0xd4);
+    else if (type < 0xc7 || type > 0xc9 || !take_fixed(r, (size_t)1 << (type - 0xc7), &size))
+        return false;
+    if (!take_fixed(r, 1, &code))
+        return false;
+    *of = (int8_t)code;
+    return take_bytes_of(r, size, bytes);
 }
 
 /* Whether an array, or a map, comes next. */

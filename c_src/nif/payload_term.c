@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../core/msgpack_bound.h"
+#include "../core/unpack.h"
 #include "terms.h"
 
 enum extension { EXTENSION_ATOM = 1, EXTENSION_INTEGER = 2 };
@@ -279,8 +279,6 @@ enum payload_result get_payload(ErlNifEnv *env, ERL_NIF_TERM term, size_t bytes,
 
 /* ---- to terms ---------------------------------------------------------------------------- */
 
-static ERL_NIF_TERM make_object(ErlNifEnv *env, const msgpack_object *object);
-
 /* Atoms that were found before: looking one up takes the lock of the VM's table, and a trace has
  * the same few over and over. Atoms are never taken away, so what was found stays true; each thread
  * has its own. */
@@ -346,94 +344,148 @@ static ERL_NIF_TERM make_big_integer(ErlNifEnv *env, struct ledger_text text) {
     return term;
 }
 
-static ERL_NIF_TERM make_extension(ErlNifEnv *env, const msgpack_object_ext *ext) {
-    struct ledger_text text = {ext->ptr, ext->size};
-    if (ext->type == EXTENSION_INTEGER)
-        return make_big_integer(env, text);
-    if (ext->type != EXTENSION_ATOM)
+static ERL_NIF_TERM make_extension(ErlNifEnv *env, struct byte_reader *r) {
+    struct ledger_text bytes;
+    int8_t type;
+    if (!take_extension(r, &type, &bytes))
         return atom_undefined;
-    return make_known_atom(env, text);
+    if (type == EXTENSION_INTEGER)
+        return make_big_integer(env, bytes);
+    return type == EXTENSION_ATOM ? make_known_atom(env, bytes) : atom_undefined;
 }
 
-static ERL_NIF_TERM make_list(ErlNifEnv *env, const msgpack_object_array *array) {
+/* Room for so many terms: `few` if they fit. NULL: out of memory. */
+#define FEW_TERMS 32
+static ERL_NIF_TERM *room_for(uint64_t count, ERL_NIF_TERM few[FEW_TERMS]) {
+    return count <= FEW_TERMS ? few : enif_alloc((size_t)count * sizeof *few);
+}
+
+static ERL_NIF_TERM make_next(ErlNifEnv *env, struct byte_reader *r);
+
+/* What has no room is passed over, so that what follows is read as what it is. */
+static ERL_NIF_TERM pass_over(struct byte_reader *r, uint64_t count) {
+    struct ledger_text passed;
+    while (count-- > 0 && take_any(r, PAYLOAD_DEPTH_MAX, &passed))
+        ;
+    return atom_undefined;
+}
+
+static ERL_NIF_TERM make_list(ErlNifEnv *env, struct byte_reader *r) {
+    ERL_NIF_TERM few[FEW_TERMS];
+    uint64_t count = 0;
+    (void)take_array(r, &count);
+    ERL_NIF_TERM *terms = room_for(count, few);
+    if (terms == NULL)
+        return pass_over(r, count);
+    for (uint64_t i = 0; i < count; i++)
+        terms[i] = make_next(env, r);
     ERL_NIF_TERM list = enif_make_list(env, 0);
-    for (uint32_t i = array->size; i > 0; i--)
-        list = enif_make_list_cell(env, make_object(env, &array->ptr[i - 1]), list);
+    for (uint64_t i = count; i > 0; i--)
+        list = enif_make_list_cell(env, terms[i - 1], list);
+    if (terms != few)
+        enif_free(terms);
     return list;
 }
 
-#define SMALL_MAP 16
-
-static ERL_NIF_TERM make_map(ErlNifEnv *env, const msgpack_object_map *map) {
-    ERL_NIF_TERM term = atom_undefined, small[2 * SMALL_MAP], *terms = small;
-    if (map->size > SMALL_MAP)
-        terms = enif_alloc(2 * (size_t)map->size * sizeof *terms);
-    if (terms == NULL)
-        return term;
-    for (uint32_t i = 0; i < map->size; i++) {
-        terms[i] = make_object(env, &map->ptr[i].key);
-        terms[map->size + i] = make_object(env, &map->ptr[i].val);
+static ERL_NIF_TERM make_map(ErlNifEnv *env, struct byte_reader *r) {
+    ERL_NIF_TERM term, few[FEW_TERMS];
+    uint64_t count = 0;
+    (void)take_map(r, &count);
+    ERL_NIF_TERM *keys = room_for(2 * count, few);
+    if (keys == NULL)
+        return pass_over(r, 2 * count);
+    ERL_NIF_TERM *values = keys + count;
+    for (uint64_t i = 0; i < count; i++) {
+        keys[i] = make_next(env, r);
+        values[i] = make_next(env, r);
     }
-    if (!enif_make_map_from_arrays(env, terms, terms + map->size, map->size, &term)) {
+    if (!enif_make_map_from_arrays(env, keys, values, (size_t)count, &term)) {
         /* An atom that this VM does not have, beside a text of the same letters. */
         term = enif_make_new_map(env);
-        for (uint32_t i = 0; i < map->size; i++)
-            enif_make_map_put(env, term, terms[i], terms[map->size + i], &term);
+        for (uint64_t i = 0; i < count; i++)
+            enif_make_map_put(env, term, keys[i], values[i], &term);
     }
-    if (terms != small)
-        enif_free(terms);
+    if (keys != few)
+        enif_free(keys);
     return term;
 }
 
-/* Recursion is bounded: msgpack_is_bounded_to() looked at the depth. */
-static ERL_NIF_TERM make_object(ErlNifEnv *env, const msgpack_object *object) {
-    switch (object->type) {
-    case MSGPACK_OBJECT_NIL:
+static ERL_NIF_TERM make_integer(ErlNifEnv *env, struct byte_reader *r) {
+    struct byte_reader again = *r;
+    uint64_t positive;
+    int64_t number;
+    if (take_int(r, &number))
+        return enif_make_int64(env, number);
+    *r = again;
+    return take_uint(r, UINT64_MAX, &positive) ? enif_make_uint64(env, positive) : atom_undefined;
+}
+
+/* NaN is no term, and making one would raise badarg. */
+static ERL_NIF_TERM make_float(ErlNifEnv *env, struct byte_reader *r) {
+    double number;
+    return take_double(r, &number) && isfinite(number) ? enif_make_double(env, number)
+                                                       : atom_undefined;
+}
+
+static ERL_NIF_TERM make_binary(ErlNifEnv *env, struct byte_reader *r, bool is_text) {
+    struct ledger_text bytes;
+    return (is_text ? take_text(r, &bytes) : take_binary(r, &bytes)) ? make_text(env, bytes)
+                                                                     : atom_undefined;
+}
+
+/* Of the bytes that msgpack_is_bounded_to() looked at, so that recursion is bounded and all that is
+ * announced is there. */
+static ERL_NIF_TERM make_next(ErlNifEnv *env, struct byte_reader *r) {
+    uint8_t type = r->at < r->end ? *r->at : 0xc1;
+    if (type <= 0x7f || type >= 0xe0 || (type >= 0xcc && type <= 0xd3))
+        return make_integer(env, r);
+    if (is_at_map(r))
+        return make_map(env, r);
+    if (is_at_array(r))
+        return make_list(env, r);
+    if ((type >= 0xa0 && type <= 0xbf) || (type >= 0xd9 && type <= 0xdb))
+        return make_binary(env, r, true);
+    if (type >= 0xc4 && type <= 0xc6)
+        return make_binary(env, r, false);
+    if ((type >= 0xc7 && type <= 0xc9) || (type >= 0xd4 && type <= 0xd8))
+        return make_extension(env, r);
+    switch (type) {
+    case 0xc0:
+        r->at++;
         return atom_nil;
-    case MSGPACK_OBJECT_BOOLEAN:
-        return object->via.boolean ? atom_true : atom_false;
-    case MSGPACK_OBJECT_POSITIVE_INTEGER:
-        return enif_make_uint64(env, object->via.u64);
-    case MSGPACK_OBJECT_NEGATIVE_INTEGER:
-        return enif_make_int64(env, object->via.i64);
-    case MSGPACK_OBJECT_FLOAT64: /* NaN is no term, and making one would raise badarg */
-        return isfinite(object->via.f64) ? enif_make_double(env, object->via.f64) : atom_undefined;
-    case MSGPACK_OBJECT_STR:
-        return make_text(env, (struct ledger_text){object->via.str.ptr, object->via.str.size});
-    case MSGPACK_OBJECT_BIN:
-        return make_text(env, (struct ledger_text){object->via.bin.ptr, object->via.bin.size});
-    case MSGPACK_OBJECT_ARRAY:
-        return make_list(env, &object->via.array);
-    case MSGPACK_OBJECT_MAP:
-        return make_map(env, &object->via.map);
-    case MSGPACK_OBJECT_EXT:
-        return make_extension(env, &object->via.ext);
-    default:
-        return atom_undefined;
+    case 0xc2:
+        r->at++;
+        return atom_false;
+    case 0xc3:
+        r->at++;
+        return atom_true;
+    case 0xcb:
+        return make_float(env, r);
+    default: /* a float of 4 bytes: not written by us */
+        return pass_over(r, 1);
     }
 }
 
 /* Keys of the payload itself are texts in the file. */
-static ERL_NIF_TERM make_field(ErlNifEnv *env, const msgpack_object *key) {
-    return key->type == MSGPACK_OBJECT_STR
-               ? make_ascii_atom(env, (struct ledger_text){key->via.str.ptr, key->via.str.size})
-               : make_object(env, key);
+static ERL_NIF_TERM make_field(ErlNifEnv *env, struct byte_reader *r) {
+    struct byte_reader again = *r;
+    struct ledger_text text;
+    if (take_text(r, &text))
+        return make_ascii_atom(env, text);
+    *r = again;
+    return make_next(env, r);
 }
 
 size_t make_payload(ErlNifEnv *env, struct ledger_text map, ERL_NIF_TERM *keys,
                     ERL_NIF_TERM *values, size_t capacity) {
-    msgpack_unpacked unpacked;
-    size_t count = 0;
-    if (!msgpack_is_bounded_to(map.data, map.size, PAYLOAD_DEPTH_MAX))
+    struct byte_reader reader = byte_reader(map.data, map.size);
+    uint64_t count;
+    if (!msgpack_is_bounded_to(map.data, map.size, PAYLOAD_DEPTH_MAX) ||
+        !take_map(&reader, &count) || count > capacity)
         return 0;
-    msgpack_unpacked_init(&unpacked);
-    if (msgpack_unpack_next(&unpacked, map.data, map.size, NULL) == MSGPACK_UNPACK_SUCCESS &&
-        unpacked.data.type == MSGPACK_OBJECT_MAP && unpacked.data.via.map.size <= capacity)
-        for (; count < unpacked.data.via.map.size; count++) {
-            const msgpack_object_kv *pair = &unpacked.data.via.map.ptr[count];
-            keys[count] = make_field(env, &pair->key);
-            values[count] = make_object(env, &pair->val);
-        }
-    msgpack_unpacked_destroy(&unpacked);
-    return count;
+    for (uint64_t i = 0; i < count; i++) {
+        keys[i] = make_field(env, &reader);
+        values[i] = make_next(env, &reader);
+    }
+    return (size_t)count;
 }

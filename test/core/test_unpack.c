@@ -82,6 +82,25 @@ static void check_texts(const struct sample *sample) {
     assert_taken(take_any(&reader, MSGPACK_DEPTH_MAX, &text), sample->end > 0, sample, &reader);
 }
 
+static void check_others(const struct sample *sample) {
+    const msgpack_object *object = &sample->object;
+    struct ledger_text bytes = {0};
+    double number;
+    int8_t type;
+    struct byte_reader reader = byte_reader(sample->bytes, sample->size);
+    bool is_double = sample->end > 0 && object->type == MSGPACK_OBJECT_FLOAT64;
+    assert_taken(take_double(&reader, &number), is_double, sample, &reader);
+    if (is_double)
+        assert_memory_equal(&number, &object->via.f64, sizeof number);
+    reader = byte_reader(sample->bytes, sample->size);
+    bool is_extension = sample->end > 0 && object->type == MSGPACK_OBJECT_EXT;
+    assert_taken(take_extension(&reader, &type, &bytes), is_extension, sample, &reader);
+    if (is_extension) {
+        assert_int_equal(type, object->via.ext.type);
+        assert_same_text(bytes, object->via.ext.ptr, object->via.ext.size, sample);
+    }
+}
+
 /* The head of an array is read whether or not its elements are there. */
 static void check_heads(const struct sample *sample) {
     const msgpack_object *object = &sample->object;
@@ -90,6 +109,11 @@ static void check_heads(const struct sample *sample) {
     bool at_array = is_at_array(&reader), at_map = is_at_map(&reader);
     bool taken = take_array(&reader, &count);
     assert_true(at_array || !taken);
+    assert_true(reader.at <= reader.end);
+    reader = byte_reader(sample->bytes, sample->size);
+    uint64_t pairs = 0;
+    bool is_map = take_map(&reader, &pairs);
+    assert_true(at_map || !is_map);
     assert_true(reader.at <= reader.end);
     reader = byte_reader(sample->bytes, sample->size);
     bool is_nil = take_nil(&reader);
@@ -101,6 +125,8 @@ static void check_heads(const struct sample *sample) {
     assert_int_equal(at_map, object->type == MSGPACK_OBJECT_MAP);
     assert_int_equal(taken, at_array);
     assert_true(!taken || count == object->via.array.size);
+    assert_int_equal(is_map, at_map);
+    assert_true(!is_map || pairs == object->via.map.size);
     assert_taken(is_nil, object->type == MSGPACK_OBJECT_NIL, sample, &reader);
 }
 
@@ -112,6 +138,7 @@ static void every_type_is_what_msgpack_c_makes_of_it(void **state) {
             make_sample(&sample, (uint8_t)type);
             check_integers(&sample);
             check_texts(&sample);
+            check_others(&sample);
             check_heads(&sample);
         }
 }
@@ -142,6 +169,8 @@ static void nothing_is_read_where_nothing_is(void **state) {
     struct ledger_text text;
     uint64_t word;
     int64_t number;
+    double fraction;
+    int8_t type;
     (void)state;
     assert_false(take_nil(&reader));
     assert_false(take_int(&reader, &number));
@@ -149,6 +178,9 @@ static void nothing_is_read_where_nothing_is(void **state) {
     assert_false(take_text(&reader, &text));
     assert_false(take_binary(&reader, &text));
     assert_false(take_array(&reader, &word));
+    assert_false(take_map(&reader, &word));
+    assert_false(take_double(&reader, &fraction));
+    assert_false(take_extension(&reader, &type, &text));
     assert_false(take_any(&reader, MSGPACK_DEPTH_MAX, &text));
     assert_false(is_at_array(&reader) || is_at_map(&reader));
 }
