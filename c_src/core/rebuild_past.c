@@ -22,28 +22,24 @@ static int take_past_name(struct rebuilding *rebuilding, MDB_val key, MDB_val va
     return rc == 0 ? rebuild_put_name(rebuilding, number, dimension, text) : rc;
 }
 
-/* A block that goes on behind the horizon is taken up to there. */
+/* A block that goes on behind the horizon is taken up to there; a skip that cannot be read is not.
+ */
 static int take_past_block(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {
     struct series_contents contents;
     struct series_key at;
     struct series_block block = {0};
-    MDB_cursor *cursor;
     if (series_read_key(key, &at) != 0 || !rebuild_is_past(rebuilding, at.first_id))
         return 0;
-    if (series_read_block(at.first_id, value, &contents) != 0)
+    if (series_read_block(at.first_id, value, &contents) == 0 &&
+        rebuild_is_past(rebuilding, contents.last_id))
+        return rebuild_put(rebuilding, DB_SERIES, key, value);
+    block.series = at.series;
+    if (series_block_before(at.first_id, value, rebuilding->verifier.retention.horizon, &block) !=
+        0)
         return leave_out(rebuilding, "series", at.first_id,
                          "series %" PRIu32 ", block from %" PRIu64 "\ncannot be read", at.series,
                          at.first_id);
-    if (rebuild_is_past(rebuilding, contents.last_id))
-        return rebuild_put(rebuilding, DB_SERIES, key, value);
-    block.series = at.series;
-    int rc = mdb_cursor_open(rebuilding->old, old_dbi(rebuilding, DB_SERIES), &cursor);
-    if (rc != 0)
-        return rc;
-    rc = series_load_before(cursor, at.series, rebuilding->verifier.retention.horizon, &block);
-    mdb_cursor_close(cursor);
-    return rc == 0 ? series_store(rebuilding->verifier.txn, new_dbi(rebuilding, DB_SERIES), &block)
-                   : rc;
+    return series_store(rebuilding->verifier.txn, new_dbi(rebuilding, DB_SERIES), &block);
 }
 
 static int take_past_rollup(struct rebuilding *rebuilding, MDB_val key, MDB_val value) {

@@ -44,7 +44,8 @@ static void read_skip(struct byte_reader *reader, uint64_t first_id, struct seri
     memset(skip, 0, sizeof *skip);
     ledger_usum number = read_varint(reader), distance = read_varint(reader);
     extremes_read(reader, skip->extremes);
-    if (number == 0 || number > UINT64_MAX || distance == 0 || distance > first_id)
+    /* A day has no more ids, one a microsecond. */
+    if (number == 0 || number >= SERIES_DAY_US || distance == 0 || distance > first_id)
         reader->damaged = true;
     skip->number = (uint64_t)number;
     skip->to = first_id - (uint64_t)distance;
@@ -284,8 +285,9 @@ int series_append(MDB_txn *txn, MDB_dbi dbi, struct series_block *block, uint64_
 
 int series_read_block(uint64_t first_id, MDB_val value, struct series_contents *contents) {
     struct block_reader reader;
+    struct series_skip skip;
     contents->mask = 0;
-    series_begin_block(&reader, first_id, value, &contents->base, NULL);
+    series_begin_block(&reader, first_id, value, &contents->base, &skip);
     contents->totals = contents->base;
     contents->count = reader.left;
     while (next_item(&reader)) {
@@ -296,21 +298,30 @@ int series_read_block(uint64_t first_id, MDB_val value, struct series_contents *
     return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
 }
 
-int series_load_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
-                       struct series_block *block) {
+int series_block_before(uint64_t first_id, MDB_val value, uint64_t before,
+                        struct series_block *block) {
     struct block_reader reader;
     struct series_skip skip;
-    MDB_val value;
-    uint64_t first_id;
-    int rc = series_seek_below(cursor, series, before, &first_id, &value);
-    if (rc != 0)
-        return rc == MDB_NOTFOUND ? 0 : rc;
     series_begin_block(&reader, first_id, value, &block->totals, &skip);
+    if (reader.bytes.damaged) {
+        series_begin_block(&reader, first_id, value, &block->totals, NULL);
+        skip.number = 0;
+    }
     series_block_begin(block, first_id, &skip);
     while (next_item(&reader) && reader.id < before)
         if (!series_block_add(block, reader.id, &reader.amounts))
             reader.bytes.damaged = true;
     return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
+}
+
+int series_load_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
+                       struct series_block *block) {
+    MDB_val value;
+    uint64_t first_id;
+    int rc = series_seek_below(cursor, series, before, &first_id, &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    return series_block_before(first_id, value, before, block);
 }
 
 int series_find_item(MDB_cursor *cursor, uint32_t series, uint64_t id, struct amounts *amounts) {

@@ -35,6 +35,7 @@
 #define SERIES_BLOCK_ITEMS 32
 #define SERIES_BLOCK_BYTES 2000
 #define SERIES_KEY_BYTES 12
+#define SERIES_DAY_US UINT64_C(86400000000)
 
 struct series_skip {
     uint64_t number; /* 0: there is none */
@@ -119,6 +120,10 @@ int series_read_block(uint64_t first_id, MDB_val value, struct series_contents *
  * its later items. 0 also where there is none. */
 int series_load_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
                        struct series_block *block);
+/* The same of a block that is at hand. A skip that cannot be read is left out: where the series
+ * goes on in another day nobody needs it. */
+int series_block_before(uint64_t first_id, MDB_val value, uint64_t before,
+                        struct series_block *block);
 /* What one entry adds to a series; MDB_NOTFOUND: it is not in it. */
 int series_find_item(MDB_cursor *cursor, uint32_t series, uint64_t id, struct amounts *amounts);
 

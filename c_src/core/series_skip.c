@@ -3,8 +3,6 @@
 
 #include "series_internal.h"
 
-#define DAY_US UINT64_C(86400000000)
-
 size_t series_skip_write(uint8_t *at, const struct series_skip *skip, uint64_t first_id) {
     size_t size = put_varint(at, skip->number);
     size += put_varint(at + size, first_id - skip->to);
@@ -30,7 +28,7 @@ int series_skip_next(const struct series_block *before, uint64_t first_id, serie
                      void *context, struct series_skip *skip) {
     struct series_skip at = before->skip;
     memset(skip, 0, sizeof *skip);
-    if (first_id / DAY_US != before->first_id / DAY_US)
+    if (first_id / SERIES_DAY_US != before->first_id / SERIES_DAY_US)
         return 0;
     skip->number = before->skip.number + 1;
     skip->to = before->first_id;

@@ -478,10 +478,11 @@ static ERL_NIF_TERM make_field(ErlNifEnv *env, struct byte_reader *r) {
 
 size_t make_payload(ErlNifEnv *env, struct ledger_text map, ERL_NIF_TERM *keys,
                     ERL_NIF_TERM *values, size_t capacity) {
-    struct byte_reader reader = byte_reader(map.data, map.size);
     uint64_t count;
-    if (!msgpack_is_bounded_to(map.data, map.size, PAYLOAD_DEPTH_MAX) ||
-        !take_map(&reader, &count) || count > capacity)
+    if (!msgpack_is_bounded_to(map.data, map.size, PAYLOAD_DEPTH_MAX))
+        return 0;
+    struct byte_reader reader = byte_reader(map.data, map.size);
+    if (!take_map(&reader, &count) || count > capacity)
         return 0;
     for (uint64_t i = 0; i < count; i++) {
         keys[i] = make_field(env, &reader);

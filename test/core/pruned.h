@@ -42,5 +42,7 @@ int list_in(struct ledger *ledger, uint32_t kinds, uint64_t since, uint64_t unti
 
 /* A ledger made anew from it verifies, and gives the same answers. */
 void assert_rebuild_answers(struct ledger *ledger, uint64_t horizon);
+/* Of one that was damaged since it gave them. */
+void assert_rebuild_says(struct ledger *ledger, uint64_t horizon, const char *answers);
 
 #endif

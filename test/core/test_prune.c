@@ -3,8 +3,10 @@
 #include "pruned.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "../../c_src/core/retention.h"
+#include "../../c_src/core/series_internal.h"
 #include "whole.h"
 
 static const char *const states[] = {"planning", "executing", "reviewing"};
@@ -287,6 +289,56 @@ static bool needs_word(struct ledger *ledger) {
     return false;
 }
 
+/* Of the last block of series 0 that begins before the horizon: as if it were the first of its day.
+ */
+static void damage_last_skip_before(struct ledger *ledger, uint64_t horizon) {
+    static struct row row, last;
+    struct totals base;
+    for (size_t i = 0; nth_row(ledger, DB_SERIES, 0, i, &row); i++) {
+        struct series_key at;
+        assert_int_equal(series_read_key(row.key, &at), 0);
+        if (at.series == SERIES_EVERYTHING && at.first_id < horizon)
+            last = row;
+    }
+    last.key.mv_data = last.key_bytes;
+    last.value.mv_data = last.value_bytes;
+    assert_true(last.value_bytes[0] & SERIES_HAS_SKIP);
+    struct byte_reader reader = byte_reader(last.value_bytes + 1, last.value.mv_size - 1);
+    totals_read(&reader, &base);
+    last.value_bytes[reader.at - last.value_bytes] = 0;
+    put_raw(ledger, DB_SERIES, last.key, last.value);
+}
+
+/* Nobody follows it, and no sum is lost with it: neither where the block ends before the horizon
+ * nor where it goes on behind it. */
+static void a_damaged_skip_before_the_horizon_is_found_and_costs_no_sum(void **state) {
+    for (int count = 64; count <= 70; count += 6) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/of-%d", (char *)*state, count);
+        struct ledger *ledger = open_pruned(path);
+        assert_int_equal(set_rules(ledger, NULL, 0), 0);
+        at_time(ledger, START_US);
+        for (int i = 0; i < count; i++) {
+            struct ledger_entry call = priced("ada", 1000 + i);
+            (void)ask(ledger, OPERATION_RECORD, 0, &call);
+        }
+        for (int day = 1; day < 14; day++) {
+            at_time(ledger, START_US + DAYS(day));
+            (void)book(ledger, "planning");
+        }
+        uint64_t horizon = horizon_for(ledger, (uint64_t)START_US + DAYS(1));
+        assert_true(prune_to(ledger, horizon) >= (uint64_t)count);
+        assert_clean(ledger);
+        char *answers = all_answers(ledger, horizon);
+        damage_last_skip_before(ledger, horizon);
+        assert_true(verify(ledger, 0).findings > 0);
+        assert_found(ledger, "series", "series 0", "cannot be read");
+        assert_rebuild_says(ledger, horizon, answers);
+        free(answers);
+        close_ledger(ledger);
+    }
+}
+
 static void programs_that_do_not_know_are_told(void **state) {
     struct ledger *ledger = two_weeks(*state);
     assert_false(needs_word(ledger));
@@ -331,6 +383,7 @@ int main(void) {
         in_directory(what_is_not_allowed_any_more_is_not_removed),
         in_directory(a_rule_over_what_was_removed_is_refused),
         in_directory(a_series_that_is_declared_later_counts_from_the_horizon),
+        in_directory(a_damaged_skip_before_the_horizon_is_found_and_costs_no_sum),
         in_directory(programs_that_do_not_know_are_told),
         in_directory(a_slice_that_fails_leaves_nothing_of_it),
     };

@@ -487,25 +487,41 @@ static void put_block(uint32_t series, const void *bytes, size_t size) {
 
 static bool damage_is_seen; /* by every reader that looked at it */
 
+/* What is passed over (amounts of other columns, a skip that is not followed) is not checked. */
+static void see_result(int rc_of_all, int rc) {
+    if (rc == 0 && rc_of_all == LEDGER_E_DAMAGED)
+        damage_is_seen = false;
+    else
+        assert_int_equal(rc, rc_of_all);
+}
+
 static int every_reader(uint32_t series) {
     struct series_block block;
     struct series_walk walk;
     struct totals totals;
     const struct series_item *item;
+    struct extremes extremes[EXTREMES_MEASURES] = {{0}};
+    struct series_contents contents;
+    struct series_key at;
+    MDB_val key, value;
     int rc = series_load(scratch.txn, scratch.dbi, series, &block);
-    int rc_totals = series_totals_before(scratch.cursor, series, UINT64_MAX, &totals);
-    assert_int_equal(rc, rc_totals);
+    see_result(rc, series_totals_before(scratch.cursor, series, UINT64_MAX, &totals));
     for (int forward = 0; forward < 2; forward++) {
         int rc_walk;
         series_walk_start(&walk, scratch.cursor, series, forward, 0, UINT64_MAX);
         while ((rc_walk = series_walk_next(&walk, &item)) == 0)
             ;
-        /* A walk passes over amounts, also over one that is too large. */
-        if (rc_walk == MDB_NOTFOUND && rc == LEDGER_E_DAMAGED)
-            damage_is_seen = false;
-        else
-            assert_int_equal(rc_walk, rc == 0 ? MDB_NOTFOUND : LEDGER_E_DAMAGED);
+        see_result(rc, rc_walk == MDB_NOTFOUND ? 0 : rc_walk);
     }
+    see_result(rc, series_load_before(scratch.cursor, series, UINT64_MAX, &block));
+    /* It also follows the skip, which may lead nowhere. */
+    int rc_extremes = series_extremes(scratch.cursor, series, 0, UINT64_MAX, extremes);
+    assert_true(rc_extremes == 0 || rc_extremes == LEDGER_E_DAMAGED);
+    key = (MDB_val){0};
+    assert_int_equal(mdb_cursor_get(scratch.cursor, &key, &value, MDB_LAST), 0);
+    assert_int_equal(series_read_key(key, &at), 0);
+    if (at.series == series)
+        assert_int_equal(series_read_block(at.first_id, value, &contents), rc);
     return rc;
 }
 
@@ -560,8 +576,27 @@ static void random_bytes_are_read_without_harm(void **state) {
         for (size_t at = 0; at < size; at++)
             bytes[at] = (uint8_t)(random_word() >> random_below(8));
         bytes[0] = (uint8_t)random_below(SERIES_BLOCK_ITEMS + 2);
+        if (random_below(2))
+            bytes[0] |= SERIES_HAS_SKIP;
+        if (random_below(2)) /* no sums, so that more of what follows is reached */
+            bytes[1] = 0;
         put_block(1, bytes, size);
         every_reader(1);
+    }
+}
+
+/* No number of a day is so large; and the next block would have none. */
+static void a_skip_with_a_number_beyond_its_day_is_damage(void **state) {
+    uint8_t bytes[64] = {SERIES_HAS_SKIP | 1, 0};
+    (void)state;
+    for (int beyond = 0; beyond < 2; beyond++) {
+        size_t size = 2 + put_varint(bytes + 2, SERIES_DAY_US - (beyond ? 0 : 1));
+        bytes[size++] = 1; /* one microsecond back */
+        bytes[size++] = 0; /* no extremes */
+        bytes[size++] = 0; /* an item */
+        bytes[size++] = 0;
+        put_block(1, bytes, size);
+        assert_int_equal(every_reader(1), beyond ? LEDGER_E_DAMAGED : 0);
     }
 }
 
@@ -584,6 +619,7 @@ int main(void) {
         on_scratch(bytes_that_are_no_block_are_damage),
         on_scratch(a_block_cut_short_or_too_long_is_damage),
         on_scratch(random_bytes_are_read_without_harm),
+        on_scratch(a_skip_with_a_number_beyond_its_day_is_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
