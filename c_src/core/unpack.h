@@ -108,24 +108,24 @@ static inline bool take_binary(struct byte_reader *r, struct ledger_text *text) 
            take_bytes_of(r, size, text);
 }
 
-/* The head of an array; its elements follow. */
-static inline bool take_array(struct byte_reader *r, uint64_t *count) {
+/* The head of something with parts: few, in the type's own bits, or of 2 or 4 bytes. */
+static inline bool take_head(struct byte_reader *r, uint8_t few, uint8_t wide, uint64_t *count) {
     if (r->at == r->end)
         return false;
     uint8_t type = *r->at++;
     *count = type & 0x0f;
-    return (type & 0xf0) == 0x90 ||
-           ((type == 0xdc || type == 0xdd) && take_fixed(r, (size_t)2 << (type - 0xdc), count));
+    return (type & 0xf0) == few ||
+           ((type == wide || type == wide + 1) && take_fixed(r, (size_t)2 << (type - wide), count));
+}
+
+/* The head of an array; its elements follow. */
+static inline bool take_array(struct byte_reader *r, uint64_t *count) {
+    return take_head(r, 0x90, 0xdc, count);
 }
 
 /* The head of a map; its keys and values follow, in turns. */
 static inline bool take_map(struct byte_reader *r, uint64_t *count) {
-    if (r->at == r->end)
-        return false;
-    uint8_t type = *r->at++;
-    *count = type & 0x0f;
-    return (type & 0xf0) == 0x80 ||
-           ((type == 0xde || type == 0xdf) && take_fixed(r, (size_t)2 << (type - 0xde), count));
+    return take_head(r, 0x80, 0xde, count);
 }
 
 /* A number of 8 bytes with a fraction. */
