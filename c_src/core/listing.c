@@ -84,8 +84,9 @@ static int totals_between(struct reading *reading, uint32_t series, uint64_t sin
     struct totals before;
     MDB_cursor *cursor;
     int rc = reading_cursor(reading, DB_SERIES, &cursor);
-    if (rc == 0)
-        rc = series_totals_before(cursor, series, since, &before);
+    if (rc != 0)
+        return rc;
+    rc = series_totals_before(cursor, series, since, &before);
     if (rc == 0)
         rc = series_totals_before(cursor, series, until, totals);
     for (int column = 0; rc == 0 && column < COLUMN_COUNT; column++)
