@@ -118,7 +118,7 @@ shell: compile ## a named node with a ledger open; look into it from a second on
 
 # Parts of it: make bench BENCH="invocations budgets million records"
 .PHONY: bench
-bench: bench-deps compile ## what it costs, as ratios to peers of the same run (6 minutes)
+bench: bench-deps compile ## what it costs, as ratios to peers of the same run (9 minutes)
 	@mkdir -p _build/bench
 	@erlc +warnings_as_errors -o _build/bench test/bench/*.erl
 	@$(RUN) +IOs false -pa _build/bench -run cost_ledger_bench main _build/bench/data $(BENCH)
