@@ -124,6 +124,7 @@ bytes_of(Ledger) ->
 reads() ->
     [{"us a first page of 50, of a project", 300, fun page/1, fun project/0, "< 100"},
      {"us a first page, of a project's agent", 300, fun page/1, fun project_and_agent/0, "< 100"},
+     {"us a first page, of a user", 300, fun page/1, fun user/0, "< 100"},
      {"us a first page, of what failed in a project", 300, fun page/1, fun failed_in_project/0,
       "< 100"},
      {"us the totals of a project over a random range", 1000, totals_of(large_records),
@@ -168,6 +169,7 @@ page(Filter) ->
 
 project() -> #{project => cost_ledger_bench_shape:project(rand:uniform(20) - 1)}.
 failed_in_project() -> (project())#{status => failed}.
+user() -> #{user => cost_ledger_bench_shape:user(rand:uniform(200) - 1)}.
 project_and_agent() ->
     (project())#{agent => cost_ledger_bench_shape:agent(rand:uniform(12) - 1)}.
 

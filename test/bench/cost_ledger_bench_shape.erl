@@ -2,7 +2,7 @@
 %%% names.
 -module(cost_ledger_bench_shape).
 
--export([record/1, bare/1, unnamed/1, run_id/1, project/1, agent/1]).
+-export([record/1, bare/1, unnamed/1, run_id/1, project/1, agent/1, user/1]).
 
 -define(PROJECTS, 20).
 -define(USERS, 200).
@@ -37,7 +37,7 @@ bare(N) ->
     Tokens = 100000 + hash(N, cost, 4000000),
     #{kind => invocation, state => executing, run_id => run_id(N), org => <<"acme">>,
       project => project(hash(N, project, ?PROJECTS)),
-      user => name(<<"user-">>, hash(N, user, ?USERS)),
+      user => user(hash(N, user, ?USERS)),
       agent => agent(hash(N, agent, ?AGENTS)),
       model => name(<<"model-large-">>, hash(N, model, ?MODELS)),
       status => status(hash(N, status, 100)), duration_ms => 200 + hash(N, duration, 30000),
@@ -53,6 +53,7 @@ status(_) -> completed.
 
 project(Number) -> name(<<"project-">>, Number).
 agent(Number) -> name(<<"agent-">>, Number).
+user(Number) -> name(<<"user-">>, Number).
 %% Of the smallest kind that a binary can be, as names that come from outside are.
 name(Prefix, Number) -> list_to_binary([Prefix, integer_to_binary(Number)]).
 
