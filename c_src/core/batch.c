@@ -373,7 +373,7 @@ int batch_book(struct batch *batch, struct ledger_entry *entry,
         rc = payloads_put(batch->txn, batch_dbi(batch, DB_PAYLOADS), entry->id, entry->salt,
                           entry->payload);
     for (size_t i = 0; rc == 0 && i < count; i++)
-        rc = sums_add(batch, series[i], entry, &amounts);
+        rc = sums_add(batch, series[i], entry->id, &amounts);
     return rc;
 }
 

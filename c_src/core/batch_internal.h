@@ -126,8 +126,7 @@ int sums_get(struct batch *batch, int family, uint32_t series, const struct ledg
              struct sums **sums);
 struct sums *sums_find(struct batch *batch, uint32_t series);
 void sums_refresh(struct sums *sums);
-int sums_add(struct batch *batch, struct sums *sums, const struct ledger_entry *entry,
-             const struct amounts *amounts);
+int sums_add(struct batch *batch, struct sums *sums, uint64_t id, const struct amounts *amounts);
 /* Adds to what is held; `holds` is 1, 0 or -1. */
 void sums_hold(struct sums *sums, int holds, const int64_t delta[HELD_COLUMNS], uint64_t until_us);
 int sums_store(struct batch *batch);

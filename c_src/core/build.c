@@ -16,7 +16,7 @@ static int add_to_family(struct batch *batch, int family, struct ledger_entry *e
     int rc = batch_find_series(batch, family, entry->names, true, &series);
     if (rc == 0)
         rc = sums_get(batch, family, series, entry->names, &sums);
-    return rc == 0 ? sums_add(batch, sums, entry, amounts) : rc;
+    return rc == 0 ? sums_add(batch, sums, entry->id, amounts) : rc;
 }
 
 static bool is_by_status(const struct declared_series *declared) {

@@ -46,7 +46,7 @@ static int take_past_rollup(struct rebuilding *rebuilding, MDB_val key, MDB_val 
     const uint8_t *bytes = key.mv_data;
     if (key.mv_size != ROLLUP_KEY_BYTES)
         return 0;
-    uint64_t unit = bytes[4] == ROLLUP_HOUR ? UINT64_C(3600000000) : UINT64_C(86400000000);
+    uint64_t unit = rollup_unit(bytes[4]);
     return verify_is_past(&rebuilding->verifier, get_be32(bytes + 5) * unit)
                ? rebuild_put(rebuilding, DB_ROLLUPS, key, value)
                : 0;

@@ -94,15 +94,15 @@ static int hand_over_rollup(struct replay *replay, struct replay_series *series,
 }
 
 static int add_rollup(struct replay *replay, struct replay_series *series, struct rollup *rollup,
-                      const struct ledger_entry *entry, const struct amounts *amounts) {
-    uint32_t period = rollup_period(rollup->granularity, entry->id);
+                      uint64_t id, const struct amounts *amounts) {
+    uint32_t period = rollup_period(rollup->granularity, id);
     int rc = 0;
     if (period != rollup->period) {
         rc = hand_over_rollup(replay, series, rollup, false);
         *rollup = (struct rollup){
             .series = series->series, .granularity = rollup->granularity, .period = period};
     }
-    rollup_count(rollup, entry, amounts);
+    rollup_count(rollup, amounts);
     return rc;
 }
 
@@ -147,22 +147,22 @@ static int begin_next_block(struct replay *replay, struct replay_series *series,
 }
 
 int replay_add(struct replay *replay, int family, const uint32_t *numbers, uint8_t count,
-               const struct ledger_entry *entry, const struct amounts *amounts) {
+               uint64_t id, const struct amounts *amounts) {
     struct replay_series *series = replay_find(replay, family, numbers, count);
     int rc = 0;
     if (series == NULL)
-        rc = make_series(replay, family, numbers, count, entry->id, &series);
+        rc = make_series(replay, family, numbers, count, id, &series);
     if (rc != 0)
         return rc;
     struct series_block *block = &series->block;
     if (block->count == 0)
-        series_block_begin(block, entry->id, NULL);
-    if (!series_block_add(block, entry->id, amounts))
-        rc = begin_next_block(replay, series, entry->id, amounts);
+        series_block_begin(block, id, NULL);
+    if (!series_block_add(block, id, amounts))
+        rc = begin_next_block(replay, series, id, amounts);
     if (rc == 0)
-        rc = add_rollup(replay, series, &series->hour, entry, amounts);
+        rc = add_rollup(replay, series, &series->hour, id, amounts);
     if (rc == 0)
-        rc = add_rollup(replay, series, &series->day, entry, amounts);
+        rc = add_rollup(replay, series, &series->day, id, amounts);
     return rc;
 }
 

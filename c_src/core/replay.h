@@ -55,7 +55,7 @@ struct replay {
 
 /* Adds an entry to the series of a family with these numbers, in the order of its dimensions. */
 int replay_add(struct replay *replay, int family, const uint32_t *numbers, uint8_t count,
-               const struct ledger_entry *entry, const struct amounts *amounts);
+               uint64_t id, const struct amounts *amounts);
 /* Hands over what is open. */
 int replay_finish(struct replay *replay);
 /* A series by its names; NULL. */

@@ -4,16 +4,10 @@
 
 #include "error.h"
 
-#define HOUR_US UINT64_C(3600000000)
-
 static void write_key(uint8_t key[ROLLUP_KEY_BYTES], const struct rollup *rollup) {
     put_be32(key, rollup->series);
     key[4] = (uint8_t)rollup->granularity;
     put_be32(key + 5, rollup->period);
-}
-
-uint32_t rollup_period(enum rollup_granularity granularity, uint64_t id) {
-    return (uint32_t)(id / (granularity == ROLLUP_HOUR ? HOUR_US : 24 * HOUR_US));
 }
 
 /* `totals` NULL: they are passed over. The extremes are widened. */
@@ -78,9 +72,9 @@ int rollup_store(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup) {
     return mdb_put(txn, dbi, &key, &value, 0);
 }
 
-int rollup_add(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup, const struct ledger_entry *entry,
+int rollup_add(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup, uint64_t id,
                const struct amounts *amounts) {
-    uint32_t period = rollup_period(rollup->granularity, entry->id);
+    uint32_t period = rollup_period(rollup->granularity, id);
     if (period != rollup->period) {
         int rc = rollup_store(txn, dbi, rollup);
         if (rc == 0)
@@ -88,20 +82,12 @@ int rollup_add(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup, const struct le
         if (rc != 0)
             return rc;
     }
-    rollup_count(rollup, entry, amounts);
+    rollup_count(rollup, amounts);
     return 0;
 }
 
-void rollup_count(struct rollup *rollup, const struct ledger_entry *entry,
-                  const struct amounts *amounts) {
+void rollup_count(struct rollup *rollup, const struct amounts *amounts) {
     totals_add(&rollup->totals, amounts);
-    bool is_run = entry->kind == KIND_RUN;
-    if (is_run || entry->kind == KIND_INVOCATION) {
-        if (entry->given & ENTRY_COST)
-            extremes_widen(&rollup->extremes[is_run ? EXTREMES_RUN_COST : EXTREMES_COST],
-                           entry->cost);
-        extremes_widen(&rollup->extremes[is_run ? EXTREMES_RUN_DURATION : EXTREMES_DURATION],
-                       entry->duration_ms);
-    }
+    extremes_add(rollup->extremes, amounts);
     rollup->changed = true;
 }

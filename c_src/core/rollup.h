@@ -15,7 +15,6 @@
 #include <lmdb.h>
 #include <stdbool.h>
 
-#include "entry.h"
 #include "extremes.h"
 
 #define ROLLUP_KEY_BYTES 9
@@ -36,12 +35,11 @@ int rollup_load(MDB_txn *txn, MDB_dbi dbi, uint32_t series, enum rollup_granular
 int rollup_store(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup);
 
 /* Adds an entry, after writing out the row and loading its period's when that is another. */
-int rollup_add(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup, const struct ledger_entry *entry,
+int rollup_add(MDB_txn *txn, MDB_dbi dbi, struct rollup *rollup, uint64_t id,
                const struct amounts *amounts);
 
 /* The same of a row whose period is the entry's, without a file. */
-void rollup_count(struct rollup *rollup, const struct ledger_entry *entry,
-                  const struct amounts *amounts);
+void rollup_count(struct rollup *rollup, const struct amounts *amounts);
 /* Key and value as they are stored; returns the size of the value. */
 #define ROLLUP_BYTES_MAX (TOTALS_BYTES_MAX + EXTREMES_BYTES_MAX)
 size_t rollup_write(const struct rollup *rollup, uint8_t key[ROLLUP_KEY_BYTES],
@@ -51,6 +49,13 @@ size_t rollup_write(const struct rollup *rollup, uint8_t key[ROLLUP_KEY_BYTES],
 int rollup_extremes(MDB_cursor *cursor, uint32_t series, enum rollup_granularity granularity,
                     uint32_t from, uint32_t to, struct extremes extremes[EXTREMES_MEASURES]);
 
-uint32_t rollup_period(enum rollup_granularity granularity, uint64_t id);
+/* How long a period is, in microseconds. */
+static inline uint64_t rollup_unit(enum rollup_granularity granularity) {
+    return granularity == ROLLUP_HOUR ? UINT64_C(3600000000) : UINT64_C(86400000000);
+}
+
+static inline uint32_t rollup_period(enum rollup_granularity granularity, uint64_t id) {
+    return (uint32_t)(id / rollup_unit(granularity));
+}
 
 #endif

@@ -25,9 +25,8 @@ static uint64_t round_up(uint64_t us, uint64_t unit) {
 static int widen_by_rollups(struct summing *summing, uint32_t series,
                             enum rollup_granularity granularity, uint64_t from, uint64_t to,
                             struct extremes *extremes) {
-    uint64_t unit = granularity == ROLLUP_HOUR ? HOUR_US : DAY_US;
-    return rollup_extremes(summing->rollups, series, granularity, (uint32_t)(from / unit),
-                           (uint32_t)(to / unit), extremes);
+    return rollup_extremes(summing->rollups, series, granularity, rollup_period(granularity, from),
+                           rollup_period(granularity, to), extremes);
 }
 
 /* Whole hours, the whole days among them by their own rollups. */

@@ -176,17 +176,15 @@ static int load_rollups(struct batch *batch, struct sums *sums, uint64_t id) {
     return rc;
 }
 
-int sums_add(struct batch *batch, struct sums *sums, const struct ledger_entry *entry,
-             const struct amounts *amounts) {
+int sums_add(struct batch *batch, struct sums *sums, uint64_t id, const struct amounts *amounts) {
     MDB_dbi rollups = batch_dbi(batch, DB_ROLLUPS);
-    int rc = sums->has_rollups ? 0 : load_rollups(batch, sums, entry->id);
+    int rc = sums->has_rollups ? 0 : load_rollups(batch, sums, id);
     if (rc == 0)
-        rc = series_append(batch->txn, batch_dbi(batch, DB_SERIES), &sums->block, entry->id,
-                           amounts);
+        rc = series_append(batch->txn, batch_dbi(batch, DB_SERIES), &sums->block, id, amounts);
     if (rc == 0)
-        rc = rollup_add(batch->txn, rollups, &sums->hour, entry, amounts);
+        rc = rollup_add(batch->txn, rollups, &sums->hour, id, amounts);
     if (rc == 0)
-        rc = rollup_add(batch->txn, rollups, &sums->day, entry, amounts);
+        rc = rollup_add(batch->txn, rollups, &sums->day, id, amounts);
     sums->booked = true;
     return rc;
 }

@@ -279,7 +279,7 @@ static int tell_tally(struct verifier *verifier, bool is_series, const struct ta
 static bool is_past_row(const struct verifier *verifier, bool is_series, const uint8_t *key) {
     if (is_series)
         return verify_is_past(verifier, get_be64(key + 4));
-    uint64_t unit = key[4] == ROLLUP_HOUR ? UINT64_C(3600000000) : UINT64_C(86400000000);
+    uint64_t unit = rollup_unit(key[4]);
     return verify_is_past(verifier, get_be32(key + 5) * unit);
 }
 

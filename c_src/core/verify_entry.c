@@ -155,12 +155,12 @@ static int replay_past(struct verifier *verifier, const struct ledger_entry *ent
     if (rc != 0 || !is_there)
         return rc;
     memcpy(named, entry->name_numbers, sizeof named);
-    rc = replay_add(&verifier->replay, FAMILY_EVERYTHING, numbers, 0, entry, &amounts);
+    rc = replay_add(&verifier->replay, FAMILY_EVERYTHING, numbers, 0, entry->id, &amounts);
     for (size_t family = 0; rc == 0 && family < verifier->declared_count; family++) {
         rc = verify_past_status(verifier, &verifier->declared[family], named, entry->id);
         if (rc == 0 && has_family(verifier, family, entry, named, numbers))
             rc = replay_add(&verifier->replay, (int)family + 1, numbers,
-                            verifier->declared[family].count, entry, &amounts);
+                            verifier->declared[family].count, entry->id, &amounts);
     }
     return rc;
 }
@@ -180,11 +180,11 @@ static int replay(struct verifier *verifier, const struct ledger_entry *entry,
         rc = names_find(verifier->txn, verify_dbi(verifier, DB_NAMES), DIMENSION_STATUS, status,
                         &named[DIMENSION_STATUS]);
     if (rc == 0)
-        rc = replay_add(&verifier->replay, FAMILY_EVERYTHING, numbers, 0, entry, &amounts);
+        rc = replay_add(&verifier->replay, FAMILY_EVERYTHING, numbers, 0, entry->id, &amounts);
     for (size_t family = 0; rc == 0 && family < verifier->declared_count; family++)
         if (has_family(verifier, family, entry, named, numbers))
             rc = replay_add(&verifier->replay, (int)family + 1, numbers,
-                            verifier->declared[family].count, entry, &amounts);
+                            verifier->declared[family].count, entry->id, &amounts);
     return rc;
 }
 

@@ -24,6 +24,8 @@ struct rows {
     ErlNifEnv *env;
     ERL_NIF_TERM list; /* newest row first */
 };
+/* {ok, [Row]}, or what it failed with. */
+ERL_NIF_TERM make_rows(const struct rows *rows, int rc);
 
 /* What was not found because it was removed is told with the time from which everything is kept: to
  * be called before the handle is left. */

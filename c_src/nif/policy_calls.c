@@ -128,7 +128,7 @@ NIF(nif_hold) {
         return atom_closed;
     int rc = ledger_read_hold(handle->ledger, id, add_hold, &rows);
     handle_leave(handle);
-    return rc == 0 ? enif_make_tuple2(env, atom_ok, rows.list) : make_error(env, rc);
+    return make_rows(&rows, rc);
 }
 
 /* {ok, [Hold]}, newest first: the caller asks in slices. */
@@ -143,7 +143,7 @@ NIF(nif_holds) {
         return atom_closed;
     int rc = ledger_read_holds(handle->ledger, from, limit, add_hold, &rows);
     handle_leave(handle);
-    return rc == 0 ? enif_make_tuple2(env, atom_ok, rows.list) : make_error(env, rc);
+    return make_rows(&rows, rc);
 }
 
 /* {ok, [{[Dimension], IsReady}]} */
@@ -275,7 +275,7 @@ NIF(nif_price_map) {
     int rc = price_map_read(json.data, json.size, add_map_row, &rows, &failure);
     if (rc == LEDGER_E_BAD_PRICES)
         return make_failure(env, &failure);
-    return rc == 0 ? enif_make_tuple2(env, atom_ok, rows.list) : make_error(env, rc);
+    return make_rows(&rows, rc);
 }
 
 /* {ok, HorizonUs} */

@@ -6,6 +6,10 @@
 #include "status_terms.h"
 #include "terms.h"
 
+ERL_NIF_TERM make_rows(const struct rows *rows, int rc) {
+    return rc == 0 ? enif_make_tuple2(rows->env, atom_ok, rows->list) : make_error(rows->env, rc);
+}
+
 struct outcome outcome_of(struct handle *handle, int rc) {
     struct outcome outcome = {.rc = rc};
     if (rc == LEDGER_E_PRUNED && (rc = ledger_kept_from(handle->ledger, &outcome.kept_from)) != 0)
@@ -268,7 +272,7 @@ NIF(nif_fetch) {
         return atom_closed;
     int rc = ledger_fetch(handle->ledger, id, add_entry, &rows);
     handle_leave(handle);
-    return rc == 0 ? enif_make_tuple2(env, atom_ok, rows.list) : make_error(env, rc);
+    return make_rows(&rows, rc);
 }
 
 NIF(nif_facts) {
