@@ -2,10 +2,11 @@
 #include "entry.h"
 
 static bool in_range(const int64_t *values, size_t count, int64_t min) {
+    const uint64_t lowest = (uint64_t)min, span = (uint64_t)ENTRY_AMOUNT_MAX - lowest;
+    bool all = true;
     for (size_t i = 0; i < count; i++)
-        if (values[i] < min || values[i] > ENTRY_AMOUNT_MAX)
-            return false;
-    return true;
+        all &= (uint64_t)values[i] - lowest <= span;
+    return all;
 }
 
 /* The parts of a cost, which add up to it. */
@@ -36,19 +37,6 @@ static const char *check_record(const struct ledger_entry *entry, bool is_record
     return NULL;
 }
 
-static bool is_named(const struct ledger_entry *entry, int dimension) {
-    return entry->names[dimension].data != NULL || entry->name_numbers[dimension] != 0;
-}
-
-static bool has_empty_name(const struct ledger_entry *entry, uint64_t named) {
-    for (; named != 0; named &= named - 1) {
-        const struct ledger_text *name = &entry->names[__builtin_ctzll(named)];
-        if (name->data != NULL && name->size == 0)
-            return true;
-    }
-    return false;
-}
-
 static const char *check(const struct ledger_entry *entry, uint64_t named) {
     bool has_outcome = entry->kind == KIND_INVOCATION || entry->kind == KIND_RUN;
     bool may_be_negative = entry->kind == KIND_CORRECTION || entry->kind == KIND_GRANT;
@@ -71,7 +59,7 @@ static const char *check(const struct ledger_entry *entry, uint64_t named) {
     if ((entry->given & ENTRY_OCCURRED_AT) &&
         (entry->occurred_at_ms < 0 || entry->occurred_at_ms > INT64_MAX / 1000))
         return "occurred_at";
-    if ((named & ~ENTRY_DIMENSIONS) != 0 || has_empty_name(entry, named))
+    if ((named & ~ENTRY_DIMENSIONS) != 0)
         return "names";
     if (entry->kind == KIND_INVOCATION && !(named & UINT64_C(1) << DIMENSION_STATE))
         return "state";
@@ -80,8 +68,13 @@ static const char *check(const struct ledger_entry *entry, uint64_t named) {
 
 const char *entry_check(const struct ledger_entry *entry) {
     uint64_t named = 0;
-    for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++)
-        named |= (uint64_t)is_named(entry, dimension) << dimension;
+    for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++) {
+        const struct ledger_text *name = &entry->names[dimension];
+        bool is_named = name->data != NULL || entry->name_numbers[dimension] != 0;
+        if (name->data != NULL && name->size == 0)
+            return "names";
+        named |= (uint64_t)is_named << dimension;
+    }
     return check(entry, named);
 }
 

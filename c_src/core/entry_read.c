@@ -3,34 +3,40 @@
 #include "error.h"
 #include "unpack.h"
 
-static bool take_ints(struct byte_reader *r, int64_t *out, size_t count) {
+/* Here and below, what reads many numbers has a reader of its own, which stays in registers. */
+static bool take_ints(struct byte_reader *reader, int64_t *out, size_t count) {
+    struct byte_reader r = *reader;
     uint64_t size;
-    if (!take_array(r, &size) || size != count)
+    if (!take_array(&r, &size) || size != count)
         return false;
     for (size_t i = 0; i < count; i++)
-        if (!take_int(r, &out[i]))
+        if (!take_int(&r, &out[i]))
             return false;
+    reader->at = r.at;
     return true;
 }
 
-static bool take_names(struct byte_reader *r, enum form form, struct ledger_entry *entry) {
-    uint64_t count, dimension, number, previous = 0;
-    if (!take_array(r, &count) || count % 2 != 0)
+static bool take_names(struct byte_reader *reader, enum form form, struct ledger_entry *entry) {
+    struct byte_reader r = *reader;
+    uint64_t count, dimension, number, previous = 0, named = 0;
+    if (!take_array(&r, &count) || count % 2 != 0)
         return false;
     for (; count > 0; count -= 2) {
-        if (!take_uint(r, DIMENSION_LIMIT - 1, &dimension) || dimension <= previous)
+        if (!take_uint(&r, DIMENSION_LIMIT - 1, &dimension) || dimension <= previous)
             return false;
         previous = dimension;
-        entry->named |= UINT64_C(1) << dimension;
+        named |= UINT64_C(1) << dimension;
         if (form == FORM_DRAFT) {
-            if (!take_text(r, &entry->names[dimension]))
+            if (!take_text(&r, &entry->names[dimension]) || entry->names[dimension].size == 0)
                 return false;
         } else {
-            if (!take_uint(r, UINT32_MAX, &number) || number == 0)
+            if (!take_uint(&r, UINT32_MAX, &number) || number == 0)
                 return false;
             entry->name_numbers[dimension] = (uint32_t)number;
         }
     }
+    entry->named = named;
+    reader->at = r.at;
     return true;
 }
 
@@ -137,10 +143,17 @@ static bool take_fields(struct byte_reader *r, uint64_t count, enum form form,
     return r->at == r->end;
 }
 
+/* For a size that it knows gcc writes an instruction that takes three times as long as memset(). */
+static void clear(struct ledger_entry *entry) {
+    size_t size = sizeof *entry;
+    __asm__("" : "+r"(size));
+    memset(entry, 0, size);
+}
+
 static int read_form(const void *data, size_t size, enum form form, struct ledger_entry *entry) {
     int damaged = form == FORM_STORED ? LEDGER_E_DAMAGED : LEDGER_E_BAD_ENTRY;
     uint64_t id = entry->id, count, version;
-    memset(entry, 0, sizeof *entry);
+    clear(entry);
     entry->id = id;
     if (size == 0)
         return damaged;

@@ -62,6 +62,13 @@ static ledger_sum wanted_of(const struct totals *totals, uint32_t statuses, enum
     return sum;
 }
 
+/* What the sums above and below are made of. */
+#define COUNTS                                                                                     \
+    (BIT(COLUMN_INVOCATIONS) | BIT(COLUMN_COMPLETED) | BIT(COLUMN_LATE_COMPLETED) |                \
+     BIT(COLUMN_FAILED) | BIT(COLUMN_ABORTED) | BIT(COLUMN_RUNS) | BIT(COLUMN_RUNS_COMPLETED) |    \
+     BIT(COLUMN_LATE_RUNS_COMPLETED) | BIT(COLUMN_RUNS_FAILED) | BIT(COLUMN_RUNS_ABORTED) |        \
+     BIT(COLUMN_CORRECTIONS) | BIT(COLUMN_GRANTS))
+
 static ledger_sum wanted(const struct ledger_filter *filter, const struct totals *totals) {
     ledger_sum sum = 0;
     if (filter->kinds & 1u << KIND_INVOCATION)
@@ -79,16 +86,16 @@ static ledger_sum wanted(const struct ledger_filter *filter, const struct totals
     return sum;
 }
 
-static int totals_between(struct reading *reading, uint32_t series, uint64_t since, uint64_t until,
-                          struct totals *totals) {
+static int count_between(struct reading *reading, uint32_t series, uint64_t since, uint64_t until,
+                         struct totals *totals) {
     struct totals before;
     MDB_cursor *cursor;
     int rc = reading_cursor(reading, DB_SERIES, &cursor);
     if (rc != 0)
         return rc;
-    rc = series_totals_before(cursor, series, since, &before);
+    rc = series_columns_before(cursor, series, since, COUNTS, &before);
     if (rc == 0)
-        rc = series_totals_before(cursor, series, until, totals);
+        rc = series_columns_before(cursor, series, until, COUNTS, totals);
     for (int column = 0; rc == 0 && column < COLUMN_COUNT; column++)
         totals->column[column] -= before.column[column];
     return rc;
@@ -134,7 +141,7 @@ static int choose(struct reading *reading, const struct ledger_filter *filter, u
         choice->is_empty = rc == MDB_NOTFOUND;
         return choice->is_empty ? 0 : rc;
     }
-    int rc = totals_between(reading, SERIES_EVERYTHING, filter->since, filter->until, &totals);
+    int rc = count_between(reading, SERIES_EVERYTHING, filter->since, filter->until, &totals);
     shortest = records(&totals);
     for (size_t i = 0; rc == 0 && i < reading->declared_count; i++) {
         uint32_t series;
@@ -146,7 +153,7 @@ static int choose(struct reading *reading, const struct ledger_filter *filter, u
             return 0;
         }
         if (rc == 0)
-            rc = totals_between(reading, series, filter->since, filter->until, &totals);
+            rc = count_between(reading, series, filter->since, filter->until, &totals);
         if (rc == 0 && records(&totals) < shortest) {
             shortest = records(&totals);
             choice->series = series;
@@ -213,41 +220,86 @@ static bool goes_on(struct listing *listing, uint64_t id) {
     return !listing->stopped;
 }
 
-static int load(struct listing *listing, uint64_t id, struct ledger_entry *entry) {
-    size_t size;
-    int rc = reading_find(listing->reading, id, entry, &size);
-    listing->bytes += size;
-    return rc == MDB_NOTFOUND ? LEDGER_E_DAMAGED : rc; /* a series lists what is not there */
+/* An item of a series, and where its entry lies: nowhere, if it need not be read. */
+struct found_item {
+    uint64_t id;
+    bool is_wanted;
+    int rc; /* of looking for the entry */
+    MDB_val entry;
+};
+
+/* Entries of one series lie on as many pages, which are in no cache of the processor: some are
+ * found, and on their way, before the first of them is read. */
+#define FOUND_AHEAD 16
+#define CACHE_LINE 64
+#define FETCHED_BYTES 512 /* most entries are smaller */
+
+static void fetch_ahead(MDB_val bytes) {
+    size_t size = bytes.mv_size < FETCHED_BYTES ? bytes.mv_size : FETCHED_BYTES;
+    for (size_t at = 0; at < size; at += CACHE_LINE)
+        __builtin_prefetch((const char *)bytes.mv_data + at);
 }
 
-static int look_at_item(struct listing *listing, const struct series_item *item) {
-    struct ledger_entry entry;
+static void find_item(struct listing *listing, const struct series_item *item,
+                      struct found_item *found) {
     enum ledger_kind kind = kind_of(item->mask);
-    if (!is_wanted(listing->filter, listing->kinds, kind, status_of(kind, item->mask)))
-        return 0;
-    if (listing->row == NULL && !listing->by_name) {
+    *found = (struct found_item){.id = item->id};
+    found->is_wanted =
+        is_wanted(listing->filter, listing->kinds, kind, status_of(kind, item->mask));
+    if (!found->is_wanted || (listing->row == NULL && !listing->by_name))
+        return;
+    found->rc = reading_find_bytes(listing->reading, item->id, &found->entry);
+    if (found->rc == MDB_NOTFOUND)
+        found->rc = LEDGER_E_DAMAGED; /* a series lists what is not there */
+    fetch_ahead(found->entry);
+}
+
+static int look_at_item(struct listing *listing, const struct found_item *found) {
+    struct ledger_entry entry;
+    if (!found->is_wanted || found->rc != 0)
+        return found->rc;
+    if (found->entry.mv_data == NULL) {
         listing->page->matched++;
         return 0;
     }
-    int rc = load(listing, item->id, &entry);
+    listing->bytes += found->entry.mv_size;
+    entry.id = found->id;
+    int rc = entry_read_stored(found->entry.mv_data, found->entry.mv_size, &entry);
     return rc == 0 && matches(listing, &entry) ? tell(listing, &entry) : rc;
 }
 
-static int walk_series(struct listing *listing, uint32_t series) {
+/* Those that come next, but no more than may be asked for; 0 with *count 0 at the end. */
+static int find_items(struct listing *listing, struct series_walk *walk,
+                      struct found_item found[FOUND_AHEAD], size_t *count) {
+    uint64_t most = listing->query->limit - listing->page->matched;
     const struct series_item *item;
+    int rc = 0;
+    for (*count = 0; *count < FOUND_AHEAD && *count < most; ++*count) {
+        rc = series_walk_next(walk, &item);
+        if (rc != 0)
+            break;
+        find_item(listing, item, &found[*count]);
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int walk_series(struct listing *listing, uint32_t series) {
+    struct found_item found[FOUND_AHEAD];
     struct series_walk walk;
     MDB_cursor *cursor;
+    size_t count;
     int rc = reading_cursor(listing->reading, DB_SERIES, &cursor);
     if (rc != 0)
         return rc;
     series_walk_start(&walk, cursor, series, listing->query->oldest_first, listing->since,
                       listing->until);
-    while ((rc = series_walk_next(&walk, &item)) == 0) {
-        rc = look_at_item(listing, item);
-        if (rc != 0 || !goes_on(listing, item->id))
-            break;
-    }
-    return rc == MDB_NOTFOUND ? 0 : rc;
+    while ((rc = find_items(listing, &walk, found, &count)) == 0 && count > 0)
+        for (size_t i = 0; i < count; i++) {
+            rc = look_at_item(listing, &found[i]);
+            if (rc != 0 || !goes_on(listing, found[i].id))
+                return rc;
+        }
+    return rc;
 }
 
 /* The same over the entries themselves. */
@@ -347,7 +399,7 @@ static int list(struct listing *listing) {
     if (rc != 0 || choice.is_empty)
         return rc;
     if (page->total_known) {
-        rc = totals_between(reading, choice.series, kept.since, kept.until, &totals);
+        rc = count_between(reading, choice.series, kept.since, kept.until, &totals);
         if (rc == 0)
             page->total = (uint64_t)wanted(filter, &totals);
     }

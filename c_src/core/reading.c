@@ -116,17 +116,21 @@ int reading_load_names(struct reading *reading, struct ledger_entry *entry) {
     return rc;
 }
 
-int reading_find(struct reading *reading, uint64_t id, struct ledger_entry *entry, size_t *size) {
+int reading_find_bytes(struct reading *reading, uint64_t id, MDB_val *stored) {
     uint8_t bytes[8];
-    MDB_val key = {sizeof bytes, bytes}, value;
+    MDB_val key = {sizeof bytes, bytes};
     MDB_cursor *cursor;
     put_be64(bytes, id);
+    *stored = (MDB_val){0};
     int rc = reading_cursor(reading, DB_ENTRIES, &cursor);
-    if (rc == 0)
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET);
+    return rc == 0 ? mdb_cursor_get(cursor, &key, stored, MDB_SET) : rc;
+}
+
+int reading_find(struct reading *reading, uint64_t id, struct ledger_entry *entry) {
+    MDB_val stored;
+    int rc = reading_find_bytes(reading, id, &stored);
     entry->id = id;
-    *size = rc == 0 ? value.mv_size : 0;
-    return rc == 0 ? entry_read_stored(value.mv_data, value.mv_size, entry) : rc;
+    return rc == 0 ? entry_read_stored(stored.mv_data, stored.mv_size, entry) : rc;
 }
 
 int reading_payload(struct reading *reading, uint64_t id, struct ledger_payload *payload) {
@@ -136,8 +140,7 @@ int reading_payload(struct reading *reading, uint64_t id, struct ledger_payload 
 }
 
 int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entry) {
-    size_t size;
-    int rc = reading_find(reading, id, entry, &size);
+    int rc = reading_find(reading, id, entry);
     if (rc == MDB_NOTFOUND && id != 0 && id < reading->horizon)
         rc = LEDGER_E_PRUNED;
     /* On its way out: it counts as gone already. */

@@ -82,8 +82,8 @@ static bool next_item(struct block_reader *reader) {
     return series_next_item(reader, UINT64_MAX);
 }
 
-int series_totals_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
-                         struct totals *totals) {
+int series_columns_before(MDB_cursor *cursor, uint32_t series, uint64_t before, uint64_t columns,
+                          struct totals *totals) {
     MDB_val value;
     uint64_t first_id;
     int rc = series_seek_below(cursor, series, before, &first_id, &value);
@@ -93,8 +93,10 @@ int series_totals_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
     }
     struct block_reader reader;
     series_begin_block(&reader, first_id, value, totals, NULL);
-    while (next_item(&reader) && reader.id < before)
+    while (series_next_item(&reader, columns) && reader.id < before) {
+        reader.amounts.mask &= columns;
         totals_add(totals, &reader.amounts);
+    }
     return reader.bytes.damaged ? LEDGER_E_DAMAGED : 0;
 }
 

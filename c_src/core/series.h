@@ -81,10 +81,15 @@ int series_append(MDB_txn *txn, MDB_dbi dbi, struct series_block *block, uint64_
                   const struct amounts *amounts);
 int series_store(MDB_txn *txn, MDB_dbi dbi, struct series_block *block);
 
-/* Totals of the entries with id < `before`; zeros where there are none. The cursor is one on
- * the `series` database; its position is not kept. */
-int series_totals_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
-                         struct totals *totals);
+/* Totals of the entries with id < `before`, in these columns (bit N: column N; what is in the
+ * others is of no use); zeros where there are none. The cursor is one on the `series` database; its
+ * position is not kept. */
+int series_columns_before(MDB_cursor *cursor, uint32_t series, uint64_t before, uint64_t columns,
+                          struct totals *totals);
+static inline int series_totals_before(MDB_cursor *cursor, uint32_t series, uint64_t before,
+                                       struct totals *totals) {
+    return series_columns_before(cursor, series, before, UINT64_MAX, totals);
+}
 static inline int series_totals_now(MDB_cursor *cursor, uint32_t series, struct totals *totals) {
     return series_totals_before(cursor, series, UINT64_MAX, totals);
 }

@@ -13,7 +13,10 @@
 #include "entry.h"
 #include "msgpack_bound.h"
 
-static inline bool take_nil(struct byte_reader *r) {
+/* Of what is read for every number: gcc thinks it too large by itself. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+ALWAYS_INLINE bool take_nil(struct byte_reader *r) {
     if (r->at == r->end || *r->at != 0xc0)
         return false;
     r->at++;
@@ -47,8 +50,23 @@ static inline size_t width_of(uint8_t type) {
     return (size_t)1 << (type & 3);
 }
 
-static inline bool take_int(struct byte_reader *r, int64_t *out) {
-    uint64_t n;
+/* The number behind its type, uint or int, at the upper end of a word. How wide numbers are changes
+ * from one to the next, so a branch for each width would be guessed wrong often: where a whole word
+ * can be read, it is. */
+ALWAYS_INLINE bool take_upper(struct byte_reader *r, size_t width, uint64_t *word) {
+    if ((size_t)(r->end - r->at) >= sizeof *word) {
+        *word = get_be64(r->at);
+        r->at += width;
+        return true;
+    }
+    if (!take_fixed(r, width, word))
+        return false;
+    *word <<= 64 - 8 * width;
+    return true;
+}
+
+ALWAYS_INLINE bool take_int(struct byte_reader *r, int64_t *out) {
+    uint64_t word;
     if (r->at == r->end)
         return false;
     uint8_t type = *r->at++;
@@ -56,24 +74,27 @@ static inline bool take_int(struct byte_reader *r, int64_t *out) {
         *out = (int8_t)type;
         return true;
     }
-    if (type < 0xcc || type > 0xd3 || !take_fixed(r, width_of(type), &n)) /* uint, int */
+    if (type < 0xcc || type > 0xd3 || !take_upper(r, width_of(type), &word)) /* uint, int */
         return false;
-    if (type >= 0xd0 && type <= 0xd2) { /* the sign of a narrow one */
-        unsigned unused = 64 - 8 * (unsigned)width_of(type);
-        n = (uint64_t)((int64_t)(n << unused) >> unused);
-    }
-    *out = (int64_t)n;
-    return type != 0xcf || n <= INT64_MAX;
+    unsigned unused = 64 - 8 * (unsigned)width_of(type);
+    *out = type >= 0xd0 ? (int64_t)word >> unused : (int64_t)(word >> unused);
+    return type != 0xcf || *out >= 0;
 }
 
-static inline bool take_uint(struct byte_reader *r, uint64_t max, uint64_t *out) {
+ALWAYS_INLINE bool take_uint(struct byte_reader *r, uint64_t max, uint64_t *out) {
+    int64_t n;
     if (r->at == r->end)
         return false;
-    if (*r->at == 0xcf) { /* the only ones that may be beyond an int64_t */
+    uint8_t type = *r->at;
+    if (type <= 0x7f) {
+        r->at++;
+        *out = type;
+        return *out <= max;
+    }
+    if (type == 0xcf) { /* the only ones that may be beyond an int64_t */
         r->at++;
         return take_fixed(r, 8, out) && *out <= max;
     }
-    int64_t n;
     if (!take_int(r, &n) || n < 0)
         return false;
     *out = (uint64_t)n;
@@ -109,7 +130,7 @@ static inline bool take_binary(struct byte_reader *r, struct ledger_text *text) 
 }
 
 /* The head of something with parts: few, in the type's own bits, or of 2 or 4 bytes. */
-static inline bool take_head(struct byte_reader *r, uint8_t few, uint8_t wide, uint64_t *count) {
+ALWAYS_INLINE bool take_head(struct byte_reader *r, uint8_t few, uint8_t wide, uint64_t *count) {
     if (r->at == r->end)
         return false;
     uint8_t type = *r->at++;
@@ -119,7 +140,7 @@ static inline bool take_head(struct byte_reader *r, uint8_t few, uint8_t wide, u
 }
 
 /* The head of an array; its elements follow. */
-static inline bool take_array(struct byte_reader *r, uint64_t *count) {
+ALWAYS_INLINE bool take_array(struct byte_reader *r, uint64_t *count) {
     return take_head(r, 0x90, 0xdc, count);
 }
 

@@ -371,6 +371,43 @@ static void bytes_that_are_no_entry_are_damage(void **state) {
     close_ledger(ledger);
 }
 
+static void count_row(void *context, const struct ledger_entry *entry,
+                      const struct ledger_payload *payload) {
+    (void)entry;
+    (void)payload;
+    ++*(unsigned *)context;
+}
+
+/* Where entries lie is looked up ahead of reading them. */
+static void an_entry_that_is_gone_is_damage_where_a_list_comes_to_it(void **state) {
+    struct ledger_list_query query = list_of(KINDS_OF_WORK);
+    struct ledger_text names[DIMENSION_LIMIT] = {[DIMENSION_STATE] = text("executing")};
+    struct ledger_page page;
+    struct ledger *ledger;
+    unsigned rows = 0;
+    uint8_t bytes[8];
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    make_ledger(*state, 5);
+    MDB_env *env = open_raw(*state, "entries", &txn, &dbi);
+    MDB_val key = {sizeof bytes, bytes};
+    put_be64(bytes, START_US + 2);
+    assert_int_equal(mdb_del(txn, dbi, &key, NULL), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+    ledger = open_ledger(*state);
+    query.filter.names = names;
+    query.limit = 2;
+    assert_int_equal(ledger_list(ledger, &query, count_row, &rows, &page), 0);
+    assert_int_equal(rows, 2);
+    assert_int_equal(page.total, 5);
+    query.limit = 5;
+    rows = 0;
+    assert_int_equal(ledger_list(ledger, &query, count_row, &rows, &page), LEDGER_E_DAMAGED);
+    assert_int_equal(rows, 2);
+    close_ledger(ledger);
+}
+
 /* ---- paths -------------------------------------------------------------------------------- */
 
 static void a_path_that_is_a_file_is_refused(void **state) {
@@ -460,6 +497,7 @@ int main(void) {
         in_directory(series_of_a_later_version_are_not_ignored),
         in_directory(a_declared_tuple_is_counted),
         in_directory(bytes_that_are_no_entry_are_damage),
+        in_directory(an_entry_that_is_gone_is_damage_where_a_list_comes_to_it),
         in_directory(a_path_that_is_a_file_is_refused),
         in_directory(a_path_that_is_too_long_is_refused),
         in_directory(an_empty_path_is_refused),
