@@ -378,7 +378,7 @@ int batch_book(struct batch *batch, struct ledger_entry *entry,
 }
 
 int batch_expire(struct batch *batch) {
-    return resolving_expire(batch);
+    return expiring_end_due(batch);
 }
 
 /* ---- the end of a batch ----------------------------------------------------------------- */

@@ -5,7 +5,9 @@
  *   sums.c        the series that the batch changes
  *   importing.c   entries as they were booked elsewhere
  *   holding.c     reserve, meter, transfer
- *   resolving.c   settle, release, expire
+ *   resolving.c   settle, release
+ *   expiring.c    holds that nobody resolves
+ *   ending.c      what ends with a hold, for both
  *   publishing.c  warnings, and the words of the gate
  */
 #ifndef LEDGER_BATCH_INTERNAL_H
@@ -155,8 +157,8 @@ int requests_grant(struct batch *batch, struct ledger_request *request, struct l
 int importing_import(struct batch *batch, struct ledger_request *request,
                      struct ledger_entry *entry);
 
-/* holding.c, resolving.c: what ledger.h says of each operation. 0, or what fails this request
- * alone as long as nothing was put; anything else ends the batch. */
+/* holding.c, resolving.c, expiring.c: what ledger.h says of each operation. 0, or what fails this
+ * request alone as long as nothing was put; anything else ends the batch. */
 int holding_reserve(struct batch *batch, struct ledger_request *request,
                     struct ledger_entry *estimate);
 int holding_meter(struct batch *batch, struct ledger_request *request, struct ledger_entry *usage);
@@ -165,12 +167,10 @@ int resolving_settle(struct batch *batch, struct ledger_request *request,
                      const struct ledger_entry *usage);
 int resolving_release(struct batch *batch, struct ledger_request *request,
                       const struct ledger_entry *release);
-/* Tells those above (correction->parent) of a correction of what was booked below them. */
-int resolving_tell_parents(struct batch *batch, const struct ledger_entry *correction);
 /* MDB_NOTFOUND: not live. */
-int resolving_abort(struct batch *batch, uint64_t hold);
+int expiring_end(struct batch *batch, uint64_t hold);
 /* Ends holds that are due, up to a bound. */
-int resolving_expire(struct batch *batch);
+int expiring_end_due(struct batch *batch);
 
 /* publishing.c */
 int publishing_warn(struct batch *batch);

@@ -1,6 +1,6 @@
 /* What is booked as it is said, without a hold: records of work, what corrects them, what takes
  * their payload away, and prices. */
-#include "batch_internal.h"
+#include "ending.h"
 #include "keys.h"
 #include "payloads.h"
 #include "price.h"
@@ -87,7 +87,7 @@ static int end_settling(struct batch *batch, uint64_t hold) {
 static int tell_parents(struct batch *batch, const struct ledger_entry *entry, uint64_t parent) {
     struct ledger_entry correction = *entry;
     correction.parent = parent;
-    return parent == 0 ? 0 : resolving_tell_parents(batch, &correction);
+    return parent == 0 ? 0 : ending_tell_parents(batch, &correction);
 }
 
 /* A record that the request names by its id. */

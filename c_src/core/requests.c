@@ -207,7 +207,7 @@ static int withdraw(struct batch *batch, struct ledger_request *request) {
 static int do_without_draft(struct batch *batch, struct ledger_request *request) {
     int rc = 0;
     if (request->operation == OPERATION_ABORT)
-        rc = resolving_abort(batch, request->hold);
+        rc = expiring_end(batch, request->hold);
     else if (request->hold != 0)
         rc = withdraw(batch, request);
     if (ledger_error_is_own(rc)) { /* a hold with children is not withdrawn */

@@ -91,7 +91,7 @@ static int settle_late(struct verifier *verifier, const struct ledger_entry *ent
     return rc == 0 ? tell_above(verifier, booked->parent, &amounts) : rc;
 }
 
-/* Whether `keys` must have a row of how the hold ended; see resolving.c. Of a release nothing says
+/* Whether `keys` must have a row of how the hold ended; see ending.c. Of a release nothing says
  * whether it was of a run, unless something was booked below it: then what is stored decides. */
 static int is_remembered(struct verifier *verifier, const struct ledger_entry *entry,
                          bool has_children, bool *remembered) {
