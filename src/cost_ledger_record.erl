@@ -4,6 +4,10 @@
 
 -export([draft/3, record/1, attempt/1, usage/1, metering/1, of_hold/2, encode/3, encode/4,
          attempt_term/1, id/1, to_map/1, scope_names/1]).
+
+-import(cost_ledger_value, [amount/2, difference/2, breakdown/1, tokens/1, tokens/2, name/2, id/2,
+                            invalid/1]).
+
 -export_type([meta/0, given/0, attributes/0, usage/0, status/0, tokens/0, breakdown/0, record/0,
               fields/0]).
 
@@ -72,17 +76,12 @@
 
 %% Of every amount; the same in c_src/core/entry.h.
 -define(AMOUNT_MAX, 1000000000000000).
--define(NAME_BYTES_MAX, 65535).
--define(ID_BYTES_MAX, 1000). % c_src/core/keys.h
 
 -define(STATE, 1).
 -define(MODEL, 6).
 -define(PROMPT_TYPE, 9).
 -define(DIMENSIONS, #{state => ?STATE, org => 2, project => 3, user => 4, agent => 5, model => 6,
                       provider => 7, prompt_type => ?PROMPT_TYPE}).
--define(TOKEN_CLASSES, [input, output, cache_read, cache_creation, reasoning]).
-
--define(BREAKDOWN, [tokens, tool_calls, external_requests, penalties]).
 
 -record(fields,
         {status = completed :: status(),
@@ -240,7 +239,7 @@ to_map(_) -> error.
 %% What a client calls its request.
 -spec id(term()) -> {ok, binary()} | {invalid, iodata()}.
 id(Id) ->
-    try {ok, id_text(Id)}
+    try {ok, id(id, Id)}
     catch throw:{invalid, Text} -> {invalid, Text}
     end.
 
@@ -399,7 +398,7 @@ field(_Use, tokens, Value, Fields) ->
 field(_Use, id, Absent, Fields) when ?IS_ABSENT(Absent) ->
     Fields;
 field(_Use, id, Id, Fields) ->
-    Fields#fields{id = id_text(Id)};
+    Fields#fields{id = id(id, Id)};
 field(Use, Key, Absent, Fields) when ?IS_OF_RECORD(Key), ?BOOKS(Use), ?IS_ABSENT(Absent) ->
     Fields;
 field(Use, Key, Value, Fields) when ?IS_OF_RECORD(Key), ?BOOKS(Use) ->
@@ -412,7 +411,7 @@ field(Use, run_id, Absent, Fields)
   when ?IS_ABSENT(Absent), Use =/= usage, Use =/= metering ->
     Fields;
 field(Use, run_id, RunId, Fields) when Use =/= usage, Use =/= metering ->
-    Fields#fields{run_id = id_text(run_id, RunId)};
+    Fields#fields{run_id = id(run_id, RunId)};
 field(usage, inclusive, Absent, Fields) when ?IS_ABSENT(Absent) ->
     Fields;
 field(usage, inclusive, Map, #fields{payload = Payload} = Fields) when is_map(Map) ->
@@ -440,7 +439,7 @@ field(Use, Key, Value, _Fields) ->
     unknown(Use, Key, Value).
 
 record_field(parent_run, RunId, Fields) ->
-    Fields#fields{parent_run = id_text(parent_run, RunId)};
+    Fields#fields{parent_run = id(parent_run, RunId)};
 record_field(occurred_at, Ms, Fields) when is_integer(Ms), Ms >= 0, Ms =< ?AMOUNT_MAX ->
     Fields#fields{occurred_at = Ms};
 record_field(occurred_at, Value, _Fields) ->
@@ -462,7 +461,7 @@ correction_field(cost, Value, Fields) ->
 correction_field(credits, Value, Fields) ->
     Fields#fields{credits = difference(credits, Value)};
 correction_field(tokens, Value, Fields) ->
-    Fields#fields{tokens = tokens(Value, fun difference/2)};
+    Fields#fields{tokens = tokens(Value, fun cost_ledger_value:difference/2)};
 correction_field(id, Id, Fields) ->
     field(meta, id, Id, Fields);
 correction_field(Key, Value, Fields)
@@ -534,67 +533,3 @@ unknown(metering, Key, _Value) ->
     invalid(["unknown key ", cost_ledger_error:describe(Key), " in the usage so far; known are "
              "cost, credits, tokens, breakdown, status, duration_ms, model, provider, agent, "
              "prompt_type, id"]).
-
-amount(_Key, Value) when is_integer(Value), Value >= 0, Value =< ?AMOUNT_MAX ->
-    Value;
-amount(Key, Value) ->
-    invalid([cost_ledger_error:describe(Key), " must be an integer from 0 to 10^15, not ",
-             cost_ledger_error:describe(Value)]).
-
-difference(_Key, Value) when is_integer(Value), abs(Value) =< ?AMOUNT_MAX ->
-    Value;
-difference(Key, Value) ->
-    invalid([cost_ledger_error:describe(Key), " must be an integer from -10^15 to 10^15, the "
-             "difference, not ", cost_ledger_error:describe(Value)]).
-
-breakdown(Parts) when is_map(Parts) ->
-    case maps:keys(maps:without(?BREAKDOWN, Parts)) of
-        [] ->
-            list_to_tuple([amount({breakdown, Part}, maps:get(Part, Parts, 0))
-                           || Part <- ?BREAKDOWN]);
-        [Key | _] ->
-            invalid(["unknown part ", cost_ledger_error:describe(Key), " in breakdown; known are "
-                     "tokens, tool_calls, external_requests, penalties"])
-    end;
-breakdown(Other) ->
-    invalid(["breakdown must be a map, like #{tokens => 300, tool_calls => 450}, not ",
-             cost_ledger_error:describe(Other)]).
-
-tokens(Tokens) -> tokens(Tokens, fun amount/2).
-
-tokens(Tokens, Amount) when is_map(Tokens) ->
-    case maps:keys(maps:without(?TOKEN_CLASSES, Tokens)) of
-        [] ->
-            list_to_tuple([Amount({tokens, Class}, maps:get(Class, Tokens, 0))
-                           || Class <- ?TOKEN_CLASSES]);
-        [Key | _] ->
-            invalid(["unknown class ", cost_ledger_error:describe(Key), " in tokens; known are "
-                     "input, output, cache_read, cache_creation, reasoning"])
-    end;
-tokens(Other, _Amount) ->
-    invalid(["tokens must be a map, like #{input => 100, output => 20}, not ",
-             cost_ledger_error:describe(Other)]).
-
-name(Key, Value) when is_atom(Value) ->
-    name(Key, atom_to_binary(Value));
-name(Key, Value) when is_binary(Value), Value =/= <<>>, byte_size(Value) =< ?NAME_BYTES_MAX ->
-    case unicode:characters_to_binary(Value) of
-        Value -> Value;
-        _ -> invalid([cost_ledger_error:describe(Key), " must be valid UTF-8"])
-    end;
-name(Key, Value) ->
-    invalid([cost_ledger_error:describe(Key), " must be an atom or a binary of 1 to 65535 bytes, "
-             "not ", cost_ledger_error:describe(Value)]).
-
-id_text(Id) -> id_text(id, Id).
-
-id_text(Key, Id) ->
-    case cost_ledger_rules:text(Id, 1, ?ID_BYTES_MAX) of
-        {ok, Text} -> Text;
-        {error, _} -> invalid([atom_to_binary(Key), " must be a text of 1 to 1000 bytes, not ",
-                               cost_ledger_error:describe(Id)])
-    end.
-
--spec invalid(iodata()) -> no_return().
-invalid(Text) ->
-    throw({invalid, Text}).
