@@ -318,23 +318,18 @@ int batch_fetch(struct batch *batch, uint64_t id, struct ledger_entry *entry) {
     return rc == MDB_NOTFOUND ? LEDGER_E_DAMAGED : rc;
 }
 
-/* What the entry adds to a rule's measure. */
-static ledger_sum measured(enum rule_measure measure, const struct amounts *amounts) {
-    struct totals totals = {0};
-    totals_add(&totals, amounts);
-    return use_measure(measure, &totals);
-}
-
 /* Whether some rule that could deny it is beyond its limit with what the entry adds. */
 static bool overruns(struct sums *sums, const struct amounts *amounts) {
     if (sums->uses.count == 0)
         return false;
+    struct totals adds = {0};
+    totals_add(&adds, amounts);
     sums_refresh(sums);
     for (size_t i = 0; i < sums->uses.count; i++) {
         const struct use *use = &sums->uses.items[i];
         if (use->rule->effect == EFFECT_WARN || use_is_unlimited(use))
             continue;
-        ledger_sum added = measured(use->rule->measure, amounts);
+        ledger_sum added = use_measure(use->rule->measure, &adds);
         if (added > 0 && use->used + use->held + added > use_hard_cap(use))
             return true;
     }

@@ -212,7 +212,8 @@ int entry_read_definitions(const struct ledger_entry *entry, struct entry_defini
 /* Every rule of the format that one entry alone can break. NULL when it breaks none, else the
  * field that does. */
 const char *entry_check(const struct ledger_entry *entry);
-/* The same of one that was read, which says in `named` where its names are. */
+/* The same of one that was read, which says in `named` where its names are: they were checked when
+ * they were read. */
 const char *entry_check_read(const struct ledger_entry *entry);
 
 /* Dimensions that a name of an entry may belong to; 10 to 31 are free. As bits: 1 to 7, 9, and 32

@@ -249,9 +249,10 @@ static void find_item(struct listing *listing, const struct series_item *item,
     if (!found->is_wanted || (listing->row == NULL && !listing->by_name))
         return;
     found->rc = reading_find_bytes(listing->reading, item->id, &found->entry);
-    if (found->rc == MDB_NOTFOUND)
+    if (found->rc == 0)
+        fetch_ahead(found->entry);
+    else if (found->rc == MDB_NOTFOUND)
         found->rc = LEDGER_E_DAMAGED; /* a series lists what is not there */
-    fetch_ahead(found->entry);
 }
 
 static int look_at_item(struct listing *listing, const struct found_item *found) {
@@ -268,10 +269,19 @@ static int look_at_item(struct listing *listing, const struct found_item *found)
     return rc == 0 && matches(listing, &entry) ? tell(listing, &entry) : rc;
 }
 
-/* Those that come next, but no more than may be asked for; 0 with *count 0 at the end. */
+/* How many more are looked at at most: one at least, or the list would have ended. */
+static uint64_t may_look_at(const struct listing *listing) {
+    uint64_t wanted = listing->query->limit - listing->page->matched;
+    uint64_t seen = listing->scanned, scan = listing->query->scan;
+    uint64_t left = scan > seen ? scan - seen : 1;
+    return wanted < left ? wanted : left;
+}
+
+/* Those that come next. Other than 0: there are no more after the *count of them, MDB_NOTFOUND, or
+ * they cannot be read. */
 static int find_items(struct listing *listing, struct series_walk *walk,
                       struct found_item found[FOUND_AHEAD], size_t *count) {
-    uint64_t most = listing->query->limit - listing->page->matched;
+    uint64_t most = may_look_at(listing);
     const struct series_item *item;
     int rc = 0;
     for (*count = 0; *count < FOUND_AHEAD && *count < most; ++*count) {
@@ -280,7 +290,7 @@ static int find_items(struct listing *listing, struct series_walk *walk,
             break;
         find_item(listing, item, &found[*count]);
     }
-    return rc == MDB_NOTFOUND ? 0 : rc;
+    return rc;
 }
 
 static int walk_series(struct listing *listing, uint32_t series) {
@@ -293,13 +303,15 @@ static int walk_series(struct listing *listing, uint32_t series) {
         return rc;
     series_walk_start(&walk, cursor, series, listing->query->oldest_first, listing->since,
                       listing->until);
-    while ((rc = find_items(listing, &walk, found, &count)) == 0 && count > 0)
+    while (rc == 0) {
+        rc = find_items(listing, &walk, found, &count);
         for (size_t i = 0; i < count; i++) {
-            rc = look_at_item(listing, &found[i]);
-            if (rc != 0 || !goes_on(listing, found[i].id))
-                return rc;
+            int looked = look_at_item(listing, &found[i]);
+            if (looked != 0 || !goes_on(listing, found[i].id))
+                return looked;
         }
-    return rc;
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
 /* The same over the entries themselves. */

@@ -126,7 +126,8 @@ int reading_find_bytes(struct reading *reading, uint64_t id, MDB_val *stored) {
     return rc == 0 ? mdb_cursor_get(cursor, &key, stored, MDB_SET) : rc;
 }
 
-int reading_find(struct reading *reading, uint64_t id, struct ledger_entry *entry) {
+/* One entry, without the text of its names. MDB_NOTFOUND. */
+static int find(struct reading *reading, uint64_t id, struct ledger_entry *entry) {
     MDB_val stored;
     int rc = reading_find_bytes(reading, id, &stored);
     entry->id = id;
@@ -140,7 +141,7 @@ int reading_payload(struct reading *reading, uint64_t id, struct ledger_payload 
 }
 
 int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entry) {
-    int rc = reading_find(reading, id, entry);
+    int rc = find(reading, id, entry);
     if (rc == MDB_NOTFOUND && id != 0 && id < reading->horizon)
         rc = LEDGER_E_PRUNED;
     /* On its way out: it counts as gone already. */

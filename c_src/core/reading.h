@@ -48,9 +48,8 @@ int reading_cursor(struct reading *reading, enum storage_database database, MDB_
 
 /* Gives every name of an entry that was read its text. */
 int reading_load_names(struct reading *reading, struct ledger_entry *entry);
-/* One entry: as it is stored, and without the text of its names. MDB_NOTFOUND. */
+/* One entry as it is stored. MDB_NOTFOUND. */
 int reading_find_bytes(struct reading *reading, uint64_t id, MDB_val *stored);
-int reading_find(struct reading *reading, uint64_t id, struct ledger_entry *entry);
 /* What an entry says in words; zeros where it says nothing. */
 int reading_payload(struct reading *reading, uint64_t id, struct ledger_payload *payload);
 /* One entry with its names; MDB_NOTFOUND, LEDGER_E_PRUNED. */

@@ -81,9 +81,9 @@ int series_append(MDB_txn *txn, MDB_dbi dbi, struct series_block *block, uint64_
                   const struct amounts *amounts);
 int series_store(MDB_txn *txn, MDB_dbi dbi, struct series_block *block);
 
-/* Totals of the entries with id < `before`, in these columns (bit N: column N; what is in the
- * others is of no use); zeros where there are none. The cursor is one on the `series` database; its
- * position is not kept. */
+/* Totals of the entries with id < `before`, in these columns (bit N: column N; the others are
+ * passed over, not checked, and what they have is of no use); zeros where there are none. The
+ * cursor is one on the `series` database; its position is not kept. */
 int series_columns_before(MDB_cursor *cursor, uint32_t series, uint64_t before, uint64_t columns,
                           struct totals *totals);
 static inline int series_totals_before(MDB_cursor *cursor, uint32_t series, uint64_t before,

@@ -13,7 +13,7 @@
 #include "entry.h"
 #include "msgpack_bound.h"
 
-/* Of what is read for every number: gcc thinks it too large by itself. */
+/* Of what is read for every field of an entry: gcc thinks it too large by itself. */
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 ALWAYS_INLINE bool take_nil(struct byte_reader *r) {
@@ -52,7 +52,7 @@ static inline size_t width_of(uint8_t type) {
 
 /* The number behind its type, uint or int, at the upper end of a word. How wide numbers are changes
  * from one to the next, so a branch for each width would be guessed wrong often: where a whole word
- * can be read, it is. */
+ * can be read, it is. What is below the number is anything. */
 ALWAYS_INLINE bool take_upper(struct byte_reader *r, size_t width, uint64_t *word) {
     if ((size_t)(r->end - r->at) >= sizeof *word) {
         *word = get_be64(r->at);

@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../c_src/core/series.h"
+
 #define PAGE 4096
 
 static const char *data_of(const char *directory) {
@@ -408,6 +410,55 @@ static void an_entry_that_is_gone_is_damage_where_a_list_comes_to_it(void **stat
     close_ledger(ledger);
 }
 
+/* Cuts the last byte off every block that begins with that entry. */
+static void cut_blocks(const char *directory, uint64_t first_id) {
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    unsigned cut = 0;
+    MDB_env *env = open_raw(directory, "series", &txn, &dbi);
+    assert_int_equal(mdb_cursor_open(txn, dbi, &cursor), 0);
+    while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+        struct series_key read;
+        uint8_t of_key[SERIES_KEY_BYTES], shorter[SERIES_BLOCK_BYTES];
+        if (series_read_key(key, &read) != 0 || read.first_id != first_id)
+            continue;
+        /* Copies: both lie on the page that is changed. */
+        memcpy(of_key, key.mv_data, key.mv_size);
+        memcpy(shorter, value.mv_data, --value.mv_size);
+        key.mv_data = of_key;
+        value.mv_data = shorter;
+        assert_int_equal(mdb_cursor_put(cursor, &key, &value, MDB_CURRENT), 0);
+        cut++;
+    }
+    mdb_cursor_close(cursor);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+    assert_true(cut > 0);
+}
+
+static void a_block_that_is_damaged_is_told_of_where_a_list_comes_to_it(void **state) {
+    struct ledger_list_query query = list_of(KINDS_OF_WORK);
+    struct ledger_text names[DIMENSION_LIMIT] = {[DIMENSION_STATE] = text("executing")};
+    struct ledger_page page;
+    unsigned rows = 0;
+    const unsigned in_last = 8;
+    make_ledger(*state, SERIES_BLOCK_ITEMS + in_last);
+    cut_blocks(*state, START_US);
+    struct ledger *ledger = open_ledger(*state);
+    query.filter.names = names;
+    query.scan = in_last;
+    assert_int_equal(ledger_list(ledger, &query, count_row, &rows, &page), 0);
+    assert_int_equal(rows, in_last);
+    assert_int_equal(page.next, START_US + SERIES_BLOCK_ITEMS);
+    query.scan = in_last + 1;
+    rows = 0;
+    assert_int_equal(ledger_list(ledger, &query, count_row, &rows, &page), LEDGER_E_DAMAGED);
+    assert_int_equal(rows, in_last);
+    close_ledger(ledger);
+}
+
 /* ---- paths -------------------------------------------------------------------------------- */
 
 static void a_path_that_is_a_file_is_refused(void **state) {
@@ -498,6 +549,7 @@ int main(void) {
         in_directory(a_declared_tuple_is_counted),
         in_directory(bytes_that_are_no_entry_are_damage),
         in_directory(an_entry_that_is_gone_is_damage_where_a_list_comes_to_it),
+        in_directory(a_block_that_is_damaged_is_told_of_where_a_list_comes_to_it),
         in_directory(a_path_that_is_a_file_is_refused),
         in_directory(a_path_that_is_too_long_is_refused),
         in_directory(an_empty_path_is_refused),

@@ -53,6 +53,18 @@ static void assert_totals_before(const struct list *list, uint32_t series, uint6
     assert_memory_equal(&totals, &expected, sizeof totals);
 }
 
+/* Of some columns: the others may say anything. */
+static void assert_columns_before(const struct list *list, uint32_t series, uint64_t before) {
+    struct totals expected = {0}, totals;
+    uint64_t columns = random_word() & random_word();
+    for (size_t i = 0; i < list->count && list->ids[i] < before; i++)
+        totals_add(&expected, &list->amounts[i]);
+    assert_int_equal(series_columns_before(scratch.cursor, series, before, columns, &totals), 0);
+    for (int column = 0; column < COLUMN_COUNT; column++)
+        if (columns & UINT64_C(1) << column)
+            assert_true(totals.column[column] == expected.column[column]);
+}
+
 /* The items between the bounds, in either direction, and nothing after the last. */
 static void assert_walk_between(const struct list *list, uint32_t series, bool forward,
                                 uint64_t since, uint64_t until) {
@@ -90,6 +102,7 @@ static void assert_all_points(const struct list *list, uint32_t series) {
     for (size_t i = 0; i < list->count; i++) {
         assert_totals_before(list, series, list->ids[i] - 1);
         assert_totals_before(list, series, list->ids[i]);
+        assert_columns_before(list, series, list->ids[i]);
         assert_totals_before(list, series, list->ids[i] + 1);
     }
 }
