@@ -86,7 +86,9 @@ int series_columns_before(MDB_cursor *cursor, uint32_t series, uint64_t before, 
                           struct totals *totals) {
     MDB_val value;
     uint64_t first_id;
-    int rc = series_seek_below(cursor, series, before, &first_id, &value);
+    /* Most of what is asked for begins with the ledger: nothing is looked for then. */
+    int rc =
+        before == 0 ? MDB_NOTFOUND : series_seek_below(cursor, series, before, &first_id, &value);
     if (rc != 0) {
         memset(totals, 0, sizeof *totals);
         return rc == MDB_NOTFOUND ? 0 : rc;
