@@ -301,7 +301,7 @@ failed(Filter, Page) -> failed(?DEFAULT_LEDGER, Filter, Page).
 -spec failed(ledger(), cost_ledger_filter:filter(), cost_ledger_filter:page()) ->
           {ok, cost_ledger_query:listed()} | {error, reason()}.
 failed(Ledger, Filter, Page) ->
-    case cost_ledger_rules:pairs(Filter) of
+    case cost_ledger_value:pairs(Filter) of
         {ok, #{status := Status}} ->
             case lists:member(Status, [failed, aborted, [failed], [aborted], [failed, aborted],
                                        [aborted, failed]]) of

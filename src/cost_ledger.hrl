@@ -16,5 +16,8 @@
 -define(LEDGER_KEY(Name), {cost_ledger, Name}).
 -define(DEFAULT_LEDGER, default).
 
+%% Of every amount of money, tokens and time; ENTRY_AMOUNT_MAX in c_src/core/entry.h.
+-define(AMOUNT_MAX, 1000000000000000).
+
 -define(HOUR_MS, 3600000).
 -define(DAY_MS, 86400000).

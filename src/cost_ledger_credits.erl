@@ -5,7 +5,6 @@
 
 -export([grant/4, balance/2]).
 
--define(AMOUNT_MAX, 1000000000000000).
 -define(GRANTS_MAX, 100).
 
 -type invalid() :: {invalid, Position :: pos_integer(), iodata()}.
@@ -37,7 +36,7 @@ amount(_Kind, _Amount) ->
     ok.
 
 options(Options) ->
-    case cost_ledger_rules:pairs(Options) of
+    case cost_ledger_value:pairs(Options) of
         {ok, Map} ->
             Unknown = maps:keys(maps:without([kind, by, reason, measure, id], Map)),
             Kind = maps:get(kind, Map, undefined),

@@ -45,7 +45,7 @@ of_sums(Filter) ->
         {ok, #{statuses := [_, _ | _]}} ->
             {invalid, "sums of several statuses are told apart as they are: leave status out"};
         {ok, Parsed} ->
-            case cost_ledger_rules:pairs(Filter) of
+            case cost_ledger_value:pairs(Filter) of
                 {ok, #{kind := _}} ->
                     {invalid, "sums tell invocations and runs apart: leave kind out"};
                 _ ->
@@ -77,7 +77,7 @@ page(Page) ->
     end.
 
 parse(Given, First, Field) ->
-    case cost_ledger_rules:pairs(Given) of
+    case cost_ledger_value:pairs(Given) of
         {ok, Map} ->
             try {ok, maps:fold(Field, First, Map)}
             catch throw:{invalid, Text} -> {invalid, Text}

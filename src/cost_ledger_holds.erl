@@ -190,7 +190,7 @@ with_options(Hold, Position, Options, Request, Fun) ->
               end).
 
 options(Options) ->
-    case cost_ledger_rules:pairs(Options) of
+    case cost_ledger_value:pairs(Options) of
         {ok, Map} when map_size(Map) =:= 0 -> {ok, undefined};
         {ok, #{id := Id} = Map} when map_size(Map) =:= 1 -> cost_ledger_record:id(Id);
         _ -> {invalid, ["options must be a map with an id or nothing, like #{id => \"r-1\"}, not ",

@@ -49,7 +49,7 @@ export(#ledger{path = Path} = Ledger, Format, File, Filter, Options) ->
 
 -spec report(#ledger{}, term(), term()) -> {ok, map()} | {error, term()} | invalid() | closed.
 report(#ledger{path = Path} = Ledger, File, Options) ->
-    case {file(File), cost_ledger_rules:pairs(Options)} of
+    case {file(File), cost_ledger_value:pairs(Options)} of
         {{invalid, Text}, _} ->
             {invalid, 2, Text};
         {{ok, Output}, {ok, Map}} ->
@@ -142,7 +142,7 @@ not_a_file(Name) ->
 %% Those that every job has, and more: columns or before.
 -spec options(term(), [columns | before]) -> {ok, map()} | {invalid, iodata()}.
 options(Options, More) ->
-    case cost_ledger_rules:pairs(Options) of
+    case cost_ledger_value:pairs(Options) of
         {ok, Map} -> option(maps:to_list(Map), More, Map);
         _ -> {invalid, ["options must be a map, like #{timeout => 60000}, not ",
                         cost_ledger_error:describe(Options)]}

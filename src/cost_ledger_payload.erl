@@ -2,6 +2,8 @@
 %%% Checked and packed in the caller; c_src/nif/payload_term.h says how terms are written.
 -module(cost_ledger_payload).
 
+-include("cost_ledger.hrl").
+
 -export([is_field/1, field/2, pack/1, pack/2]).
 -export_type([trace/0, step/0]).
 
@@ -12,7 +14,6 @@
 -type trace() :: #{steps => [step()], duration_ms => non_neg_integer(),
                    tool_calls => non_neg_integer(), api_calls => non_neg_integer(), _ => _}.
 
--define(AMOUNT_MAX, 1000000000000000).
 -define(TEXT_BYTES_MAX, (1 bsl 24)).
 %% More than any ledger takes.
 -define(BYTES_MAX, (64 bsl 20)).
@@ -27,7 +28,7 @@ is_field(Key) ->
 %% Its value as it is kept; or what is wrong, naming the field.
 -spec field(atom(), term()) -> {ok, term()} | {invalid, iodata()}.
 field(Key, Value) when Key =:= intent; Key =:= error_message ->
-    case cost_ledger_rules:text(Value, 0, ?TEXT_BYTES_MAX) of
+    case cost_ledger_value:text(Value, 0, ?TEXT_BYTES_MAX) of
         {ok, Text} -> {ok, Text};
         {error, What} -> {invalid, [atom_to_binary(Key), " ", What]}
     end;

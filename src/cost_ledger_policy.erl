@@ -46,7 +46,7 @@ id(Id) -> cost_ledger_record:id(Id).
 text(Given) when Given =:= undefined; Given =:= nil ->
     invalid;
 text(Given) ->
-    case cost_ledger_rules:text(Given, 1, ?TEXT_BYTES_MAX) of
+    case cost_ledger_value:text(Given, 1, ?TEXT_BYTES_MAX) of
         {ok, Text} -> Text;
         {error, _} -> invalid
     end.
@@ -77,7 +77,7 @@ set(#ledger{handle = Handle} = Ledger, Wanted, Change) ->
     end.
 
 wanted(Wanted) ->
-    case cost_ledger_rules:pairs(Wanted) of
+    case cost_ledger_value:pairs(Wanted) of
         {ok, Map} ->
             Version = maps:get(version, Map, any),
             case maps:keys(maps:without([rules, budgets, settings, version], Map)) of
@@ -217,7 +217,7 @@ digest(Request) ->
           {ok, pos_integer()} | {error, term()} | closed
               | {invalid, Position :: pos_integer(), iodata()}.
 reset(Ledger, Rule, Change) ->
-    case {cost_ledger_rules:text(Rule, 1, ?TEXT_BYTES_MAX),
+    case {cost_ledger_value:text(Rule, 1, ?TEXT_BYTES_MAX),
           change(Change, [by, reason, id, scope])} of
         {{error, Text}, _} ->
             {invalid, 2, ["the rule's name ", Text]};

@@ -33,7 +33,6 @@
 -define(UNIT_MAX, 16#ffffffffffffffff).
 -define(MODEL_BYTES_MAX, 400).
 -define(MODELS_MAX, 10000).
--define(AMOUNT_MAX, 1000000000000000).
 %% How many prices one transaction tells.
 -define(SLICE, 1000).
 
@@ -175,7 +174,7 @@ book(Ledger, Rows, By, Id) ->
 
 %% Who, why, and from when on.
 change(Change) ->
-    case cost_ledger_rules:pairs(Change) of
+    case cost_ledger_value:pairs(Change) of
         {ok, Map} ->
             case cost_ledger_policy:change(maps:with([by, reason, id], Map)) of
                 {ok, By, Reason, Id} ->
@@ -221,7 +220,7 @@ once(Rows) ->
     end.
 
 row(Model, Of) when is_map(Of) ->
-    Name = case cost_ledger_rules:text(Model, 1, ?MODEL_BYTES_MAX) of
+    Name = case cost_ledger_value:text(Model, 1, ?MODEL_BYTES_MAX) of
                {ok, Text} -> Text;
                {error, What} -> invalid(["a model ", What])
            end,
@@ -316,7 +315,7 @@ rows(Handle, {Model, FromUs}, Slices) ->
 -spec of_model(cost_ledger_nif:handle(), term(), term()) ->
           {ok, price()} | {error, not_found} | cost_ledger_nif:failure() | closed | invalid().
 of_model(Handle, Model, At) when is_integer(At); At =:= now ->
-    case cost_ledger_rules:text(Model, 1, ?MODEL_BYTES_MAX) of
+    case cost_ledger_value:text(Model, 1, ?MODEL_BYTES_MAX) of
         {ok, Name} -> in_force(cost_ledger_nif:price(Handle, Name, us(At)));
         {error, What} -> {invalid, 2, ["the model ", What]}
     end;

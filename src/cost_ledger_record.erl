@@ -2,6 +2,8 @@
 %%% Runs in the caller: the writer only gets drafts.
 -module(cost_ledger_record).
 
+-include("cost_ledger.hrl").
+
 -export([draft/3, record/1, attempt/1, usage/1, metering/1, of_hold/2, encode/3, encode/4,
          attempt_term/1, id/1, to_map/1, scope_names/1]).
 
@@ -74,8 +76,6 @@
                     parent => pos_integer(), policy_version => pos_integer(),
                     corrects => pos_integer()}.
 
-%% Of every amount; the same in c_src/core/entry.h.
--define(AMOUNT_MAX, 1000000000000000).
 
 -define(STATE, 1).
 -define(MODEL, 6).

@@ -85,7 +85,7 @@ list(#ledger{handle = Handle}, Filter, Page) ->
 -spec fold(#ledger{}, term(), term(), Acc) ->
           {ok, Acc} | {error, term()} | invalid() | closed.
 fold(#ledger{handle = Handle}, Filter, Fun, Acc) when is_function(Fun, 2) ->
-    {Order, Rest} = case cost_ledger_rules:pairs(Filter) of
+    {Order, Rest} = case cost_ledger_value:pairs(Filter) of
                         {ok, #{order := Given} = Map} -> {Given, maps:remove(order, Map)};
                         _ -> {oldest, Filter}
                     end,

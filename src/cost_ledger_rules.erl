@@ -4,8 +4,10 @@
 %%% can be taken for a value of that name. A key at its default is the same as one left out.
 -module(cost_ledger_rules).
 
+-include("cost_ledger.hrl").
+
 -export([check/2, from_stored/1, states_named/1, dimensions/0, of_series/0, check_series/1]).
--export([text/3, pairs/1, answer/1, refuse/2]). % for cost_ledger_settings
+-export([answer/1, refuse/2]). % for cost_ledger_settings
 -export_type([rule/0, stored/0, path/0]).
 
 -type path() :: [term()].
@@ -29,7 +31,6 @@
 -define(RULE_NAME_BYTES_MAX, 1029).
 -define(VALUE_BYTES_MAX, 65535).
 -define(STATE_BYTES_MAX, 1020).
--define(AMOUNT_MAX, 1000000000000000).
 -define(THRESHOLDS_MAX, 8).
 -define(VALUES_MAX, 1000000000).
 -define(OFFSET_MAX, 1080).
@@ -104,7 +105,7 @@ rule(Given, Index, Context) ->
                            Stored, ?DEFAULTS)).
 
 rule_map(Given, Index) ->
-    case pairs(Given) of
+    case cost_ledger_value:pairs(Given) of
         {ok, Rule} ->
             Rule;
         {twice, Key} ->
@@ -149,12 +150,12 @@ name(Given, Path) ->
 name_text(Given) when Given =:= undefined; Given =:= nil; is_boolean(Given) ->
     {error, ["must be a word of its own, not ", atom_to_binary(Given)]};
 name_text(Given) ->
-    text(Given, 1, ?RULE_NAME_BYTES_MAX).
+    cost_ledger_value:text(Given, 1, ?RULE_NAME_BYTES_MAX).
 
 scope(all, _Path, _Context) ->
     #{};
 scope(Given, Path, #{states := States, series := Series}) ->
-    case pairs(Given) of
+    case cost_ledger_value:pairs(Given) of
         {ok, Scope} when map_size(Scope) > 0 ->
             Stored = maps:from_list([dimension(Dimension, Value, Path, States)
                                      || {Dimension, Value} <- lists:sort(maps:to_list(Scope))]),
@@ -190,12 +191,12 @@ value(_Dimension, Absent) when Absent =:= undefined; Absent =:= nil ->
     {error, ["must have a value, not ", atom_to_binary(Absent),
              ": leave it out, or write each for a budget per value"]};
 value(state, Given) ->
-    case text(Given, 1, ?STATE_BYTES_MAX) of
+    case cost_ledger_value:text(Given, 1, ?STATE_BYTES_MAX) of
         {ok, <<"total">>} -> {error, "may not be total: that is the sum of all states"};
         Text -> Text
     end;
 value(_Dimension, Given) ->
-    text(Given, 1, ?VALUE_BYTES_MAX).
+    cost_ledger_value:text(Given, 1, ?VALUE_BYTES_MAX).
 
 in_series(Dimensions, _Path, Series) when is_map_key(Dimensions, Series) ->
     ok;
@@ -393,7 +394,7 @@ named(_End) ->
     [].
 
 entry(Key, {ok, Given}) ->
-    case pairs(Given) of
+    case cost_ledger_value:pairs(Given) of
         {ok, #{Key := Value}} -> {ok, Value};
         _ -> none
     end;
@@ -445,47 +446,6 @@ words(Atoms) ->
     lists:join(", ", [atom_to_binary(Atom) || Atom <- Atoms]).
 
 %%% Shared with cost_ledger_settings -----------------------------------------------------------
-
-%% An atom, a binary or a string as UTF-8; or the end of a sentence that says what it must be.
--spec text(term(), Min :: 0 | 1, Max :: pos_integer()) -> {ok, binary()} | {error, iodata()}.
-text(Given, Min, Max) when is_atom(Given) ->
-    utf8(atom_to_binary(Given), Given, Min, Max);
-%% No character takes less than a byte, so that what is too long need not be looked at.
-text(Given, Min, Max) when length(Given) =< Max ->
-    case lists:all(fun(Char) -> is_integer(Char) andalso Char >= 0 andalso Char =< 16#10FFFF end,
-                   Given) of
-        true -> utf8(unicode:characters_to_binary(Given), Given, Min, Max);
-        false -> not_text(Given, Min, Max)
-    end;
-text(Given, Min, Max) ->
-    utf8(Given, Given, Min, Max).
-
-utf8(Text, Given, Min, Max)
-  when is_binary(Text), byte_size(Text) >= Min, byte_size(Text) =< Max ->
-    case unicode:characters_to_binary(Text) of
-        Text -> {ok, Text};
-        _ -> {error, ["must be valid UTF-8, not ", cost_ledger_error:describe(Given)]}
-    end;
-utf8(_Text, Given, Min, Max) ->
-    not_text(Given, Min, Max).
-
-not_text(Given, Min, Max) ->
-    {error, ["must be an atom, a binary or a string of ", integer_to_list(Min), " to ",
-             integer_to_list(Max), " bytes of UTF-8, not ", cost_ledger_error:describe(Given)]}.
-
-%% A map, or a list of pairs as Elixir writes them, as a map.
--spec pairs(term()) -> {ok, map()} | {twice, Key :: term()} | not_pairs.
-pairs(Given) when is_map(Given) ->
-    {ok, Given};
-pairs(Given) when length(Given) >= 0 ->
-    Keys = [Key || {Key, _Value} <- Given],
-    case length(Keys) =:= length(Given) andalso Keys -- lists:usort(Keys) of
-        false -> not_pairs;
-        [] -> {ok, maps:from_list(Given)};
-        [Twice | _] -> {twice, Twice}
-    end;
-pairs(_Other) ->
-    not_pairs.
 
 %% What Fun returns, or what it refused.
 -spec answer(fun(() -> Result)) -> {ok, Result} | {error, path(), Text :: binary()}.

@@ -352,7 +352,7 @@ reserve(Run, Attributes) ->
                end).
 
 with_child(Run, Kind, Attributes, {Function, Arguments}, Fun) ->
-    Given = case cost_ledger_rules:pairs(Attributes) of
+    Given = case cost_ledger_value:pairs(Attributes) of
                 {ok, #{parent := _}} -> ?BADARG(Function, Arguments, 2,
                                                 "parent is the run: leave it out");
                 {ok, Map} -> Map;

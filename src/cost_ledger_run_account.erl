@@ -4,6 +4,8 @@
 %%% knows it exactly, and is added when somebody asks.
 -module(cost_ledger_run_account).
 
+-include("cost_ledger.hrl").
+
 -export([new/1, add/2, child/2, own/1, own_usage/1, used/2, parts/2, tokens/2, base/2, counts/1,
          trace/2, ratio/1]).
 -export_type([account/0, entry/0, settled/0, below/0]).
@@ -19,7 +21,6 @@
 %% What the ledger says was booked below the run.
 -type below() :: #{cost := non_neg_integer(), tokens := cost_ledger_record:tokens(), _ => _}.
 
--define(AMOUNT_MAX, 1000000000000000).
 %% A trace is a record's, and that has a size: what is beyond is counted, not kept.
 -define(STEPS_MAX, 1000).
 -define(STEP_BYTES_MAX, (256 bsl 10)).

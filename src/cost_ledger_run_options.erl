@@ -1,6 +1,8 @@
 %%% What a caller may say of a run and of its actions, checked. Pure functions.
 -module(cost_ledger_run_options).
 
+-include("cost_ledger.hrl").
+
 -export([start/1, action/2, outcome/1, usage/1, text/2, count/2, step/1]).
 -export_type([parsed/0]).
 
@@ -10,7 +12,6 @@
                     warn := 1..100 | none, allocation := cost_ledger_allocation:ratio() | settings,
                     prices := #{tool | request => #{binary() => non_neg_integer()}}}.
 
--define(AMOUNT_MAX, 1000000000000000).
 -define(NAME_BYTES_MAX, 1000).
 -define(NAMES, [org, project, user, agent, model, provider, state, prompt_type]).
 -define(OF_HOLD, [critical, deadline_ms, policy_version]).
@@ -127,7 +128,7 @@ count(What, Given) ->
     checked(fun() -> amount(What, Given) end).
 
 name(What, Given) when Given =/= undefined, Given =/= nil ->
-    case cost_ledger_rules:text(Given, 1, ?NAME_BYTES_MAX) of
+    case cost_ledger_value:text(Given, 1, ?NAME_BYTES_MAX) of
         {ok, Text} -> Text;
         {error, Text} -> invalid([cost_ledger_error:describe(What), " ", Text])
     end;
@@ -155,7 +156,7 @@ known(Known, Map) ->
     end.
 
 pairs(Given, Like) ->
-    case cost_ledger_rules:pairs(Given) of
+    case cost_ledger_value:pairs(Given) of
         {ok, Map} -> Map;
         _ -> invalid(["must be a map, like ", Like, ", not ", cost_ledger_error:describe(Given)])
     end.

@@ -69,7 +69,7 @@ booked(_Scope, _State, Meta) ->
 narrowed(#cost_ledger_scope{values = Values}, all) ->
     {ok, Values};
 narrowed(Scope, Given) ->
-    case cost_ledger_rules:pairs(Given) of
+    case cost_ledger_value:pairs(Given) of
         {ok, Map} -> with_names(Scope, Map);
         _ -> {ok, Given}
     end.

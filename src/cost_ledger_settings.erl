@@ -84,7 +84,7 @@ written_bytes(_Number) ->
 %%% Changes ------------------------------------------------------------------------------------
 
 by_name(Changes) ->
-    case cost_ledger_rules:pairs(Changes) of
+    case cost_ledger_value:pairs(Changes) of
         {ok, ByKey} ->
             lists:foldl(fun add/2, #{}, lists:sort(maps:to_list(ByKey)));
         {twice, Key} ->
@@ -106,7 +106,7 @@ twice(Name) ->
     refuse([settings, Name], ["the setting ", Name, " is there twice: write it once"]).
 
 name(Key) ->
-    case cost_ledger_rules:text(Key, 1, ?KEY_BYTES_MAX) of
+    case cost_ledger_value:text(Key, 1, ?KEY_BYTES_MAX) of
         {ok, Name} -> Name;
         {error, Text} -> refuse([settings, Key], ["the name of a setting ", Text])
     end.
@@ -130,7 +130,7 @@ change({Name, Change}, Settings) ->
 declaration([]) ->
     none;
 declaration(Change) ->
-    case cost_ledger_rules:pairs(Change) of
+    case cost_ledger_value:pairs(Change) of
         not_pairs -> none;
         Pairs -> Pairs
     end.
@@ -242,7 +242,7 @@ value(string, Given, Constraints, Name, Path) ->
 string(Given) when Given =:= undefined; Given =:= nil; is_boolean(Given) ->
     {error, ["must be a string, not ", atom_to_binary(Given)]};
 string(Given) ->
-    cost_ledger_rules:text(Given, 0, ?STRING_BYTES_MAX).
+    cost_ledger_value:text(Given, 0, ?STRING_BYTES_MAX).
 
 %%% Stored settings ----------------------------------------------------------------------------
 

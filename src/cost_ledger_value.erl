@@ -1,16 +1,17 @@
-%%% Single values that callers give: each is what is kept of it, or throws {invalid, Text}, which
-%%% names the key.
+%%% What callers give, value by value. Those of a record are what is kept of them, or throw
+%%% {invalid, Text}, which names the key; text/3 and pairs/1 serve everybody, and answer.
 -module(cost_ledger_value).
 
+-include("cost_ledger.hrl").
+
 -export([amount/2, difference/2, breakdown/1, tokens/1, tokens/2, name/2, id/2, invalid/1]).
+-export([text/3, pairs/1]).
 
 %% Of a map in a field: {field, key}.
 -type key() :: atom() | {atom(), atom()}.
 -type by_class() :: {integer(), integer(), integer(), integer(), integer()}.
 -type parts() :: {non_neg_integer(), non_neg_integer(), non_neg_integer(), non_neg_integer()}.
 
-%% Of every amount; the same in c_src/core/entry.h.
--define(AMOUNT_MAX, 1000000000000000).
 -define(NAME_BYTES_MAX, 65535).
 -define(ID_BYTES_MAX, 1000). % c_src/core/keys.h
 -define(TOKEN_CLASSES, [input, output, cache_read, cache_creation, reasoning]).
@@ -78,11 +79,52 @@ name(Key, Value) ->
 
 -spec id(atom(), term()) -> binary().
 id(Key, Id) ->
-    case cost_ledger_rules:text(Id, 1, ?ID_BYTES_MAX) of
+    case text(Id, 1, ?ID_BYTES_MAX) of
         {ok, Text} -> Text;
         {error, _} -> invalid([atom_to_binary(Key), " must be a text of 1 to 1000 bytes, not ",
                                cost_ledger_error:describe(Id)])
     end.
+
+%% An atom, a binary or a string as UTF-8; or the end of a sentence that says what it must be.
+-spec text(term(), Min :: 0 | 1, Max :: pos_integer()) -> {ok, binary()} | {error, iodata()}.
+text(Given, Min, Max) when is_atom(Given) ->
+    utf8(atom_to_binary(Given), Given, Min, Max);
+%% No character takes less than a byte, so that what is too long need not be looked at.
+text(Given, Min, Max) when length(Given) =< Max ->
+    case lists:all(fun(Char) -> is_integer(Char) andalso Char >= 0 andalso Char =< 16#10FFFF end,
+                   Given) of
+        true -> utf8(unicode:characters_to_binary(Given), Given, Min, Max);
+        false -> not_text(Given, Min, Max)
+    end;
+text(Given, Min, Max) ->
+    utf8(Given, Given, Min, Max).
+
+utf8(Text, Given, Min, Max)
+  when is_binary(Text), byte_size(Text) >= Min, byte_size(Text) =< Max ->
+    case unicode:characters_to_binary(Text) of
+        Text -> {ok, Text};
+        _ -> {error, ["must be valid UTF-8, not ", cost_ledger_error:describe(Given)]}
+    end;
+utf8(_Text, Given, Min, Max) ->
+    not_text(Given, Min, Max).
+
+not_text(Given, Min, Max) ->
+    {error, ["must be an atom, a binary or a string of ", integer_to_list(Min), " to ",
+             integer_to_list(Max), " bytes of UTF-8, not ", cost_ledger_error:describe(Given)]}.
+
+%% A map, or a list of pairs as Elixir writes them, as a map.
+-spec pairs(term()) -> {ok, map()} | {twice, Key :: term()} | not_pairs.
+pairs(Given) when is_map(Given) ->
+    {ok, Given};
+pairs(Given) when length(Given) >= 0 ->
+    Keys = [Key || {Key, _Value} <- Given],
+    case length(Keys) =:= length(Given) andalso Keys -- lists:usort(Keys) of
+        false -> not_pairs;
+        [] -> {ok, maps:from_list(Given)};
+        [Twice | _] -> {twice, Twice}
+    end;
+pairs(_Other) ->
+    not_pairs.
 
 -spec invalid(iodata()) -> no_return().
 invalid(Text) ->

@@ -138,18 +138,11 @@ static int share_hold(struct batch *batch, int family, struct hold *hold, struct
 static int share_holds(struct batch *batch, int family) {
     struct hold hold = {0}, parent = {0};
     MDB_cursor *cursor;
-    MDB_val key, value;
     int rc = mdb_cursor_open(batch->txn, batch_dbi(batch, DB_HOLDS), &cursor);
     if (rc != 0)
         return rc;
-    while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
-        if (key.mv_size != 8)
-            rc = LEDGER_E_DAMAGED;
-        else
-            rc = hold_read(get_be64(key.mv_data), value.mv_data, value.mv_size, &hold);
-        if (rc == 0)
-            rc = share_hold(batch, family, &hold, &parent);
-    }
+    while (rc == 0 && (rc = hold_next(cursor, &hold)) == 0)
+        rc = share_hold(batch, family, &hold, &parent);
     mdb_cursor_close(cursor);
     hold_free(&hold);
     hold_free(&parent);

@@ -68,14 +68,15 @@ static const char *check(const struct ledger_entry *entry, uint64_t named) {
 
 const char *entry_check(const struct ledger_entry *entry) {
     uint64_t named = 0;
+    bool any_empty = false;
     for (int dimension = 1; dimension < DIMENSION_LIMIT; dimension++) {
         const struct ledger_text *name = &entry->names[dimension];
         bool is_named = name->data != NULL || entry->name_numbers[dimension] != 0;
-        if (name->data != NULL && name->size == 0)
-            return "names";
+        any_empty = any_empty || (name->data != NULL && name->size == 0);
         named |= (uint64_t)is_named << dimension;
     }
-    return check(entry, named);
+    const char *wrong = check(entry, named);
+    return wrong == NULL && any_empty ? "names" : wrong;
 }
 
 const char *entry_check_read(const struct ledger_entry *entry) {

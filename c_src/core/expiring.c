@@ -55,19 +55,13 @@ static int load_deadlines(struct batch *batch) {
     const uint8_t *boot_id = batch->ledger->gate->header.boot_id;
     struct hold hold = {0};
     MDB_cursor *cursor;
-    MDB_val key, value;
     deadlines_clear(deadlines);
     int rc = mdb_cursor_open(batch->txn, batch_dbi(batch, DB_HOLDS), &cursor);
     if (rc != 0)
         return rc;
-    while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
-        if (key.mv_size != 8)
-            rc = LEDGER_E_DAMAGED;
-        else
-            rc = hold_read(get_be64(key.mv_data), value.mv_data, value.mv_size, &hold);
+    while (rc == 0 && (rc = hold_next(cursor, &hold)) == 0) {
         bool is_ours = memcmp(hold.boot_id, boot_id, GATE_BOOT_ID_BYTES) == 0;
-        if (rc == 0)
-            rc = deadlines_push(deadlines, is_ours ? hold.deadline_us : 0, hold.id);
+        rc = deadlines_push(deadlines, is_ours ? hold.deadline_us : 0, hold.id);
     }
     mdb_cursor_close(cursor);
     hold_free(&hold);

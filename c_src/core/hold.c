@@ -141,6 +141,15 @@ int hold_load(MDB_txn *txn, MDB_dbi dbi, uint64_t id, struct hold *hold) {
     return rc != 0 ? rc : hold_read(id, value.mv_data, value.mv_size, hold);
 }
 
+int hold_next(MDB_cursor *cursor, struct hold *hold) {
+    MDB_val key, value;
+    int rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    if (rc != 0)
+        return rc;
+    return key.mv_size == 8 ? hold_read(get_be64(key.mv_data), value.mv_data, value.mv_size, hold)
+                            : LEDGER_E_DAMAGED;
+}
+
 /* ---- writing ---------------------------------------------------------------------------- */
 
 static void append_word(struct entry_buffer *buffer, uint64_t value) {

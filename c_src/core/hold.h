@@ -71,6 +71,8 @@ struct hold {
 /* Zeroed before; hold_free() after. 0, MDB_NOTFOUND, ENOMEM, LEDGER_E_DAMAGED, LEDGER_E_NEWER. */
 int hold_load(MDB_txn *txn, MDB_dbi dbi, uint64_t id, struct hold *hold);
 int hold_read(uint64_t id, const void *data, size_t size, struct hold *hold);
+/* The one that the cursor, on the `holds` database, comes to next. MDB_NOTFOUND: there is none. */
+int hold_next(MDB_cursor *cursor, struct hold *hold);
 int hold_store(MDB_txn *txn, MDB_dbi dbi, const struct hold *hold);
 void hold_free(struct hold *hold);
 

@@ -126,14 +126,6 @@ int reading_find_bytes(struct reading *reading, uint64_t id, MDB_val *stored) {
     return rc == 0 ? mdb_cursor_get(cursor, &key, stored, MDB_SET) : rc;
 }
 
-/* One entry, without the text of its names. MDB_NOTFOUND. */
-static int find(struct reading *reading, uint64_t id, struct ledger_entry *entry) {
-    MDB_val stored;
-    int rc = reading_find_bytes(reading, id, &stored);
-    entry->id = id;
-    return rc == 0 ? entry_read_stored(stored.mv_data, stored.mv_size, entry) : rc;
-}
-
 int reading_payload(struct reading *reading, uint64_t id, struct ledger_payload *payload) {
     MDB_cursor *cursor;
     int rc = reading_cursor(reading, DB_PAYLOADS, &cursor);
@@ -141,7 +133,11 @@ int reading_payload(struct reading *reading, uint64_t id, struct ledger_payload 
 }
 
 int reading_load(struct reading *reading, uint64_t id, struct ledger_entry *entry) {
-    int rc = find(reading, id, entry);
+    MDB_val stored;
+    int rc = reading_find_bytes(reading, id, &stored);
+    entry->id = id;
+    if (rc == 0)
+        rc = entry_read_stored(stored.mv_data, stored.mv_size, entry);
     if (rc == MDB_NOTFOUND && id != 0 && id < reading->horizon)
         rc = LEDGER_E_PRUNED;
     /* On its way out: it counts as gone already. */
