@@ -4,7 +4,7 @@
 -module(cost_ledger_instance_sup).
 -behaviour(supervisor).
 
--export([start_link/1, start_subscribers/1, init/1]).
+-export([start_link/1, start_named/3, init/1]).
 
 -spec start_link(cost_ledger_options:parsed()) -> {ok, pid()} | {error, term()}.
 start_link(#{name := Name} = Options) ->
@@ -16,15 +16,15 @@ start_link(#{name := Name} = Options) ->
         {error, Reason} -> {error, Reason}
     end.
 
-%% When this supervisor is killed, the one above it starts the next at once, perhaps before the
-%% subscribers of the old one, who have a name, are gone with it: that is waited for.
--spec start_subscribers(atom()) -> {ok, pid()} | {error, term()}.
-start_subscribers(Scope) ->
-    case pg:start_link(Scope) of
+%% When this supervisor is killed, the one above it starts the next at once, perhaps before a child
+%% of the old one that has a name is gone with it: that is waited for.
+-spec start_named(module(), atom(), [term()]) -> {ok, pid()} | {error, term()}.
+start_named(Module, Function, Arguments) ->
+    case apply(Module, Function, Arguments) of
         {error, {already_started, Old}} = Error ->
             Monitor = erlang:monitor(process, Old),
             receive
-                {'DOWN', Monitor, process, Old, _} -> start_subscribers(Scope)
+                {'DOWN', Monitor, process, Old, _} -> start_named(Module, Function, Arguments)
             after 5000 ->
                     true = erlang:demonitor(Monitor, [flush]),
                     Error
@@ -36,8 +36,12 @@ start_subscribers(Scope) ->
 init(#{name := Name, queue := Queue} = Options) ->
     {ok, {#{strategy => rest_for_one, intensity => 30, period => 10},
           [#{id => subscribers,
-             start => {?MODULE, start_subscribers, [cost_ledger_effects:scope(Name)]}},
-           #{id => teller, start => {cost_ledger_teller, start_link, [Name]}},
+             start => {?MODULE, start_named,
+                       [pg, start_link, [cost_ledger_effects:scope(Name)]]},
+             modules => [pg]},
+           #{id => teller,
+             start => {?MODULE, start_named, [cost_ledger_teller, start_link, [Name]]},
+             modules => [cost_ledger_teller]},
            #{id => runs, start => {cost_ledger_run_sup, start_link, [Name]}, type => supervisor,
              shutdown => infinity},
            #{id => owner, start => {cost_ledger_owner, start_link, [Options]},

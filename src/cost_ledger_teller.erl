@@ -9,9 +9,9 @@
 %% Beyond so many that wait, events are dropped and counted: memory is worth more.
 -define(WAITING_MAX, 10000).
 
--spec start_link(atom()) -> {ok, pid()}.
+-spec start_link(atom()) -> gen_server:start_ret().
 start_link(Name) ->
-    {ok, _} = gen_server:start_link({local, registered(Name)}, ?MODULE, Name, []).
+    gen_server:start_link({local, registered(Name)}, ?MODULE, Name, []).
 
 registered(Name) ->
     list_to_atom("cost_ledger_teller:" ++ atom_to_list(Name)).

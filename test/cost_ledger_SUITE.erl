@@ -69,6 +69,7 @@ groups() ->
        an_attribute_that_is_nil_is_absent,
        files_that_vanish_are_reported,
        a_directory_that_others_may_enter_is_reported,
+       a_ledger_waits_for_what_is_left_of_a_killed_one,
        a_ledger_runs_under_a_supervisor_of_the_user,
        a_stopped_ledger_answers_by_on_unavailable,
        the_manual_clock_never_goes_back,
@@ -757,6 +758,21 @@ a_ledger_runs_under_a_supervisor_of_the_user(Config) ->
     {error, unavailable} = cost_ledger:record_invocation(Name, executing, #{}),
     unlink(Top),
     exit(Top, shutdown).
+
+%% Each name that a ledger's processes have is still taken when it begins to start.
+a_ledger_waits_for_what_is_left_of_a_killed_one(Config) ->
+    Name = list_to_atom("left_" ++ integer_to_list(erlang:unique_integer([positive]))),
+    Scope = cost_ledger_effects:scope(Name),
+    Teller = list_to_atom("cost_ledger_teller:" ++ atom_to_list(Name)),
+    [begin
+         Left = spawn(fun() -> receive go -> ok end end),
+         true = register(Taken, Left),
+         {ok, _} = timer:send_after(50, Left, go),
+         Name = cost_ledger_test:open(Name, ?config(path, Config), #{}),
+         false = is_process_alive(Left),
+         true = Left =/= whereis(Taken) andalso is_pid(whereis(Taken)),
+         close(Name)
+     end || Taken <- [Scope, Teller]].
 
 a_stopped_ledger_answers_by_on_unavailable(Config) ->
     L = open(?config(path, Config), #{on_unavailable => deny}),
